@@ -1,0 +1,1 @@
+"""Modbus: pure configuration and register planning, and the source that reads units."""

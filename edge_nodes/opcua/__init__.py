@@ -1,0 +1,1 @@
+"""OPC UA: pure configuration and mapping, and the source that reads servers."""

@@ -1,0 +1,1 @@
+"""PLCs that speak real OPC UA and Modbus, for the demo and the tests."""

@@ -1,0 +1,1 @@
+"""The `uns` command; the only place of this package that prints."""

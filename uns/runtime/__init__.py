@@ -1,0 +1,1 @@
+"""One TaskGroup per process: the host."""
