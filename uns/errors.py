@@ -5,6 +5,7 @@
     ├── RemoteProtocolError     a peer sent what the standard forbids: becomes an event, the host carries on
     ├── ConfigurationError      a tree, node or option that cannot be used; carries the findings (exit code 2)
     ├── UnreachableError        a broker, PLC or host that does not answer (exit code 3 for `check` commands)
+    │   └── ConnectionLost      … any more: what was in flight is in doubt, open a new connection
     └── StorageError            a store that cannot take what it was given
         └── StorageFullError    … because the disk or its own bound is full
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigurationError",
+    "ConnectionLost",
     "LocalProtocolError",
     "RemoteProtocolError",
     "StorageError",
@@ -80,6 +82,10 @@ class ConfigurationError(UnsError):
 
 class UnreachableError(UnsError):
     """What should be talked to does not answer."""
+
+
+class ConnectionLost(UnreachableError):  # noqa: N818 - it says what happened
+    """An open connection ended. Whether what was in flight arrived is unknown; the delivery rules decide."""
 
 
 class StorageError(UnsError):
