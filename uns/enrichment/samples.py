@@ -10,7 +10,16 @@ import msgspec
 from uns.namespace.model import MetricContract
 from uns.sparkplug.datatypes import Value
 
-__all__ = ["Origin", "Provenance", "Quality", "RecordIndex", "SampleBatch", "StoredSample"]
+__all__ = [
+    "Origin",
+    "Provenance",
+    "Quality",
+    "RecordIndex",
+    "SampleBatch",
+    "StoredSample",
+    "StoredUnrecorded",
+    "UnrecordedSample",
+]
 
 Origin = Literal["data", "birth"]
 
@@ -72,6 +81,26 @@ class StoredSample(msgspec.Struct, frozen=True):
     status_code: int
 
 
+class UnrecordedSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample of a payload that cannot become a record: rejected by the codec, or of nothing the tree knows.
+
+    ``raw`` is what there is of it: the metric's bytes, or the value as JSON.
+    """
+
+    metric: str
+    source_time_ns: int | None  # None: it has no time
+    ordinal: int | None = None
+    reason: str
+    raw: bytes = b""
+
+
+class StoredUnrecorded(msgspec.Struct, frozen=True):
+    """What the record log holds of unrecorded samples at one (node, device, metric, time)."""
+
+    ordinal: int
+    raw: bytes
+
+
 class RecordIndex(Protocol):
     """Look-ups into the committed record log. The pipeline asks only where its own tables cannot tell."""
 
@@ -81,4 +110,10 @@ class RecordIndex(Protocol):
 
     def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
         """How many samples of the equipment lie in [from, to)."""
+        ...
+
+    def unrecorded_at(
+        self, group_id: str, edge_node_id: str, device_id: str, metric: str, source_time_ns: int
+    ) -> list[StoredUnrecorded]:
+        """All rejected and unmapped samples at that time, by ordinal (``device_id`` is "" for the node itself)."""
         ...

@@ -1,0 +1,273 @@
+"""What one transaction of the record log holds: rows ready for ``executemany``, and what to read back at start.
+
+The enricher makes a :class:`RecordPlan`; the record log commits it whole or not at all, then publishes its outbox.
+Rows are plain tuples, because a named tuple costs as much as the rest of a sample. Their columns are named here,
+once: the record log takes its tables from these names.
+
+Order inside the transaction: series, payloads, samples, facts, intervals_opened, intervals_closed (a row may be opened
+and closed by the same plan), unrecorded, equipment_logs, counters, positions, outbox.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+
+from uns.context.facts import Fact
+from uns.sparkplug.datatypes import DataType, Value
+
+__all__ = [
+    "EQUIPMENT_LOG_COLUMNS",
+    "FACT_COLUMNS",
+    "FLAG_BIRTH",
+    "FLAG_CLOCK_SUSPECT",
+    "FLAG_TIME_GATEWAY",
+    "FLAG_TIME_SERVER",
+    "INTERVAL_CLOSED_COLUMNS",
+    "INTERVAL_COLUMNS",
+    "MAX_NS",
+    "MIN_NS",
+    "PAYLOAD_COLUMNS",
+    "SAMPLE_COLUMNS",
+    "SERIES_COLUMNS",
+    "UNRECORDED_COLUMNS",
+    "ContextSample",
+    "EnricherState",
+    "FactRow",
+    "IntervalClosedRow",
+    "IntervalRow",
+    "OutboxMessage",
+    "PayloadRow",
+    "RecordPlan",
+    "SampleRow",
+    "SeriesRow",
+    "StoredFact",
+    "UnrecordedRow",
+    "columns_of",
+    "value_of",
+]
+
+# Ends of time: an interval from MIN_NS or to MAX_NS is unbounded on that side. Both fit SQLite's INTEGER.
+MIN_NS = -(2**63)
+MAX_NS = 2**63 - 1
+
+# samples.flags, a bit set
+FLAG_CLOCK_SUSPECT = 1
+FLAG_BIRTH = 2  # the value came with a birth and was not seen before
+FLAG_TIME_SERVER = 4  # time_source "server"
+FLAG_TIME_GATEWAY = 8  # time_source "gateway"; neither bit: "device"
+
+# One metric of one equipment with its type and unit; a retyped metric gets another series.
+SERIES_COLUMNS = ("series", "equipment", "metric", "type", "unit")
+SeriesRow = tuple[int, str, str, str, str | None]
+
+# By which way samples came. One row per payload that recorded anything. recorded_at_ns is knowledge time.
+PAYLOAD_COLUMNS = (
+    "payload",
+    "group_id",
+    "edge_node_id",
+    "device_id",
+    "session",
+    "bd_seq",
+    "seq",
+    "historical",
+    "received_at_ns",
+    "recorded_at_ns",
+    "raw_position",
+)
+PayloadRow = tuple[int, str, str, str | None, str, int, int, int, int, int, int]
+
+# The key is (series, source_time_ns, ordinal); position is the place in the record log and ascends within a plan.
+# quality is the number of uns.enrichment.samples.Quality. Exactly one value column is set, none for null.
+SAMPLE_COLUMNS = (
+    "position",
+    "series",
+    "source_time_ns",
+    "ordinal",
+    "value_num",
+    "value_int",
+    "value_text",
+    "quality",
+    "status_code",
+    "flags",
+    "payload",
+)
+SampleRow = tuple[int, int, int, int, float | None, int | None, str | None, int, int, int, int]
+
+# One revision of the context of one equipment over [from_ns, to_ns). known_to_ns is MAX_NS while it is current.
+# body is the context object as it stands in ticks (JSON text); status and work_order repeat it for SQL.
+INTERVAL_COLUMNS = (
+    "position",
+    "equipment",
+    "from_ns",
+    "to_ns",
+    "rev",
+    "known_from_ns",
+    "known_to_ns",
+    "status",
+    "work_order",
+    "body",
+    "reason",
+)
+IntervalRow = tuple[int, str, int, int, int, int, int, str, str | None, str, str]
+
+# UPDATE context_intervals SET known_to_ns = ? WHERE position = ?
+INTERVAL_CLOSED_COLUMNS = ("known_to_ns", "position")
+IntervalClosedRow = tuple[int, int]
+
+# One accepted fact message; the key is (source, id, source_rev). body is the message (JSON text).
+FACT_COLUMNS = (
+    "source",
+    "id",
+    "source_rev",
+    "rev",
+    "kind",
+    "equipment",
+    "action",
+    "valid_from_ns",
+    "valid_to_ns",
+    "known_at_ns",
+    "body",
+    "hash",
+)
+FactRow = tuple[str, str, str, int, str, str, str, int, int | None, int, str, str]
+
+# A sample that is no record, kept by key: (group_id, edge_node_id, device_id, metric, source_time_ns, ordinal).
+# kind is "rejected" or "unmapped"; device_id is "" for metrics of the node itself; raw is what there was of it.
+UNRECORDED_COLUMNS = (
+    "kind",
+    "group_id",
+    "edge_node_id",
+    "device_id",
+    "metric",
+    "source_time_ns",
+    "ordinal",
+    "reason",
+    "raw",
+    "recorded_at_ns",
+)
+UnrecordedRow = tuple[str, str, str, str, str, int, int, str, bytes, int]
+
+# The last log position that was published about an equipment (the next message's ``after``): upsert by equipment.
+EQUIPMENT_LOG_COLUMNS = ("equipment", "last_to")
+EquipmentLogRow = tuple[str, int]
+
+
+class OutboxMessage(msgspec.Struct, frozen=True):
+    """A message to publish after the commit; the outbox keeps the order of the log."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+
+
+class RecordPlan(msgspec.Struct, kw_only=True):
+    """One transaction, and what to publish after it. Empty lists are the rule, not the exception."""
+
+    series: list[SeriesRow] = []
+    payloads: list[PayloadRow] = []
+    samples: list[SampleRow] = []
+    facts: list[FactRow] = []
+    intervals_opened: list[IntervalRow] = []
+    intervals_closed: list[IntervalClosedRow] = []
+    unrecorded: list[UnrecordedRow] = []
+    equipment_logs: list[EquipmentLogRow] = []
+    counters: dict[str, int] = {}  # deltas: add them to the stored totals
+    outbox: list[OutboxMessage] = []
+    next_position: int = 1  # to be stored: where the log goes on
+    next_payload: int = 1
+    raw_position: int = 0  # highest raw_position of this plan's batches, 0 where there was none
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit and nothing to publish."""
+        return not (
+            self.samples
+            or self.payloads
+            or self.facts
+            or self.intervals_opened
+            or self.intervals_closed
+            or self.unrecorded
+            or self.counters
+            or self.outbox
+        )
+
+
+class StoredFact(msgspec.Struct, frozen=True):
+    """One fact message as the store kept it."""
+
+    fact: Fact
+    rev: int
+    known_at_ns: int
+
+
+class ContextSample(msgspec.Struct, frozen=True):
+    """One recorded sample of a metric with role ``context``."""
+
+    equipment: str
+    metric: str
+    source_time_ns: int
+    ordinal: int
+    value: Value
+    quality: int
+
+
+class EnricherState(msgspec.Struct, kw_only=True):
+    """What the record log hands back at start; all of it is derived from committed rows.
+
+    ``facts``: every fact message, in any order. ``context_samples``: every sample of every metric whose contract has
+    role ``context``. ``intervals``: rows with ``known_to_ns`` = MAX_NS, as INTERVAL_COLUMNS. ``series``: all rows of
+    the series table, each with the highest source_time_ns of its samples (None: it has no samples).
+    """
+
+    facts: list[StoredFact] = []
+    context_samples: list[ContextSample] = []
+    intervals: list[IntervalRow] = []
+    series: list[tuple[SeriesRow, int | None]] = []
+    equipment_logs: list[EquipmentLogRow] = []
+    counters: dict[str, int] = {}
+    next_position: int = 1
+    next_payload: int = 1
+
+
+_INT64_MAX = 2**63 - 1
+_INT64_MIN = -(2**63)
+_SPECIAL = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
+_FLOATS = frozenset({DataType.FLOAT.label, DataType.DOUBLE.label})
+_TEXTS = frozenset({DataType.STRING.label, DataType.TEXT.label, DataType.UUID.label})
+_BYTES = frozenset({DataType.BYTES.label, DataType.FILE.label})
+
+
+def columns_of(value: Value) -> tuple[float | None, int | None, str | None]:
+    """Value to (value_num, value_int, value_text); SQLite would turn NaN into NULL and overflow on UInt64."""
+    if value is None:
+        return None, None, None
+    if isinstance(value, float):
+        if value - value == 0.0:
+            return value, None, None
+        return None, None, _SPECIAL.get(value, "NaN")
+    if isinstance(value, int):  # bool too
+        if _INT64_MIN <= value <= _INT64_MAX:
+            return None, int(value), None
+        return None, None, str(value)
+    if isinstance(value, bytes):
+        return None, None, base64.b64encode(value).decode()
+    return None, None, value
+
+
+def value_of(type_label: str, value_num: float | None, value_int: int | None, value_text: str | None) -> Value:
+    """Inverse of :func:`columns_of`, given the series' type."""
+    if value_num is not None:
+        return value_num
+    if value_int is not None:
+        if type_label == "Boolean":
+            return bool(value_int)
+        return float(value_int) if type_label in _FLOATS else value_int
+    if value_text is None or type_label in _TEXTS:
+        return value_text
+    if type_label in _FLOATS:
+        return float(value_text)
+    if type_label in _BYTES:
+        return base64.b64decode(value_text)
+    return int(value_text)
