@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["SCALARS", "DataType", "Value"]
+__all__ = ["DATETIME_MS_MAX", "INTEGER_RANGE", "SCALARS", "VALUE_FIELD", "DataType", "Value"]
 
 # A scalar value as the core sees it. DateTime is int ms since the epoch; None is Sparkplug's is_null.
 Value = bool | int | float | str | bytes | None
@@ -101,3 +101,41 @@ _BY_LABEL = {label: datatype for datatype, label in _LABELS.items()}
 
 # The types this release publishes and records as values (basic types 1..15 and Bytes).
 SCALARS: frozenset[DataType] = frozenset(DataType(number) for number in range(1, 16)) | {DataType.BYTES}
+
+# What a DateTime may say: up to the end of the year 9999, so that every value has an RFC 3339 form.
+DATETIME_MS_MAX = 253_402_300_799_999
+
+# By DataType number: the member of the oneof that carries the value ("" where this release carries none).
+VALUE_FIELD: tuple[str, ...] = (
+    "",
+    *("int_value",) * 3,
+    "long_value",
+    *("int_value",) * 3,  # UInt32 too: the standard's own table; hosts that want long_value accept both
+    "long_value",
+    "float_value",
+    "double_value",
+    "boolean_value",
+    "string_value",
+    "long_value",
+    "string_value",
+    "string_value",
+    "",
+    "bytes_value",
+    *("",) * 17,
+)
+
+# By DataType number: the smallest and greatest value of the integer types, None for the others.
+INTEGER_RANGE: tuple[tuple[int, int] | None, ...] = (
+    None,
+    (-(1 << 7), (1 << 7) - 1),
+    (-(1 << 15), (1 << 15) - 1),
+    (-(1 << 31), (1 << 31) - 1),
+    (-(1 << 63), (1 << 63) - 1),
+    (0, (1 << 8) - 1),
+    (0, (1 << 16) - 1),
+    (0, (1 << 32) - 1),
+    (0, (1 << 64) - 1),
+    *(None,) * 4,
+    (0, DATETIME_MS_MAX),
+    *(None,) * 21,
+)
