@@ -61,6 +61,7 @@ class MetricContract(msgspec.Struct, frozen=True, kw_only=True):
     counts: str | None = None  # good | scrap | rework, for role "counter"
     rollover: int | None = None
     quality_wait: bool = False
+    description: str | None = None
 
 
 class EquipmentClass(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,7 @@ class EquipmentClass(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, MetricContract]
     requires: tuple[str, ...] = ()
     allow_parallel: bool = False
+    pv: bool = True  # False: no retained ``_pv`` topics for equipment of this class
 
 
 class Equipment(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,8 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     class_name: str | None = None
     parent: str | None = None  # the equipment above, None directly under a site
     gateways: tuple[str, ...] = ()
+    owner: str | None = None  # who answers for it; inherited from the nearest above that names one
+    description: str | None = None
 
     @property
     def path_text(self) -> str:
@@ -146,6 +150,14 @@ class TopicTree(msgspec.Struct, frozen=True, kw_only=True):
             if gateway in equipment.gateways:
                 return EdgeNodeDescriptor(self.group_id(equipment.site), gateway)
         raise KeyError(gateway)
+
+    def gateways(self) -> tuple[str, ...]:
+        """Every gateway that some equipment names, in the tree's order."""
+        return tuple(dict.fromkeys(name for equipment in self.equipment.values() for name in equipment.gateways))
+
+    def fed_by(self, gateway: str) -> tuple[Equipment, ...]:
+        """The equipment that a gateway feeds, in the tree's order: its Sparkplug devices."""
+        return tuple(equipment for equipment in self.equipment.values() if gateway in equipment.gateways)
 
     def equipment_of(self, device: DeviceDescriptor) -> Equipment | None:
         """The equipment a Sparkplug device stands for under the default mapping; None if the tree knows none."""

@@ -1,0 +1,325 @@
+"""Reading ``classes:`` of a tree file: each metric with its type, unit, range, deadband and role."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from uns.namespace.draft import DraftClass
+from uns.namespace.findings import Position
+from uns.namespace.model import EquipmentClass, MetricContract, Role
+from uns.namespace.topics import LEVEL_CHARACTERS_MAX, escape
+from uns.namespace.units import UNITS, code_of
+from uns.namespace.yaml_file import Entry, Fields, nearest
+from uns.sparkplug.datatypes import SCALARS, DataType
+
+__all__ = ["CONTEXT_KINDS", "read_class"]
+
+METRICS_PER_CLASS_MAX = 10_000
+
+# The kinds of fact. The context engine has the same list; it stands above this layer, so a test compares the two.
+CONTEXT_KINDS = ("job", "lot", "placement", "recipe_phase", "shift", "person", "material")
+
+_KINDS = {kind: kind for kind in CONTEXT_KINDS}
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
+_COUNTS = {"good": "good", "scrap": "scrap", "rework": "rework"}
+_DATATYPES = {datatype.label: datatype for datatype in sorted(SCALARS)}
+
+# Words of PLC programming, drivers and other trees, and the Sparkplug type that they mean.
+_OTHER_WORDS = {
+    "bool": "Boolean",
+    "bit": "Boolean",
+    "byte": "UInt8",
+    "sbyte": "Int8",
+    "word": "UInt16",
+    "dword": "UInt32",
+    "sint": "Int8",
+    "int": "Int16",
+    "dint": "Int32",
+    "lint": "Int64",
+    "integer": "Int32",
+    "long": "Int64",
+    "usint": "UInt8",
+    "uint": "UInt16",
+    "udint": "UInt32",
+    "ulint": "UInt64",
+    "real": "Float",
+    "lreal": "Double",
+    "float32": "Float",
+    "float64": "Double",
+    "str": "String",
+    "wstring": "String",
+    "bytestring": "Bytes",
+    "date": "DateTime",
+    "time": "DateTime",
+    "timestamp": "DateTime",
+    "guid": "UUID",
+}
+
+INTEGER_BOUNDS: dict[DataType, tuple[int, int]] = {
+    DataType.INT8: (-(2**7), 2**7 - 1),
+    DataType.INT16: (-(2**15), 2**15 - 1),
+    DataType.INT32: (-(2**31), 2**31 - 1),
+    DataType.INT64: (-(2**63), 2**63 - 1),
+    DataType.UINT8: (0, 2**8 - 1),
+    DataType.UINT16: (0, 2**16 - 1),
+    DataType.UINT32: (0, 2**32 - 1),
+    DataType.UINT64: (0, 2**64 - 1),
+}
+_NUMERIC = frozenset(INTEGER_BOUNDS) | {DataType.FLOAT, DataType.DOUBLE}
+_NO_CONTEXT = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.BYTES, DataType.DATETIME})
+
+_RESERVED_FOLDERS = ("Node Control", "Device Control", "Properties", "uns")
+_DISCOURAGED = frozenset(".,\\@#$%^&*()[]{}|!`~:;'\"<>?")  # tck-id-… of names: legal, and trouble elsewhere
+
+
+def read_class(fields: Fields, entry: Entry) -> DraftClass | None:
+    """One entry of ``classes:``; None where it is no mapping at all."""
+    what = f"class {entry.key!r}"
+    own = fields.of(entry, what=what, required=("metrics",), optional=("context", "pv", "description"))
+    if own is None:
+        return None
+    metrics: dict[str, MetricContract] = {}
+    positions: dict[str, Position] = {}
+    entries = own.entries("metrics")
+    if len(entries) > METRICS_PER_CLASS_MAX:
+        own.findings.error(
+            "metrics-max",
+            f"{what} has {len(entries)} metrics, at most {METRICS_PER_CLASS_MAX} are read",
+            entry.position,
+            "split the class",
+        )
+    for metric_entry in entries[:METRICS_PER_CLASS_MAX]:
+        metric = _read_metric(own, metric_entry, what)
+        if metric is not None:
+            metrics[metric.name] = metric
+            positions[metric.name] = metric_entry.position
+    _check_together(own, what, metrics, positions)
+    context = own.fields("context", optional=("requires", "allow_parallel"))
+    requires = {kind: position for kind, position in context.texts("requires") if _known_kind(context, kind, position)}
+    value = EquipmentClass(
+        name=entry.key,
+        metrics=metrics,
+        requires=tuple(requires),
+        allow_parallel=context.boolean("allow_parallel", default=False),
+        pv=own.boolean("pv", default=True),
+    )
+    return DraftClass(value, entry.position, positions, requires)
+
+
+def _known_kind(fields: Fields, kind: str, position: Position) -> bool:
+    if kind in _KINDS:
+        return True
+    fields.findings.error(
+        "unknown-kind",
+        f"{kind!r} is no kind of context",
+        position,
+        nearest(kind, _KINDS) or f"known are: {', '.join(_KINDS)}",
+    )
+    return False
+
+
+def _read_metric(fields: Fields, entry: Entry, class_text: str) -> MetricContract | None:
+    what = f"metric {entry.key!r} of {class_text}"
+    own = fields.of(
+        entry,
+        what=what,
+        required=("type",),
+        optional=(
+            *("unit", "range", "deadband", "role", "provides", "counts", "rollover", "quality_wait", "description"),
+        ),
+    )
+    if own is None:
+        return None
+    _check_name(own, entry)
+    datatype = _read_datatype(own)
+    metric = MetricContract(
+        name=entry.key,
+        datatype=DataType.UNKNOWN if datatype is None else datatype,
+        unit=_read_unit(own, datatype),
+        range=_read_range(own, datatype),
+        deadband=_read_deadband(own, datatype),
+        role=own.choice("role", _ROLES, default="measurement"),
+        provides=own.choice("provides", _KINDS, default=None),
+        counts=own.choice("counts", _COUNTS, default=None),
+        rollover=own.integer("rollover", default=None, minimum=1),
+        quality_wait=own.boolean("quality_wait", default=False),
+        description=own.text("description", default=None),
+    )
+    _check_role(own, metric, datatype)
+    return metric
+
+
+def _check_name(fields: Fields, entry: Entry) -> None:
+    name, at, findings = entry.key, entry.position, fields.findings
+    segments = name.split("/")
+    if not all(segments) or any(segment != segment.strip() for segment in segments):
+        findings.error("metric-name", f"{name!r} has an empty or space-edged folder", at, "write it like batch/count")
+        return
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in name):
+        findings.error("metric-name", f"{name!r} has a control character", at, "remove it")
+        return
+    for segment in segments:
+        if len(escape(segment)) > LEVEL_CHARACTERS_MAX:
+            findings.error(
+                "level-length",
+                f"{segment!r} takes {len(escape(segment))} characters in a topic, at most {LEVEL_CHARACTERS_MAX}",
+                at,
+                "shorten it",
+            )
+    if segments[0] in _RESERVED_FOLDERS or name == "bdSeq":
+        findings.error("reserved-name", f"{name!r} belongs to the protocol", at, "choose another name or folder")
+    elif "@" in name:
+        findings.error("reserved-name", f"{name!r} holds @, which marks retyped metrics", at, "leave it out")
+    elif found := sorted(_DISCOURAGED.intersection(name)):
+        findings.warning(
+            "discouraged-character",
+            f"Sparkplug discourages {' '.join(found)} in {name!r}",
+            at,
+            "use letters, digits, spaces, - and _",
+        )
+
+
+def _read_datatype(fields: Fields) -> DataType | None:
+    written = fields.text("type", default=None)
+    if written is None:
+        return None
+    datatype = _DATATYPES.get(written)
+    if datatype is None:
+        meant = _OTHER_WORDS.get(written.lower())
+        hint = f"did you mean {meant!r}?" if meant else nearest(written, _DATATYPES)
+        fields.findings.error(
+            "unknown-type",
+            f"{written!r} is no Sparkplug scalar type",
+            fields.position_of("type"),
+            hint or f"known are: {', '.join(_DATATYPES)}",
+        )
+    return datatype
+
+
+def _read_unit(fields: Fields, datatype: DataType | None) -> str | None:
+    unit = fields.text("unit", default=None)
+    if unit is None:
+        return None
+    at = fields.position_of("unit")
+    if unit not in UNITS:
+        meant = code_of(unit)
+        fields.findings.error(
+            "unknown-unit",
+            f"{unit!r} is no UNECE code that we know",
+            at,
+            f"did you mean {meant} ({UNITS[meant].name})?"
+            if meant
+            else "see docs/reference/topic-tree.md for the list",
+        )
+    if datatype is not None and datatype not in _NUMERIC:
+        fields.findings.error("unit-type", f"{fields.what} is {datatype.label} and has a unit", at, "remove the unit")
+    return unit
+
+
+def _read_range(fields: Fields, datatype: DataType | None) -> tuple[float, float] | None:
+    pair = fields.numbers("range", count=2)
+    if pair is None:
+        return None
+    (low, low_at), (high, high_at) = pair
+    if datatype is not None and datatype not in _NUMERIC:
+        fields.findings.error(
+            "range-type", f"{fields.what} is {datatype.label} and has a range", low_at, "remove the range"
+        )
+    elif low >= high:
+        fields.findings.error(
+            "range-order", f"range of {fields.what} begins at {low:g} and ends at {high:g}", low_at, "write [low, high]"
+        )
+    elif datatype in INTEGER_BOUNDS:
+        for value, at in ((low, low_at), (high, high_at)):
+            smallest, largest = INTEGER_BOUNDS[datatype]
+            if not smallest <= value <= largest or value != int(value):
+                fields.findings.error(
+                    "range-type",
+                    f"{value:g} is no {datatype.label}",
+                    at,
+                    f"{datatype.label} reaches from {smallest} to {largest}",
+                )
+    return low, high
+
+
+def _read_deadband(fields: Fields, datatype: DataType | None) -> float | None:
+    deadband = fields.number("deadband", default=None, minimum=0)
+    if deadband is not None and datatype is not None and datatype not in _NUMERIC:
+        fields.findings.error(
+            "deadband-type",
+            f"{fields.what} is {datatype.label} and has a deadband",
+            fields.position_of("deadband"),
+            "remove it: without one every change counts",
+        )
+    return deadband
+
+
+def _check_role(fields: Fields, metric: MetricContract, datatype: DataType | None) -> None:
+    findings, what = fields.findings, fields.what
+    if metric.role == "context" and "provides" not in fields:
+        findings.error(
+            "role-context",
+            f"{what} has the role context and does not say what it provides",
+            fields.position_of("role"),
+            "add `provides: job`, or another kind",
+        )
+    if "provides" in fields and metric.role != "context":
+        findings.error(
+            "role-context", f"{what} provides context", fields.position_of("provides"), "add `role: context`"
+        )
+    if metric.role == "context" and datatype in _NO_CONTEXT:
+        findings.error(
+            "role-context",
+            f"{what} is {datatype.label} and cannot name a context",
+            fields.position_of("type"),
+            "use String or an integer type",
+        )
+    for key in ("counts", "rollover"):
+        if key in fields and metric.role != "counter":
+            findings.error(
+                "role-counter", f"{what} has {key!r} and is no counter", fields.position_of(key), "add `role: counter`"
+            )
+    if metric.role == "counter" and datatype is not None and datatype not in _NUMERIC:
+        findings.error(
+            "role-counter", f"{what} is {datatype.label} and cannot count", fields.position_of("type"), "use UInt32"
+        )
+    if metric.rollover is not None and datatype in INTEGER_BOUNDS and metric.rollover > INTEGER_BOUNDS[datatype][1] + 1:
+        findings.error(
+            "rollover",
+            f"{what} is {datatype.label} and cannot reach {metric.rollover}",
+            fields.position_of("rollover"),
+            f"at most {INTEGER_BOUNDS[datatype][1] + 1}: the first value that is not reached",
+        )
+
+
+def _check_together(
+    fields: Fields, what: str, metrics: dict[str, MetricContract], positions: dict[str, Position]
+) -> None:
+    """What one metric cannot tell alone: equal names but for case, two counters of one thing, two of one context."""
+    by_lower: dict[str, str] = {}
+    counting: dict[str, str] = {}
+    providing: dict[str, str] = {}
+    for metric in metrics.values():
+        at = positions[metric.name]
+        first = by_lower.setdefault(metric.name.lower(), metric.name)
+        if first != metric.name:
+            fields.findings.error(
+                "case-only",
+                f"{metric.name!r} and {first!r} of {what} differ only in case",
+                at,
+                "rename one (tck-id-case-sensitivity-metric-names)",
+            )
+        if metric.counts is not None and counting.setdefault(metric.counts, metric.name) != metric.name:
+            fields.findings.error(
+                "counts-twice",
+                f"{metric.name!r} and {counting[metric.counts]!r} of {what} both count {metric.counts}",
+                at,
+                "keep `counts` at one of them",
+            )
+        if metric.provides is not None and providing.setdefault(metric.provides, metric.name) != metric.name:
+            fields.findings.error(
+                "provides-twice",
+                f"{metric.name!r} and {providing[metric.provides]!r} of {what} both provide {metric.provides}",
+                at,
+                "keep `provides` at one of them",
+            )
