@@ -169,7 +169,9 @@ class FaultProxy:
         if self._cut_range is not None:
             at_least, at_most, direction, how = self._cut_range
             link.cut_at[direction] = self._random.randint(at_least, at_most)
-            link.cut_how = how or self._random.choice(("fin", "rst"))
+            if how is None:
+                how = "fin" if self._random.random() < 0.5 else "rst"
+            link.cut_how = how
         try:
             if self._swallowing:
                 await asyncio.Event().wait()
