@@ -45,6 +45,7 @@ _TABLE = (
     # frequency and speed
     ("HTZ", "Hz", "hertz"),
     ("KHZ", "kHz", "kilohertz"),
+    ("C94", "1/min", "reciprocal minute"),
     ("RPM", "r/min", "revolutions per minute"),
     ("MTS", "m/s", "metre per second"),
     ("2X", "m/min", "metre per minute"),

@@ -1,0 +1,80 @@
+"""``uns tree``: check the declared plant and look at it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from uns.cli.options import DEFAULT_TREE, JsonOption, TreeOption
+from uns.cli.output import EXIT_FINDINGS, print_document
+from uns.namespace.loader import lint_tree, load_tree
+from uns.namespace.tree import Outline, describe, outline
+
+__all__ = ["register"]
+
+_app = typer.Typer(no_args_is_help=True, help="Check the declared plant (topic_tree.yaml) and look at it.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``uns tree`` to the command."""
+    app.add_typer(_app, name="tree")
+
+
+@_app.command("lint", epilog="Examples:  uns tree lint  ·  uns tree lint --tree plant/topic_tree.yaml --json")
+def lint(tree: TreeOption = DEFAULT_TREE, as_json: JsonOption = False) -> None:
+    """Find every mistake in a topic tree, each with its place and what to do.
+
+    Exit code 0: none, or warnings only. 1: errors. 2: the file cannot be read.
+    """
+    findings = lint_tree(tree)
+    errors = sum(finding.severity == "error" for finding in findings)
+    warnings = len(findings) - errors
+    if as_json:
+        print_document({"file": str(tree), "errors": errors, "warnings": warnings, "findings": findings})
+    else:
+        for finding in findings:
+            print(finding)
+        print(f"{tree}: {_count(errors, 'error')}, {_count(warnings, 'warning')}")
+    if errors:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@_app.command("show", epilog="Examples:  uns tree show  ·  uns tree show --topics  ·  uns tree show --json")
+def show(
+    tree: TreeOption = DEFAULT_TREE,
+    topics: bool = typer.Option(False, "--topics", help="Show the uns1 and Sparkplug topics too."),
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the plant: sites, equipment with class and gateways, metrics, and who states the context."""
+    loaded = load_tree(tree)
+    if as_json:
+        print_document(describe(loaded))
+        return
+    _draw(outline(loaded, topics=topics))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+_STYLES = {"enterprise": "bold", "site": "bold", "equipment": "bold cyan", "topic": "dim", "heading": "bold"}
+
+
+def _draw(root: Outline) -> None:
+    """Guides of our own: rich's tree cuts lines at the terminal's width, and a topic that is cut is of no use."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False)
+
+    def draw(node: Outline, guide: str, below: str) -> None:
+        text = Text(guide, style="dim").append(node.name, style=f"not dim {_STYLES.get(node.kind, '')}")
+        if node.detail:
+            text.append(f"  {node.detail}", style="dim")
+        console.print(text, soft_wrap=True)
+        for position, child in enumerate(node.children):
+            last = position == len(node.children) - 1
+            draw(child, below + ("└── " if last else "├── "), below + ("    " if last else "│   "))
+
+    draw(root, "", "")

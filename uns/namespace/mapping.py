@@ -1,0 +1,169 @@
+"""The default mapping between the tree and Sparkplug, both ways.
+
+    group_id = enterprise.site · edge_node_id = gateway · device_id = equipment id · metric name = folder/name
+
+Births carry enough of the tree (as properties of metrics and as ``Properties/…`` metrics of the device) that a host
+without the tree can follow; :func:`map_birth` is how a host with the tree reads a birth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+import msgspec
+
+from uns.namespace.model import Equipment, MetricContract, Role, TopicTree
+from uns.namespace.units import symbol_of
+from uns.sparkplug.datatypes import DataType, Value
+from uns.sparkplug.metrics import BirthMetric, Property
+from uns.sparkplug.topics import DeviceDescriptor
+
+__all__ = [
+    "PROPERTIES_FOLDER",
+    "DeviceMapping",
+    "contract_of",
+    "device_properties",
+    "devices_of",
+    "map_birth",
+    "metric_properties",
+]
+
+PROPERTIES_FOLDER = "Properties/"
+EQUIPMENT_METRIC = f"{PROPERTIES_FOLDER}equipment"
+PATH_METRIC = f"{PROPERTIES_FOLDER}path"
+CLASS_METRIC = f"{PROPERTIES_FOLDER}class"
+CONTRACT_HASH_METRIC = f"{PROPERTIES_FOLDER}contract_hash"
+
+# Keys of metric properties. The three eng… keys are the ones other Sparkplug applications look for.
+ENGINEERING_UNIT = "engUnit"  # as people write it
+ENGINEERING_LOW = "engLow"
+ENGINEERING_HIGH = "engHigh"
+UNIT_CODE = "unit"  # UNECE code
+DEADBAND = "deadband"
+ROLE = "role"
+PROVIDES = "provides"
+COUNTS = "counts"
+ROLLOVER = "rollover"
+SOURCE_ADDRESS = "address"  # NodeId or register, as the node file writes it
+
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
+
+# Device metrics that belong to the protocol: in no equation of samples, and nothing to map.
+_PROTOCOL_FOLDERS = (PROPERTIES_FOLDER, "Node Control/", "Device Control/", "uns/")
+
+
+def devices_of(tree: TopicTree, gateway: str) -> dict[DeviceDescriptor, Equipment]:
+    """The Sparkplug devices of a gateway and the equipment they stand for; raises ``KeyError`` for an unknown one."""
+    edge_node = tree.edge_node(gateway)
+    return {DeviceDescriptor(edge_node, equipment.id): equipment for equipment in tree.fed_by(gateway)}
+
+
+def device_properties(tree: TopicTree, equipment: Equipment) -> list[BirthMetric]:
+    """The ``Properties/…`` metrics of a device's birth: what it is, where it stands, under which contract."""
+    texts = {
+        EQUIPMENT_METRIC: equipment.id,
+        PATH_METRIC: equipment.path_text,
+        CLASS_METRIC: equipment.class_name,
+        CONTRACT_HASH_METRIC: tree.contract_hash,
+    }
+    return [
+        BirthMetric(name=name, datatype=DataType.STRING, value=text) for name, text in texts.items() if text is not None
+    ]
+
+
+def metric_properties(contract: MetricContract, *, source_address: str = "") -> tuple[Property, ...]:
+    """The properties that a metric carries in a birth; only those that say something."""
+    found: list[Property] = []
+    if contract.unit is not None:
+        found.append(Property(ENGINEERING_UNIT, DataType.STRING, symbol_of(contract.unit)))
+        found.append(Property(UNIT_CODE, DataType.STRING, contract.unit))
+    if contract.range is not None:
+        found.append(Property(ENGINEERING_LOW, DataType.DOUBLE, contract.range[0]))
+        found.append(Property(ENGINEERING_HIGH, DataType.DOUBLE, contract.range[1]))
+    if contract.deadband is not None:
+        found.append(Property(DEADBAND, DataType.DOUBLE, contract.deadband))
+    if contract.role != "measurement":
+        found.append(Property(ROLE, DataType.STRING, contract.role))
+    if contract.provides is not None:
+        found.append(Property(PROVIDES, DataType.STRING, contract.provides))
+    if contract.counts is not None:
+        found.append(Property(COUNTS, DataType.STRING, contract.counts))
+    if contract.rollover is not None:
+        found.append(Property(ROLLOVER, DataType.UINT64, contract.rollover))
+    if source_address:
+        found.append(Property(SOURCE_ADDRESS, DataType.STRING, source_address))
+    return tuple(found)
+
+
+def contract_of(metric: BirthMetric) -> MetricContract:
+    """The contract as a birth tells it: inverse of :func:`metric_properties`. What cannot be read is left out."""
+    values: dict[str, Value] = {prop.key: prop.value for prop in metric.properties}
+    low, high = _number(values, ENGINEERING_LOW), _number(values, ENGINEERING_HIGH)
+    rollover = values.get(ROLLOVER)
+    return MetricContract(
+        name=metric.name,
+        datatype=metric.datatype,
+        unit=_text(values, UNIT_CODE),
+        range=(low, high) if low is not None and high is not None else None,
+        deadband=_number(values, DEADBAND),
+        role=_ROLES.get(str(values.get(ROLE)), "measurement"),
+        provides=_text(values, PROVIDES),
+        counts=_text(values, COUNTS),
+        rollover=rollover if isinstance(rollover, int) and not isinstance(rollover, bool) else None,
+    )
+
+
+class DeviceMapping(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device's birth means under the tree."""
+
+    equipment: Equipment | None  # None: the tree does not know the device, all of its metrics are unmapped
+    contracts: dict[str, MetricContract] = {}  # metric name to its contract
+    unmapped: tuple[str, ...] = ()  # metrics that the tree does not know
+    mistyped: dict[str, DataType] = {}  # metrics of another type than the tree says, with the type they came in
+    contract_hash: str | None = None  # as the birth tells it; None from a foreign producer
+
+    def follows(self, tree: TopicTree) -> bool:
+        """Whether the gateway works under the same tree."""
+        return self.contract_hash == tree.contract_hash
+
+
+def map_birth(tree: TopicTree, device: DeviceDescriptor, metrics: Sequence[BirthMetric]) -> DeviceMapping:
+    """Read a DBIRTH's metrics under the tree. Protocol metrics (``Properties/…``, ``uns/…``) are in no list."""
+    own = [metric for metric in metrics if not metric.name.startswith(_PROTOCOL_FOLDERS)]
+    told = next((metric.value for metric in metrics if metric.name == CONTRACT_HASH_METRIC), None)
+    contract_hash = told if isinstance(told, str) else None
+    equipment = tree.equipment_of(device)
+    equipment_class = None if equipment is None else tree.class_of(equipment.id)
+    if equipment is None or equipment_class is None:
+        return DeviceMapping(
+            equipment=equipment, unmapped=tuple(metric.name for metric in own), contract_hash=contract_hash
+        )
+    contracts: dict[str, MetricContract] = {}
+    unmapped: list[str] = []
+    mistyped: dict[str, DataType] = {}
+    for metric in own:
+        contract = equipment_class.metrics.get(metric.name)
+        if contract is None:
+            unmapped.append(metric.name)
+        elif contract.datatype is not metric.datatype:
+            mistyped[metric.name] = metric.datatype
+        else:
+            contracts[metric.name] = contract
+    return DeviceMapping(
+        equipment=equipment,
+        contracts=contracts,
+        unmapped=tuple(unmapped),
+        mistyped=mistyped,
+        contract_hash=contract_hash,
+    )
+
+
+def _text(values: Mapping[str, Value], key: str) -> str | None:
+    value = values.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _number(values: Mapping[str, Value], key: str) -> float | None:
+    value = values.get(key)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
