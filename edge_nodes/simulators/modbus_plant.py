@@ -25,8 +25,8 @@ __all__ = ["METER_UNIT_ID", "PACKER_UNIT_ID", "main", "meter_registers", "packer
 
 METER_UNIT_ID = 3
 PACKER_UNIT_ID = 4
-METER_ENERGY = 40012  # uint32, CDAB (low word first), tenths of kWh
-PACKER_GOOD = 100  # uint32, ABCD
+METER_ENERGY = 11  # entity 40012; uint32, CDAB (low word first), tenths of kWh
+PACKER_GOOD = 100  # entity 40101; uint32, ABCD
 PACKER_SCRAP = 102  # uint32, ABCD
 PACKER_STATE = 104  # uint16, PackML
 PACKER_SPEED = 105  # int16, tenths of packs per minute

@@ -28,8 +28,8 @@ VARIABLES = (
     ServerVariable("R4.Phase", "Reactor4", "Phase", "String"),
     ServerVariable("M1.Program", "Mill1", "Program", "String"),
     ServerVariable("M1.Execution", "Mill1", "Execution", "String"),
-    ServerVariable("M1.SpindleLoad", "Mill1", "SpindleLoad", "Float"),
-    ServerVariable("M1.SpindleSpeed", "Mill1", "SpindleSpeed", "Float"),
+    ServerVariable("M1.SpindleLoad", "Mill1", "SpindleLoad", "Double"),
+    ServerVariable("M1.SpindleSpeed", "Mill1", "SpindleSpeed", "Double"),
     ServerVariable("M1.PartCount", "Mill1", "PartCount", "UInt32"),
 )
 

@@ -1,0 +1,63 @@
+"""The equations say what holds and what does not, with the numbers."""
+
+from __future__ import annotations
+
+from uns.runtime.accounting import edge_equations, host_equations, loss_equation, lost
+
+
+def edge(**terms: int) -> dict[str, int]:
+    return {
+        "read": 12, "reduced": 1, "stored": 10, "refused": 1, "confirmed": 10, "waiting": 0, "dropped": 0, **terms
+    }  # fmt: skip
+
+
+def host(**terms: int) -> dict[str, int]:
+    return {
+        "received": 11, "recorded": 10, "duplicates_dropped": 1, "rejected": 0, "unmapped": 0, "unjoined": 0,
+        "resolved": 7, "unassigned": 2, "unresolved": 1, **terms,
+    }  # fmt: skip
+
+
+def test_balanced_books_hold() -> None:
+    assert all(equation.holds for equation in edge_equations("gw", edge()) + host_equations(host()))
+
+
+def test_an_equation_shows_its_numbers() -> None:
+    assert str(edge_equations("gw-1", edge())[0]) == "✓ gw-1: read 12 = reduced 1 + stored 10 + refused 1"
+
+
+def test_one_value_too_many_or_too_few_is_noticed() -> None:
+    for changed in ("read", "reduced", "stored", "refused"):
+        assert not edge_equations("gw", edge(**{changed: 99}))[0].holds
+    for changed in ("stored", "confirmed", "waiting", "dropped"):
+        assert not edge_equations("gw", edge(**{changed: 99}))[1].holds
+    for changed in ("received", "recorded", "duplicates_dropped", "rejected", "unmapped", "unjoined"):
+        assert not host_equations(host(**{changed: 99}))[0].holds
+    for changed in ("recorded", "resolved", "unassigned", "unresolved"):
+        assert not host_equations(host(**{changed: 99}))[1].holds
+
+
+def test_a_missing_counter_is_no_zero() -> None:
+    terms = edge()
+    del terms["refused"]
+    (equation, _) = edge_equations("gw", terms)
+    assert not equation.holds
+    assert "no refused" in equation.text
+
+
+def test_what_was_stored_and_is_nowhere_is_lost() -> None:
+    assert lost({"a": edge(stored=6), "b": edge(stored=7)}, host(recorded=10)) == 3
+    assert not loss_equation({"a": edge(stored=11)}, host()).holds
+
+
+def test_rejected_and_unmapped_samples_are_not_lost() -> None:
+    assert loss_equation({"a": edge(stored=13)}, host(rejected=1, unmapped=2)).holds
+
+
+def test_only_what_a_policy_dropped_may_be_missing() -> None:
+    assert loss_equation({"a": edge(stored=13, dropped=3)}, host()).holds
+    assert not loss_equation({"a": edge(stored=14, dropped=3)}, host()).holds
+
+
+def test_more_recorded_than_stored_is_wrong_too() -> None:
+    assert not loss_equation({"a": edge(stored=9)}, host()).holds
