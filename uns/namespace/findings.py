@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
 
 from uns.errors import ConfigurationError
 
-__all__ = ["FINDINGS_MAX", "Finding", "Findings", "Position", "Severity"]
+__all__ = ["FINDINGS_MAX", "Finding", "Findings", "Position", "Severity", "clipped", "nearest", "shown"]
 
 FINDINGS_MAX = 1000  # of one run; what lies beyond is counted in one last line
+
+SHOWN_CHARACTERS_MAX = 80  # of a value repeated in a finding
 
 Severity = Literal["error", "warning"]
 
@@ -105,3 +108,20 @@ class Findings:
                 severity=severity,
             )
         )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for the nearest known word, or an empty text."""
+    by_lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower()[:SHOWN_CHARACTERS_MAX], by_lower, n=1, cutoff=0.6)
+    return f"did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def clipped(text: str) -> str:
+    """The text, or its beginning where it is long."""
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else text[:SHOWN_CHARACTERS_MAX] + "…"
+
+
+def shown(text: str) -> str:
+    """The text in quotes, as a finding repeats it."""
+    return repr(clipped(text))

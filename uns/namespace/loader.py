@@ -64,8 +64,10 @@ def contract_hash(tree: TopicTree) -> str:
 def _read(path: Path, text: str, read: Reader) -> tuple[TopicTree | None, Findings]:
     findings = Findings()
     draft = Draft(Position(str(path), 1, 1))
-    _TreeReader(draft, findings, read).read_file(path, text, is_first=True)
-    check_draft(draft, findings)
+    reader = _TreeReader(draft, findings, read)
+    reader.read_file(path, text, is_first=True)
+    if not reader.is_incomplete:  # half a tree would be told to lack what stands in the other half
+        check_draft(draft, findings)
     return (None if findings.has_errors else _build(draft)), findings
 
 
@@ -105,11 +107,13 @@ class _TreeReader:
         self._findings = findings
         self._read = read
         self._files = 0
+        self.is_incomplete = False  # a file could not be read at all
 
     def read_file(self, path: Path, text: str, *, is_first: bool = False, chain: tuple[Path, ...] = ()) -> None:
         self._files += 1
         document = parse_yaml(text, file=str(path), findings=self._findings)
         if document.root is None:
+            self.is_incomplete = True
             return
         required = ("uns", "enterprise") if is_first else ("uns",)
         root = document.fields(required=required, optional=[key for key in _TOP_KEYS if key not in required])
@@ -278,17 +282,24 @@ class _TreeReader:
         )
 
     def _include(self, path: Path, name: str, at: Position, chain: tuple[Path, ...]) -> None:
+        text = self._included_text(path, name, at, chain)
+        if text is None:
+            self.is_incomplete = True
+        else:
+            self.read_file(path.parent / name, text, chain=chain)
+
+    def _included_text(self, path: Path, name: str, at: Position, chain: tuple[Path, ...]) -> str | None:
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts or "\\" in name:
             self._findings.error(
                 "include", f"{name!r} leaves the folder of this file", at, "include relative paths below it"
             )
-            return
-        target = path.parent / Path(*relative.parts)
+            return None
+        target = path.parent / name
         if target in chain:
             circle = " → ".join(str(file) for file in (*chain, target))
             self._findings.error("include-cycle", f"{name!r} includes itself: {circle}", at, "break the circle")
-            return
+            return None
         if len(chain) > INCLUDE_DEPTH_MAX or self._files >= INCLUDE_FILES_MAX:
             self._findings.error(
                 "include-bound",
@@ -296,10 +307,9 @@ class _TreeReader:
                 at,
                 "include from fewer files",
             )
-            return
+            return None
         try:
-            text = self._read(target)
+            return self._read(target)
         except ConfigurationError as error:
             self._findings.error("include", f"{name!r}: {error.what}", at, error.next_step)
-            return
-        self.read_file(target, text, chain=chain)
+            return None
