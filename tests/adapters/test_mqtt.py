@@ -305,9 +305,11 @@ async def test_more_unacknowledged_messages_than_the_bound_is_the_callers_error(
 
 @pytest.mark.integration
 async def test_a_refused_login_says_what_to_check(tmp_path):
-    with mosquitto(tmp_path, settings=("allow_anonymous false",)) as broker:
-        with pytest.raises(UnreachableError, match="credentials"):
-            await connection(broker).__aenter__()
+    with (
+        mosquitto(tmp_path, settings=("allow_anonymous false",)) as broker,
+        pytest.raises(UnreachableError, match="credentials"),
+    ):
+        await connection(broker).__aenter__()
 
 
 @pytest.mark.integration

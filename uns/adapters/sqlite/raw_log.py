@@ -1,0 +1,243 @@
+"""The raw log: every Sparkplug message of a known session, as it came, before anything is made of it.
+
+A message is confirmed to its edge node when the commit that holds it has returned. The rows stay until they are joined
+(the record log tells how far), then until ``retention`` or ``bytes_max`` wants their place.
+
+Births are kept beside the messages and longer: they are what makes DATA readable after a restart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from uns.adapters.sqlite.database import Database, Migration, open_reader, translated
+from uns.sparkplug.topics import EdgeNodeDescriptor
+
+__all__ = ["HeldNode", "RawBirth", "RawLog", "RawMessage"]
+
+_MIGRATIONS = (
+    Migration(
+        1,
+        """
+        CREATE TABLE messages (
+            position INTEGER PRIMARY KEY,
+            received_at_ns INTEGER NOT NULL,
+            topic TEXT NOT NULL,
+            session TEXT NOT NULL,
+            samples INTEGER NOT NULL,
+            payload BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE births (
+            position INTEGER PRIMARY KEY,
+            received_at_ns INTEGER NOT NULL,
+            group_id TEXT NOT NULL,
+            edge_node_id TEXT NOT NULL,
+            device_id TEXT,
+            session TEXT NOT NULL,
+            bd_seq INTEGER,
+            payload BLOB
+        ) STRICT;
+        CREATE INDEX births_by_node ON births (group_id, edge_node_id, device_id, position);
+        CREATE TABLE counters (
+            edge_node TEXT NOT NULL,
+            name TEXT NOT NULL,
+            value INTEGER NOT NULL,
+            PRIMARY KEY (edge_node, name)
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ),
+)
+
+
+class RawMessage(msgspec.Struct, frozen=True, gc=False):
+    """A received message with its place in the log. ``samples`` is what it adds to ``received``."""
+
+    position: int
+    received_at_ns: int
+    topic: str
+    session: str
+    samples: int
+    payload: bytes
+
+
+class RawBirth(msgspec.Struct, frozen=True, gc=False):
+    """A birth, or with ``payload`` None the death that ends it. ``position`` is that of its message."""
+
+    position: int
+    received_at_ns: int
+    edge_node: EdgeNodeDescriptor
+    device_id: str | None
+    session: str
+    bd_seq: int | None
+    payload: bytes | None
+
+
+class HeldNode(msgspec.Struct, frozen=True):
+    """The newest births of one edge node: what is needed to read DATA of that session."""
+
+    edge_node: EdgeNodeDescriptor
+    session: str
+    bd_seq: int
+    payload: bytes
+    devices: dict[str, bytes]
+
+
+class RawLog:
+    """The writing side of ``raw.db`` and its reads at start. Blocks on the disk: call from a worker thread."""
+
+    def __init__(self, path: Path, *, bytes_max: int | None = None, retention_ns: int | None = None) -> None:
+        self.path = path
+        self._bytes_max = bytes_max
+        self._retention_ns = retention_ns
+        self._database = Database(path, kind="raw log", migrations=_MIGRATIONS, bytes_max=bytes_max)
+        self._reader: sqlite3.Connection | None = None
+
+    def append(
+        self,
+        messages: Sequence[RawMessage],
+        births: Sequence[RawBirth] = (),
+        counts: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:
+        """One transaction. After a :class:`~uns.errors.StorageError` nothing of it is in the log."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?)",
+                [(m.position, m.received_at_ns, m.topic, m.session, m.samples, m.payload) for m in messages],
+            )
+            if births:
+                connection.executemany(
+                    "INSERT INTO births VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (
+                            b.position,
+                            b.received_at_ns,
+                            b.edge_node.group_id,
+                            b.edge_node.edge_node_id,
+                            b.device_id,
+                            b.session,
+                            b.bd_seq,
+                            b.payload,
+                        )
+                        for b in births
+                    ],
+                )
+            if counts:
+                connection.executemany(
+                    "INSERT INTO counters VALUES (?, ?, ?) "
+                    "ON CONFLICT (edge_node, name) DO UPDATE SET value = value + excluded.value",
+                    [(edge_node, name, value) for (edge_node, name), value in counts.items()],
+                )
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def head(self) -> int:
+        """The highest position, 0 where there is none."""
+        return int(self._read("SELECT coalesce(max(position), 0) FROM messages")[0][0])
+
+    def read(self, after: int, *, messages_max: int) -> list[RawMessage]:
+        """Messages above ``after`` in order, at most so many."""
+        rows = self._read(
+            "SELECT position, received_at_ns, topic, session, samples, payload FROM messages "
+            "WHERE position > ? ORDER BY position LIMIT ?",
+            (after, messages_max),
+        )
+        return [RawMessage(*row) for row in rows]
+
+    def samples_after(self, position: int) -> int:
+        """How many samples the messages above ``position`` carry: the term `unjoined`."""
+        return int(self._read("SELECT coalesce(sum(samples), 0) FROM messages WHERE position > ?", (position,))[0][0])
+
+    def births_until(self, position: int) -> list[RawBirth]:
+        """For each node and device the births that decode what follows ``position``: the newest at or below it."""
+        rows = self._read(
+            "SELECT position, received_at_ns, group_id, edge_node_id, device_id, session, bd_seq, payload FROM births "
+            "WHERE position IN (SELECT max(position) FROM births WHERE position <= ? "
+            "GROUP BY group_id, edge_node_id, device_id) ORDER BY position",
+            (position,),
+        )
+        return [_birth(row) for row in rows]
+
+    def held(self) -> list[HeldNode]:
+        """What the sessions held last: per node the newest NBIRTH and the DBIRTHs of the same session."""
+        newest = {
+            (birth.edge_node, birth.device_id): birth for birth in self.births_until(2**62) if birth.payload is not None
+        }
+        held = []
+        for (edge_node, device_id), birth in newest.items():
+            if device_id is not None or birth.payload is None:
+                continue
+            devices = {
+                other_id: other.payload
+                for (other_node, other_id), other in newest.items()
+                if other_node == edge_node
+                and other_id is not None
+                and other.session == birth.session
+                and other.payload is not None
+            }
+            held.append(HeldNode(edge_node, birth.session, birth.bd_seq or 0, birth.payload, devices))
+        return held
+
+    def counters(self) -> dict[tuple[str, str], int]:
+        """(edge node, name) to value, as of the last commit."""
+        rows = self._read("SELECT edge_node, name, value FROM counters")
+        return {(edge_node, name): value for edge_node, name, value in rows}
+
+    def _read(self, statement: str, arguments: tuple[int, ...] = ()) -> list[Any]:
+        if self._reader is None:
+            self._reader = open_reader(self.path)
+        with translated(self.path):
+            return self._reader.execute(statement, arguments).fetchall()
+
+    # --- making room ---------------------------------------------------------------------------------------------
+
+    def prune(self, *, joined: int, now_ns: int, messages_max: int = 2_000) -> int:
+        """Delete joined messages that are too old or in the way, at most so many; returns how many went.
+
+        Never touches a message above ``joined``: it is confirmed to its edge node and exists only here.
+        """
+        conditions = []
+        if self._retention_ns is not None:
+            conditions.append(f"received_at_ns < {now_ns - self._retention_ns}")
+        if self._bytes_max is not None and self._database.used_bytes() > self._bytes_max * 0.8:
+            conditions.append("1")
+        if not conditions:
+            return 0
+        with self._database.transaction() as connection:
+            removed = connection.execute(
+                f"DELETE FROM messages WHERE position IN (SELECT position FROM messages WHERE position <= ? "  # noqa: S608
+                f"AND ({' OR '.join(conditions)}) ORDER BY position LIMIT ?)",
+                (joined, messages_max),
+            ).rowcount
+            # A birth goes when a newer one of the same node and device serves all that is left to join, and with it
+            # the births of devices of an older session.
+            connection.execute(
+                "DELETE FROM births WHERE EXISTS (SELECT 1 FROM births AS newer WHERE newer.position <= ? "
+                "AND newer.group_id = births.group_id AND newer.edge_node_id = births.edge_node_id "
+                "AND newer.position > births.position "
+                "AND (newer.device_id IS births.device_id "
+                "OR (newer.device_id IS NULL AND newer.session <> births.session)))",
+                (joined,),
+            )
+        return int(removed)
+
+    def limit(self, bytes_max: int | None) -> None:
+        """Change the bound of the file while it is open."""
+        self._bytes_max = bytes_max
+        self._database.limit(bytes_max)
+
+    def close(self) -> None:
+        """Close both connections."""
+        if self._reader is not None:
+            self._reader.close()
+        self._database.close()
+
+
+def _birth(row: tuple[Any, ...]) -> RawBirth:
+    position, received_at_ns, group_id, edge_node_id, device_id, session, bd_seq, payload = row
+    edge_node = EdgeNodeDescriptor(group_id, edge_node_id)
+    return RawBirth(position, received_at_ns, edge_node, device_id, session, bd_seq, payload)

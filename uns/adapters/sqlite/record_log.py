@@ -1,0 +1,315 @@
+"""The record log: samples, their context, facts, and what is still to be published, one transaction at a time.
+
+A plan of the enricher is committed whole or not at all, together with the raw position up to which everything is
+joined. So a crash at any point costs at most work that the raw log repeats.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from uns.adapters.sqlite.database import Database, open_reader, translated
+from uns.adapters.sqlite.record_schema import MIGRATIONS, SECOND_NS
+from uns.context.facts import Fact
+from uns.enrichment.plan import (
+    EQUIPMENT_LOG_COLUMNS,
+    FACT_COLUMNS,
+    INTERVAL_COLUMNS,
+    MAX_NS,
+    PAYLOAD_COLUMNS,
+    SAMPLE_COLUMNS,
+    SERIES_COLUMNS,
+    UNRECORDED_COLUMNS,
+    ContextSample,
+    EnricherState,
+    OutboxMessage,
+    RecordPlan,
+    StoredFact,
+    value_of,
+)
+from uns.enrichment.samples import Quality, StoredSample, StoredUnrecorded
+
+__all__ = ["RecordIndexReader", "RecordLog"]
+
+_NEWEST_EVERY_POSITIONS = 200_000  # so many rows at most are looked through again at start
+
+
+def _insert(table: str, columns: Sequence[str], *, verb: str = "INSERT") -> str:
+    return f"{verb} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+_INSERT_SERIES = _insert("series", SERIES_COLUMNS)
+_INSERT_PAYLOAD = _insert("payloads", PAYLOAD_COLUMNS)
+_INSERT_SAMPLE = _insert("samples", SAMPLE_COLUMNS)
+_INSERT_FACT = _insert("facts", FACT_COLUMNS)
+_INSERT_INTERVAL = _insert("context_intervals", INTERVAL_COLUMNS)
+_INSERT_UNRECORDED = _insert("unrecorded", UNRECORDED_COLUMNS)
+_INSERT_EQUIPMENT_LOG = _insert("equipment_logs", EQUIPMENT_LOG_COLUMNS, verb="INSERT OR REPLACE")
+_INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_ADD_COUNTER = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+_ADD_SECONDS = f"""
+    INSERT INTO samples_per_second
+    SELECT series.equipment,
+           (samples.source_time_ns - ((samples.source_time_ns % {SECOND_NS}) + {SECOND_NS}) % {SECOND_NS})
+               / {SECOND_NS} AS second_,
+           count(*)
+    FROM samples JOIN series ON series.series = samples.series
+    WHERE samples.position BETWEEN ? AND ? GROUP BY 1, 2
+    ON CONFLICT (equipment, second) DO UPDATE SET samples = samples + excluded.samples
+    """  # noqa: S608 - a number of ours
+_ADD_NODES = """
+    INSERT INTO recorded_per_node
+    SELECT payloads.group_id, payloads.edge_node_id, count(*)
+    FROM samples JOIN payloads ON payloads.payload = samples.payload
+    WHERE samples.position BETWEEN ? AND ? GROUP BY 1, 2
+    ON CONFLICT (group_id, edge_node_id) DO UPDATE SET samples = samples + excluded.samples
+    """
+_ADD_CONTEXT = """
+    INSERT INTO context_positions SELECT position FROM samples
+    WHERE position BETWEEN ? AND ? AND series IN (SELECT series FROM context_series)
+    """
+_ADD_NEWEST = """
+    INSERT INTO newest SELECT series, max(source_time_ns) FROM samples WHERE position > ? GROUP BY series
+    ON CONFLICT (series) DO UPDATE SET source_time_ns = max(source_time_ns, excluded.source_time_ns)
+    """
+
+
+class RecordLog:
+    """The writing side of ``records.db`` and its reads at start. Blocks on the disk: call from a worker thread.
+
+    ``is_context`` says of (equipment, metric) whether its samples are read back at start as a source of context.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        is_context: Callable[[str, str], bool] = lambda _equipment, _metric: False,
+        bytes_max: int | None = None,
+    ) -> None:
+        self.path = path
+        self._is_context = is_context
+        self._database = Database(path, kind="record log", migrations=MIGRATIONS, bytes_max=bytes_max)
+        self._context_series: set[int] = set()
+        self._next_outbox_id = 1
+        self._newest_position = 0
+
+    def load(self) -> tuple[EnricherState, int]:
+        """What the enricher needs, and the raw position up to which everything is joined."""
+        with self._database.transaction() as connection:
+            meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+            series = connection.execute(f"SELECT {', '.join(SERIES_COLUMNS)} FROM series").fetchall()  # noqa: S608
+            self._learn_context(connection, series)
+            next_position = int(meta.get("next_position", 1))
+            self._refresh_newest(connection, int(meta.get("newest_position", 0)), next_position - 1)
+            newest = dict(connection.execute("SELECT series, source_time_ns FROM newest").fetchall())
+            self._next_outbox_id = (
+                max(
+                    connection.execute("SELECT coalesce(max(id), 0) FROM outbox").fetchone()[0],
+                    int(meta.get("outbox_id", 0)),
+                )
+                + 1
+            )
+            state = EnricherState(
+                facts=[
+                    StoredFact(msgspec.json.decode(body, type=Fact), rev, known_at_ns)
+                    for body, rev, known_at_ns in connection.execute("SELECT body, rev, known_at_ns FROM facts")
+                ],
+                context_samples=[_context_sample(row) for row in connection.execute(_CONTEXT_SAMPLES)],
+                intervals=connection.execute(
+                    f"SELECT {', '.join(INTERVAL_COLUMNS)} FROM context_intervals WHERE known_to_ns = ?",  # noqa: S608
+                    (MAX_NS,),
+                ).fetchall(),
+                series=[(row, newest.get(row[0])) for row in series],
+                equipment_logs=connection.execute("SELECT equipment, last_to FROM equipment_logs").fetchall(),
+                counters=dict(connection.execute("SELECT name, value FROM counters").fetchall()),
+                next_position=next_position,
+                next_payload=int(meta.get("next_payload", 1)),
+            )
+        return state, int(meta.get("joined", 0))
+
+    def commit(self, plan: RecordPlan, *, joined: int, published: int = 0) -> range:
+        """Commit a plan and that the raw log is joined up to ``joined``; forget outbox rows up to ``published``.
+
+        Returns the outbox ids of ``plan.outbox``, in order. After a :class:`~uns.errors.StorageError` nothing
+        happened: make a new enricher from :meth:`load`, since this one is ahead of the log.
+        """
+        first_id = self._next_outbox_id
+        ids = range(first_id, first_id + len(plan.outbox))
+        learned = [row[0] for row in plan.series if self._is_context(row[1], row[2])]
+        with self._database.transaction() as connection:
+            many = connection.executemany
+            many(_INSERT_SERIES, plan.series)
+            many("INSERT INTO context_series VALUES (?)", [(series,) for series in learned])
+            many(_INSERT_PAYLOAD, plan.payloads)
+            many(_INSERT_SAMPLE, plan.samples)
+            if plan.samples:
+                span = (plan.samples[0][0], plan.samples[-1][0])
+                connection.execute(_ADD_SECONDS, span)
+                connection.execute(_ADD_NODES, span)
+                if self._context_series or learned:
+                    connection.execute(_ADD_CONTEXT, span)
+                if span[1] - self._newest_position > _NEWEST_EVERY_POSITIONS:
+                    self._refresh_newest(connection, self._newest_position, span[1])
+            many(_INSERT_FACT, plan.facts)
+            many(_INSERT_INTERVAL, plan.intervals_opened)
+            many("UPDATE context_intervals SET known_to_ns = ? WHERE position = ?", plan.intervals_closed)
+            many(_INSERT_UNRECORDED, plan.unrecorded)
+            many(_INSERT_EQUIPMENT_LOG, plan.equipment_logs)
+            many(_ADD_COUNTER, list(plan.counters.items()))
+            many(
+                _INSERT_META,
+                (("next_position", plan.next_position), ("next_payload", plan.next_payload), ("joined", joined)),
+            )
+            self._forget(connection, published)
+            many(
+                "INSERT INTO outbox VALUES (?, ?, ?, ?, ?)",
+                [(id_, m.topic, m.payload, m.qos, m.retain) for id_, m in zip(ids, plan.outbox, strict=True)],
+            )
+        self._next_outbox_id = ids.stop
+        self._context_series.update(learned)
+        return ids
+
+    def outbox_after(self, last_id: int, *, messages_max: int) -> list[tuple[int, OutboxMessage]]:
+        """What is still to be published, in log order."""
+        with translated(self.path):
+            rows = self._database.connection.execute(
+                "SELECT id, topic, payload, qos, retain FROM outbox WHERE id > ? ORDER BY id LIMIT ?",
+                (last_id, messages_max),
+            ).fetchall()
+        return [(row[0], OutboxMessage(row[1], row[2], row[3], bool(row[4]))) for row in rows]
+
+    def forget_published(self, published: int) -> None:
+        """Delete outbox rows up to ``published``; :meth:`commit` does the same on its way."""
+        with self._database.transaction() as connection:
+            self._forget(connection, published)
+
+    def limit(self, bytes_max: int | None) -> None:
+        """Change the bound of the file while it is open."""
+        self._database.limit(bytes_max)
+
+    def used_bytes(self) -> int:
+        """Bytes that hold something."""
+        return self._database.used_bytes()
+
+    def close(self) -> None:
+        """Close the writing connection."""
+        self._database.close()
+
+    def _forget(self, connection: sqlite3.Connection, published: int) -> None:
+        if published > 0:
+            connection.execute("DELETE FROM outbox WHERE id <= ?", (published,))
+            # The ids go on where they stopped, also when the table is empty at the next start.
+            connection.execute(_INSERT_META, ("outbox_id", published))
+
+    def _learn_context(self, connection: sqlite3.Connection, series: Sequence[tuple[Any, ...]]) -> None:
+        known = {row[0] for row in connection.execute("SELECT series FROM context_series")}
+        wanted = {row[0] for row in series if self._is_context(row[1], row[2])}
+        for number in wanted - known:  # the tree gave it the role since
+            connection.execute("INSERT INTO context_series VALUES (?)", (number,))
+            connection.execute(
+                "INSERT OR IGNORE INTO context_positions SELECT position FROM samples WHERE series = ?", (number,)
+            )
+        for number in known - wanted:
+            connection.execute("DELETE FROM context_series WHERE series = ?", (number,))
+            connection.execute(
+                "DELETE FROM context_positions WHERE position IN "
+                "(SELECT position FROM samples JOIN context_positions USING (position) WHERE series = ?)",
+                (number,),
+            )
+        self._context_series = wanted
+
+    def _refresh_newest(self, connection: sqlite3.Connection, after: int, to: int) -> None:
+        connection.execute(_ADD_NEWEST, (after,))
+        connection.execute(_INSERT_META, ("newest_position", to))
+        self._newest_position = to
+
+
+_CONTEXT_SAMPLES = """
+    SELECT series.equipment, series.metric, samples.source_time_ns, samples.ordinal, series.type,
+           samples.value_num, samples.value_int, samples.value_text, samples.quality
+    FROM context_positions
+    JOIN samples ON samples.position = context_positions.position
+    JOIN series ON series.series = samples.series
+    """
+
+
+def _context_sample(row: tuple[Any, ...]) -> ContextSample:
+    equipment, metric, source_time_ns, ordinal, type_label, num, integer, text, quality = row
+    value = value_of(type_label, num, integer, text)
+    return ContextSample(equipment, metric, source_time_ns, ordinal, value, quality)
+
+
+class RecordIndexReader:
+    """The enricher's view into the committed log (:class:`uns.enrichment.samples.RecordIndex`).
+
+    A connection of its own, used from one thread; each call sees the newest commit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = open_reader(path)
+
+    def at(self, equipment: str, metric: str, source_time_ns: int) -> list[StoredSample]:
+        """All samples at that time, by ordinal."""
+        with translated(self.path):
+            rows = self._connection.execute(_AT, (source_time_ns, equipment, metric)).fetchall()
+        return [
+            StoredSample(ordinal, value_of(type_label, num, integer, text), Quality(quality), status_code)
+            for ordinal, type_label, num, integer, text, quality, status_code in rows
+        ]
+
+    def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
+        """How many samples of the equipment lie in [from, to): whole seconds from their sums, the ends by key."""
+        if from_ns >= to_ns:
+            return 0
+        first, last = -(-from_ns // SECOND_NS), to_ns // SECOND_NS  # whole seconds are [first, last)
+        with translated(self.path):
+            if first >= last:
+                return self._count_keys(equipment, from_ns, to_ns)
+            total: int = self._connection.execute(
+                "SELECT coalesce(sum(samples), 0) FROM samples_per_second "
+                "WHERE equipment = ? AND second >= ? AND second < ?",
+                (equipment, first, last),
+            ).fetchone()[0]
+            total += self._count_keys(equipment, from_ns, first * SECOND_NS)
+            return total + self._count_keys(equipment, last * SECOND_NS, to_ns)
+
+    def unrecorded_at(
+        self, group_id: str, edge_node_id: str, device_id: str, metric: str, source_time_ns: int
+    ) -> list[StoredUnrecorded]:
+        """All rejected and unmapped samples at that time, by ordinal."""
+        with translated(self.path):
+            rows = self._connection.execute(
+                "SELECT ordinal, raw FROM unrecorded WHERE group_id = ? AND edge_node_id = ? AND device_id = ? "
+                "AND metric = ? AND source_time_ns = ? ORDER BY ordinal",
+                (group_id, edge_node_id, device_id, metric, source_time_ns),
+            ).fetchall()
+        return [StoredUnrecorded(ordinal, raw) for ordinal, raw in rows]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _count_keys(self, equipment: str, from_ns: int, to_ns: int) -> int:
+        if from_ns >= to_ns:
+            return 0
+        row = self._connection.execute(
+            "SELECT count(*) FROM samples WHERE source_time_ns >= ? AND source_time_ns < ? "
+            "AND series IN (SELECT series FROM series WHERE equipment = ?)",
+            (from_ns, to_ns, equipment),
+        ).fetchone()
+        return int(row[0])
+
+
+_AT = """
+    SELECT samples.ordinal, series.type, samples.value_num, samples.value_int, samples.value_text,
+           samples.quality, samples.status_code
+    FROM series CROSS JOIN samples ON samples.series = series.series AND samples.source_time_ns = ?
+    WHERE series.equipment = ? AND series.metric = ? ORDER BY samples.ordinal
+    """
