@@ -1,0 +1,490 @@
+"""An edge node's Sparkplug session, without I/O: connect, birth, data, death, commands, primary host.
+
+The caller persists ``bd_seq`` before ``connect``, carries out ``actions()`` in order, reports what happened with
+``receive_*``, reads ``events()``, and calls ``receive_timer`` when ``next_deadline_ns()`` has come. A new connection is
+always a new ``connect``: the will is fixed there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter, le
+
+import msgspec
+
+from uns.errors import LocalProtocolError, RemoteProtocolError
+from uns.sparkplug import codec
+from uns.sparkplug.aliases import AliasTable
+from uns.sparkplug.datatypes import SCALARS, DataType
+from uns.sparkplug.messages import (
+    Action,
+    BirthDue,
+    CommandIgnored,
+    CommandReceived,
+    Connect,
+    Disconnect,
+    EdgeEvent,
+    HostStateChanged,
+    Message,
+    NodeBirth,
+    Offline,
+    Online,
+    OtherMessage,
+    Publish,
+    Subscribe,
+)
+from uns.sparkplug.metrics import (
+    BD_SEQ,
+    CONTROL_METRICS,
+    REBIRTH,
+    SESSION_METRIC,
+    BirthMetric,
+    DataBatch,
+    MetricBinding,
+)
+from uns.sparkplug.sequences import SEQ_MODULUS, check_bd_seq, next_seq
+from uns.sparkplug.state import StateMemory, decode_state, state_topic
+from uns.sparkplug.topics import (
+    NAMESPACE,
+    DeviceTopic,
+    EdgeNodeDescriptor,
+    MessageType,
+    NodeTopic,
+    StateTopic,
+    check_id,
+    parse_topic,
+)
+from uns.sparkplug.transitions import EDGE_TRANSITIONS, EdgeInput, EdgeState, next_state
+
+__all__ = ["EdgeNodeSession"]
+
+_NS_PER_MS = 1_000_000
+
+
+class EdgeNodeSession:
+    """One edge node at one broker.
+
+    ``command_devices`` names the devices that accept writes; ``extra_filters`` are subscriptions of the application,
+    whose messages come back as ``OtherMessage``.
+    """
+
+    def __init__(
+        self,
+        descriptor: EdgeNodeDescriptor,
+        *,
+        primary_host_id: str | None = None,
+        rebirth_interval_min_ms: int = 1000,
+        extra_filters: Sequence[tuple[str, int]] = (),
+        command_devices: Sequence[str] = (),
+    ) -> None:
+        check_id(descriptor.group_id, what="group_id")
+        check_id(descriptor.edge_node_id, what="edge_node_id")
+        for device_id in command_devices:
+            check_id(device_id, what="device_id")
+        self.descriptor = descriptor
+        self.primary_host_id = primary_host_id
+        self._rebirth_interval_ns = rebirth_interval_min_ms * _NS_PER_MS
+        self._extra_filters = tuple(extra_filters)
+        self._command_devices = tuple(command_devices)
+        self._state_topic = None if primary_host_id is None else state_topic(primary_host_id)
+
+        self._state = EdgeState.DISCONNECTED
+        self._actions: list[Action] = []
+        self._events: list[EdgeEvent] = []
+        self._session_id = ""
+        self._bd_seq: int | None = None
+        self._seq: int | None = None  # of the newest message; None before the first NBIRTH
+        self._primary_host = StateMemory()
+        self._primary_host_online = False
+        self._leaving: Offline | None = None
+        self._forget_session()
+
+    def _forget_session(self) -> None:
+        self._seq = None
+        self._aliases: dict[tuple[str | None, str, DataType], int] = {}
+        self._tables: dict[str | None, AliasTable] = {}
+        self._born_at_ns: int | None = None
+        self._birth_asked = False  # BirthDue is out, birth() has not been called yet
+        self._rebirth_due_ns: int | None = None
+        self._primary_host_online = False
+
+    # ── what it is like ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def state(self) -> EdgeState:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def session_id(self) -> str:
+        """The uuid given at the newest connect."""
+        return self._session_id
+
+    @property
+    def bd_seq(self) -> int | None:
+        """The bdSeq given at the newest connect."""
+        return self._bd_seq
+
+    @property
+    def seq(self) -> int | None:
+        """The seq of the newest message; None while nothing was born."""
+        return self._seq
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """The devices that are born now."""
+        return frozenset(device_id for device_id in self._tables if device_id is not None)
+
+    def bindings(self, device_id: str | None = None) -> dict[str, MetricBinding]:
+        """By name, the bindings that ``publish_data`` takes; valid until the next birth of this node or device."""
+        return self._table(device_id).by_name
+
+    def actions(self) -> list[Action]:
+        """Drain what the adapter has to do, in this order."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def events(self) -> list[EdgeEvent]:
+        """Drain what the application should know, in this order."""
+        events, self._events = self._events, []
+        return events
+
+    def next_deadline_ns(self) -> int | None:
+        """When ``receive_timer`` wants to be called; None: not at all."""
+        return self._rebirth_due_ns
+
+    # ── the way to ONLINE ────────────────────────────────────────────────────────────────────────────────────────
+
+    def connect(self, *, bd_seq: int, session_id: str, now_ns: int) -> None:  # noqa: ARG002  # as all inputs
+        """Ask for a connection. ``bd_seq`` is one more than at the CONNECT before, and was persisted already.
+
+        tck-id-payloads-ndeath-will-message, -qos, -retain; message-flow-edge-node-birth-publish-will-message-*.
+        """
+        check_bd_seq(bd_seq)
+        self._input(EdgeInput.CONNECT)
+        self._forget_session()
+        self._bd_seq = bd_seq
+        self._session_id = session_id
+        self._leaving = None
+        will = Message(self._topic(MessageType.NDEATH), codec.encode_death(bd_seq), qos=1, retain=False)
+        self._actions.append(Connect(client_id=_client_id(self.descriptor), will=will))
+
+    def receive_connected(self, now_ns: int) -> None:  # noqa: ARG002
+        """CONNACK came."""
+        self._input(EdgeInput.CONNECTED)
+        filters = [(self._topic(MessageType.NCMD), 1)]  # message-flow-edge-node-ncmd-subscribe
+        filters += [(self._topic(MessageType.DCMD, device), 1) for device in self._command_devices]
+        if self._state_topic is not None:
+            filters.append((self._state_topic, 1))
+        self._actions.append(Subscribe((*filters, *self._extra_filters)))
+
+    def receive_subscribed(self, now_ns: int) -> None:  # noqa: ARG002
+        """All subscriptions were granted."""
+        if self.primary_host_id is not None and not self._primary_host_online:
+            self._input(EdgeInput.SUBSCRIBED_HOST_UNKNOWN)
+            return
+        self._input(EdgeInput.SUBSCRIBED)
+        self._ask_for_birth(BirthDue("connected"))
+
+    def birth(self, birth: NodeBirth, now_ns: int) -> None:
+        """Publish NBIRTH and a DBIRTH per device; also to answer a rebirth: same bdSeq, same session, same aliases.
+
+        Raises :class:`LocalProtocolError`, with nothing changed, where a metric cannot be published.
+        """
+        following = next_state(EDGE_TRANSITIONS, self._state, EdgeInput.BIRTH)
+        now_ms = now_ns // _NS_PER_MS
+        for name in CONTROL_METRICS.intersection(metric.name for metric in birth.metrics):
+            raise LocalProtocolError(f"metric {name!r} is the session's own", next_step="leave it out of the birth")
+        node_metrics = self._prepare(None, [*self._control_metrics(now_ms), *birth.metrics], now_ms)
+        devices = {
+            check_id(device_id, what="device_id"): self._prepare(device_id, metrics, now_ms)
+            for device_id, metrics in birth.devices.items()
+        }
+        # seq 0 (tck-id-topics-nbirth-seq-num), then one more for each device, DBIRTHs straight after the NBIRTH
+        # (tck-id-payloads-dbirth-order). All is encoded before anything is kept.
+        payloads: list[tuple[str, bytes]] = [(self._topic(MessageType.NBIRTH), _encode(node_metrics, now_ms, 0))]
+        seq = 0
+        for device_id, metrics in devices.items():
+            seq = next_seq(seq)
+            payloads.append((self._topic(MessageType.DBIRTH, device_id), _encode(metrics, now_ms, seq)))
+
+        reborn = self._seq is not None
+        self._state = following
+        self._seq = seq
+        old_tables = self._tables
+        self._tables = {None: _table(node_metrics, old_tables.get(None))}
+        for device_id, metrics in devices.items():
+            self._tables[device_id] = _table(metrics, old_tables.get(device_id))
+        self._born_at_ns = now_ns
+        self._birth_asked = False
+        self._rebirth_due_ns = None
+        self._actions += [Publish(Message(topic, payload)) for topic, payload in payloads]
+        self._events.append(Online(self._session_id, reborn))
+
+    # ── online ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def publish_data(self, device_id: str | None, batch: DataBatch, now_ns: int) -> None:
+        """NDATA (``device_id`` None) or DDATA; the seq is taken here."""
+        self._input(EdgeInput.PUBLISH)
+        table = self._table(device_id)
+        _check_bindings(batch, table)
+        if not batch.is_historical:
+            batch = _in_time_order(batch)
+        message_type = MessageType.NDATA if device_id is None else MessageType.DDATA
+        topic = self._topic(message_type, device_id)
+        self._publish(topic, lambda seq: codec.encode_data(batch, timestamp_ms=now_ns // _NS_PER_MS, seq=seq))
+
+    def device_birth(self, device_id: str, metrics: Sequence[BirthMetric], now_ns: int) -> None:
+        """A device came, or changed; a born one dies first, since a DBIRTH of a live device is none."""
+        self._input(EdgeInput.PUBLISH)
+        check_id(device_id, what="device_id")
+        now_ms = now_ns // _NS_PER_MS
+        prepared = self._prepare(device_id, metrics, now_ms)
+        _encode(prepared, now_ms, 0)  # raises before anything is published
+        if device_id in self._tables:
+            self.device_death(device_id, now_ns)
+        self._publish(self._topic(MessageType.DBIRTH, device_id), lambda seq: _encode(prepared, now_ms, seq))
+        self._tables[device_id] = _table(prepared, None)
+
+    def device_death(self, device_id: str, now_ns: int) -> None:
+        """A device was lost (tck-id-operational-behavior-device-ddeath)."""
+        self._input(EdgeInput.PUBLISH)
+        self._table(device_id)
+        topic = self._topic(MessageType.DDEATH, device_id)
+        self._publish(topic, lambda seq: codec.encode_empty(now_ns // _NS_PER_MS, seq))
+        del self._tables[device_id]
+
+    def receive_message(self, topic: str, payload: bytes, now_ns: int, *, retain: bool = False) -> None:
+        """A message came on one of the subscriptions."""
+        if self._state in {EdgeState.DISCONNECTED, EdgeState.CONNECTING, EdgeState.LEAVING}:
+            return  # of a connection that is over
+        if not topic.startswith(f"{NAMESPACE}/"):
+            self._events.append(OtherMessage(topic, payload, retain))
+            return
+        try:
+            parsed = parse_topic(topic)
+        except RemoteProtocolError as error:
+            self._events.append(CommandIgnored(topic, str(error)))
+            return
+        if isinstance(parsed, StateTopic):
+            if topic == self._state_topic:  # phid-wait-id: another host's STATE says nothing
+                self._receive_state(topic, payload)
+        elif parsed.edge_node == self.descriptor and parsed.message_type in {MessageType.NCMD, MessageType.DCMD}:
+            self._receive_command(parsed, payload, now_ns, retain=retain)
+
+    def receive_timer(self, now_ns: int) -> None:
+        """The deadline has come."""
+        if self._rebirth_due_ns is not None and now_ns >= self._rebirth_due_ns:
+            self._rebirth_due_ns = None
+            self._ask_for_birth(BirthDue("rebirth"))
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receive_disconnected(self, now_ns: int) -> None:  # noqa: ARG002
+        """The connection is gone, for whatever reason; or could not be made."""
+        was = self._state
+        self._input(EdgeInput.DISCONNECTED)
+        self._actions.clear()  # they belonged to that connection
+        self._forget_session()
+        if was is not EdgeState.DISCONNECTED:
+            self._events.append(self._leaving or Offline("connection_lost"))
+        self._leaving = None
+
+    def close(self, now_ns: int) -> None:  # noqa: ARG002
+        """End the session on purpose: NDEATH, then DISCONNECT (edge-node-intentional-disconnect-ndeath)."""
+        was = self._state
+        self._input(EdgeInput.CLOSE)
+        if was not in {EdgeState.DISCONNECTED, EdgeState.LEAVING}:
+            self._leave(Offline("closed"))
+
+    def _leave(self, event: Offline) -> None:
+        # QoS 0: an open QoS 1 window could hold it back until DISCONNECT has discarded the will. Before the NBIRTH
+        # there is nothing to die (principles-birth-certificates-order: the birth is the first message).
+        if self._seq is not None and self._bd_seq is not None:
+            death = Message(self._topic(MessageType.NDEATH), codec.encode_death(self._bd_seq))
+            self._actions.append(Publish(death))
+        self._actions.append(Disconnect())
+        self._leaving = event
+        self._rebirth_due_ns = None
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _input(self, received: EdgeInput) -> None:
+        self._state = next_state(EDGE_TRANSITIONS, self._state, received)
+
+    def _topic(self, message_type: MessageType, device_id: str | None = None) -> str:
+        return self.descriptor.topic(message_type, device_id)
+
+    def _table(self, device_id: str | None) -> AliasTable:
+        table = self._tables.get(device_id)
+        if table is None:
+            what = "the node" if device_id is None else f"device {device_id!r}"
+            raise LocalProtocolError(
+                f"{what} is not born in this session",
+                where=str(self.descriptor),
+                expected="birth() or device_birth() first (tck-id-message-flow-device-birth-publish-nbirth-wait)",
+            )
+        return table
+
+    def _publish(self, topic: str, encode: Callable[[int], bytes]) -> None:
+        # The number is kept only with its message: a message that cannot be encoded leaves no hole.
+        seq = next_seq(self._seq or 0)
+        payload = encode(seq)
+        if len(payload) > codec.PAYLOAD_BYTES_MAX:
+            raise _too_large(topic, payload)
+        self._seq = seq
+        self._actions.append(Publish(Message(topic, payload)))
+
+    def _control_metrics(self, now_ms: int) -> list[BirthMetric]:
+        return [
+            BirthMetric(name=BD_SEQ, datatype=DataType.INT64, value=self._bd_seq, timestamp_ms=now_ms),
+            BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=False, timestamp_ms=now_ms),
+            BirthMetric(name=SESSION_METRIC, datatype=DataType.STRING, value=self._session_id, timestamp_ms=now_ms),
+        ]
+
+    def _prepare(self, device_id: str | None, metrics: Sequence[BirthMetric], now_ms: int) -> list[BirthMetric]:
+        """Check, give aliases, and put into time order (operational-behavior-data-publish-nbirth-order)."""
+        names: set[str] = set()
+        prepared = []
+        for metric in metrics:
+            if metric.name in names or not metric.name or len(metric.name.encode()) > codec.NAME_BYTES_MAX:
+                raise LocalProtocolError(
+                    f"metric name {metric.name!r} of {device_id or 'the node'} is empty, too long or there twice",
+                    expected=f"unique names of 1 to {codec.NAME_BYTES_MAX} bytes",
+                )
+            if metric.datatype not in SCALARS:
+                raise LocalProtocolError(
+                    f"metric {metric.name!r} has datatype {metric.datatype.label}", expected="a scalar type or Bytes"
+                )
+            names.add(metric.name)
+            alias = None if metric.name in CONTROL_METRICS else self._alias(device_id, metric.name, metric.datatype)
+            time_ms = now_ms if metric.timestamp_ms is None else metric.timestamp_ms
+            prepared.append(msgspec.structs.replace(metric, alias=alias, timestamp_ms=time_ms))
+        prepared.sort(key=attrgetter("timestamp_ms"))
+        return prepared
+
+    def _alias(self, device_id: str | None, name: str, datatype: DataType) -> int:
+        # Unique over the node and all its devices (payloads-alias-uniqueness), the same after a rebirth. A metric that
+        # comes back with another type gets another alias: no held birth of this session can then misread its data.
+        # The low byte is the bdSeq, so that the births of another session cannot resolve it either: a host that missed
+        # the NBIRTH sees unknown metrics instead of wrong values. Never 0, which careless readers take for "no alias".
+        fresh = ((len(self._aliases) + 1) * SEQ_MODULUS) + (self._bd_seq or 0)
+        return self._aliases.setdefault((device_id, name, datatype), fresh)
+
+    def _ask_for_birth(self, event: BirthDue) -> None:
+        if not self._birth_asked:
+            self._birth_asked = True
+            self._events.append(event)
+
+    def _receive_state(self, topic: str, payload: bytes) -> None:
+        try:
+            state = decode_state(payload)
+        except RemoteProtocolError as error:
+            self._events.append(CommandIgnored(topic, str(error)))
+            return
+        if not self._primary_host.accept(state):
+            return
+        was = self._state
+        if state.online != self._primary_host_online:
+            self._primary_host_online = state.online
+            self._events.append(HostStateChanged(state.online, state.timestamp))
+        self._input(EdgeInput.HOST_ONLINE if state.online else EdgeInput.HOST_OFFLINE)
+        if was is EdgeState.WAITING_FOR_HOST and self._state is EdgeState.BIRTH_DUE:
+            self._ask_for_birth(BirthDue("primary_host"))
+        elif self._state is EdgeState.WAITING_FOR_HOST:
+            self._birth_asked = False
+        elif self._state is EdgeState.LEAVING:
+            self._leave(Offline("primary_host_offline"))
+
+    def _receive_command(self, topic: NodeTopic | DeviceTopic, payload: bytes, now_ns: int, *, retain: bool) -> None:
+        if retain:  # a stored command is old: it must not act on what runs now
+            self._events.append(CommandIgnored(str(topic), "retained"))
+            return
+        device_id = topic.device_id if isinstance(topic, DeviceTopic) else None
+        table = self._tables.get(device_id)
+        try:
+            command = codec.decode_command(payload, table or AliasTable())
+        except RemoteProtocolError as error:
+            self._events.append(CommandIgnored(str(topic), str(error)))
+            return
+        metrics = []
+        for metric in command.metrics:
+            if metric.name != REBIRTH or device_id is not None:
+                metrics.append(metric)
+            elif metric.value is True:
+                self._receive_rebirth_request(now_ns)
+        if table is None:
+            if metrics or command.rejected:
+                self._events.append(CommandIgnored(str(topic), "not born yet"))
+        elif metrics or command.rejected:
+            self._events.append(CommandReceived(device_id, metrics, command.rejected))
+
+    def _receive_rebirth_request(self, now_ns: int) -> None:
+        # Requests while a birth is awaited are answered by that birth. While none is: at most one per interval.
+        if self._state is not EdgeState.ONLINE or self._birth_asked or self._rebirth_due_ns is not None:
+            return
+        since_ns = now_ns - (self._born_at_ns or 0)
+        if 0 <= since_ns < self._rebirth_interval_ns:
+            self._rebirth_due_ns = now_ns + self._rebirth_interval_ns - since_ns
+        else:
+            self._ask_for_birth(BirthDue("rebirth"))
+
+
+def _client_id(descriptor: EdgeNodeDescriptor) -> str:
+    # Stable, so that a broker ends the old connection of this node when the new one comes.
+    return f"edge:{descriptor}"
+
+
+def _encode(metrics: Sequence[BirthMetric], now_ms: int, seq: int) -> bytes:
+    payload = codec.encode_birth(metrics, timestamp_ms=now_ms, seq=seq)
+    if len(payload) > codec.PAYLOAD_BYTES_MAX:
+        raise _too_large(f"a birth of {len(metrics)} metrics", payload)
+    return payload
+
+
+def _too_large(where: str, payload: bytes) -> LocalProtocolError:
+    return LocalProtocolError(
+        f"payload of {len(payload)} bytes",
+        where=where,
+        expected=f"at most {codec.PAYLOAD_BYTES_MAX}",
+        next_step="spread the metrics over more devices or messages",
+    )
+
+
+def _table(metrics: Sequence[BirthMetric], old: AliasTable | None) -> AliasTable:
+    """The table of a birth; rows that say the same as before stay the same objects."""
+    table = AliasTable()
+    for position, metric in enumerate(metrics):
+        kept = None if old is None else old.by_name.get(metric.name)
+        if kept is None or (kept.datatype, kept.alias, kept.position) != (metric.datatype, metric.alias, position):
+            kept = MetricBinding(metric.name, metric.datatype, metric.alias, position)
+        table.add(kept)
+    return table
+
+
+def _check_bindings(batch: DataBatch, table: AliasTable) -> None:
+    """A binding of another session or device would write a value under another metric's alias."""
+    by_name = table.by_name
+    for binding in batch.bindings:
+        known = by_name.get(binding.name)
+        if known is not binding and (
+            known is None or known.alias != binding.alias or known.datatype != binding.datatype
+        ):
+            raise LocalProtocolError(
+                f"metric {binding.name!r} (alias {binding.alias}) is not in the birth that stands",
+                expected="bindings() of this session, taken after its newest birth",
+            )
+
+
+def _in_time_order(batch: DataBatch) -> DataBatch:
+    """tck-id-operational-behavior-data-publish-nbirth-order, -dbirth-order."""
+    times = batch.times_ms
+    if len(times) != len(batch.bindings) or all(map(le, times, times[1:])):
+        return batch
+    order = sorted(range(len(times)), key=times.__getitem__)
+    return DataBatch(
+        bindings=[batch.bindings[i] for i in order],
+        values=[batch.values[i] for i in order],
+        times_ms=[times[i] for i in order],
+        properties={new: batch.properties[old] for new, old in enumerate(order) if old in batch.properties},
+    )

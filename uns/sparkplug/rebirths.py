@@ -1,0 +1,127 @@
+"""When a host may ask an edge node for a rebirth: seldom, spread out, and never as a storm.
+
+Per node a request needs an interval since the last one; the interval doubles while causes keep coming and falls back
+after a quiet time. Over all nodes a number per second holds. Causes that come while a request waits add nothing to it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from uns.sparkplug.messages import RebirthCause
+from uns.sparkplug.topics import EdgeNodeDescriptor
+
+__all__ = ["RebirthLimiter", "no_jitter"]
+
+_NS_PER_MS = 1_000_000
+_NS_PER_S = 1_000_000_000
+
+
+def no_jitter(span: int) -> int:  # noqa: ARG001
+    """Spread nothing; for tests. Runtimes pass ``random.randrange`` or the like."""
+    return 0
+
+
+class _Node(msgspec.Struct):
+    interval_ns: int
+    sent_at_ns: int | None = None
+    due_ns: int | None = None  # a request waits for this time
+    causes: list[RebirthCause] = []
+
+
+class RebirthLimiter:
+    """Keeps waiting requests and the two limits. ``jitter(span)`` gives a number from 0 up to, not including, span."""
+
+    def __init__(
+        self, *, interval_min_ms: int, interval_max_ms: int, per_second_max: int, jitter: Callable[[int], int]
+    ) -> None:
+        self._interval_min_ns = interval_min_ms * _NS_PER_MS
+        self._interval_max_ns = max(interval_max_ms * _NS_PER_MS, self._interval_min_ns)
+        self._token_ns = _NS_PER_S // per_second_max
+        self._burst_ns = _NS_PER_S - self._token_ns
+        self._tokens_spent_until_ns = 0
+        self._jitter = jitter
+        self._nodes: dict[EdgeNodeDescriptor, _Node] = {}
+        self._queue: list[tuple[int, EdgeNodeDescriptor]] = []  # heap; entries that no longer match are skipped
+
+    def ask(
+        self, edge_node: EdgeNodeDescriptor, cause: RebirthCause, now_ns: int, *, delay_ns: int = 0, spread_ns: int = 0
+    ) -> None:
+        """Let a request come up, at the earliest after ``delay_ns`` plus a random part of ``spread_ns``."""
+        node = self._nodes.get(edge_node)
+        if node is None:
+            node = self._nodes[edge_node] = _Node(self._interval_min_ns)
+        due_ns = now_ns + delay_ns + (self._jitter(spread_ns) if spread_ns > 0 else 0)
+        if node.sent_at_ns is not None:
+            # A clock that stepped back must not silence the node: never wait longer than one interval.
+            due_ns = max(due_ns, min(node.sent_at_ns, now_ns) + node.interval_ns)
+        if node.due_ns is not None:
+            if cause not in node.causes:
+                node.causes.append(cause)
+            if node.due_ns <= due_ns:
+                return
+        else:
+            node.causes = [cause]
+        node.due_ns = due_ns
+        heapq.heappush(self._queue, (due_ns, edge_node))
+
+    def cancel(self, edge_node: EdgeNodeDescriptor, causes: Iterable[RebirthCause] | None = None) -> None:
+        """Take back what waits for these causes; for all of them where none are given (a birth came)."""
+        node = self._nodes.get(edge_node)
+        if node is None or node.due_ns is None:
+            return
+        node.causes = [] if causes is None else [cause for cause in node.causes if cause not in set(causes)]
+        if not node.causes:
+            node.due_ns = None
+
+    def cancel_all(self) -> None:
+        """The host's connection is gone: nothing waits any more. The limits stay."""
+        for node in self._nodes.values():
+            node.due_ns = None
+            node.causes = []
+        self._queue.clear()
+
+    def take_due(self, now_ns: int) -> list[tuple[EdgeNodeDescriptor, RebirthCause]]:
+        """The requests to send now, within both limits."""
+        due: list[tuple[EdgeNodeDescriptor, RebirthCause]] = []
+        # A clock that stepped back must not silence the host.
+        self._tokens_spent_until_ns = min(self._tokens_spent_until_ns, now_ns + _NS_PER_S)
+        while (edge_node := self._first()) is not None:
+            node = self._nodes[edge_node]
+            if node.due_ns is None or node.due_ns > now_ns or self._tokens_spent_until_ns - now_ns > self._burst_ns:
+                break
+            heapq.heappop(self._queue)
+            self._tokens_spent_until_ns = max(self._tokens_spent_until_ns, now_ns) + self._token_ns
+            due.append((edge_node, node.causes[0]))
+            self._sent(node, now_ns)
+        return due
+
+    def _sent(self, node: _Node, now_ns: int) -> None:
+        quiet_ns = None if node.sent_at_ns is None else now_ns - node.sent_at_ns
+        if quiet_ns is None or quiet_ns >= 2 * node.interval_ns:
+            node.interval_ns = self._interval_min_ns
+        else:
+            node.interval_ns = min(2 * node.interval_ns, self._interval_max_ns)
+        node.sent_at_ns = now_ns
+        node.due_ns = None
+        node.causes = []
+
+    def next_deadline_ns(self) -> int | None:
+        """When ``take_due`` has something to give."""
+        edge_node = self._first()
+        if edge_node is None:
+            return None
+        due_ns = self._nodes[edge_node].due_ns or 0
+        return max(due_ns, self._tokens_spent_until_ns - self._burst_ns)
+
+    def _first(self) -> EdgeNodeDescriptor | None:
+        """The node whose request comes up first; entries that were cancelled or moved are thrown away."""
+        while self._queue:
+            due_ns, edge_node = self._queue[0]
+            if self._nodes[edge_node].due_ns == due_ns:
+                return edge_node
+            heapq.heappop(self._queue)
+        return None

@@ -1,0 +1,73 @@
+"""The order of one edge node's messages, as a host sees it by ``seq`` (operational-behavior-host-reordering-*)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from uns.sparkplug.sequences import SEQ_MODULUS, next_seq, seq_distance
+
+__all__ = ["LATE_WINDOW", "Arrival", "SeqTracker"]
+
+# A number that lies up to this many steps behind is a repeated or late message; one further back is a long gap ahead.
+LATE_WINDOW = 16
+
+
+class Arrival(StrEnum):
+    """How a message stands to those before it."""
+
+    IN_ORDER = "in_order"
+    AHEAD = "ahead"  # something before it is missing
+    LATE = "late"  # it was missing
+    REPEATED = "repeated"  # it was here already
+
+
+class SeqTracker:
+    """Follows ``seq`` from a birth on. It only says what it sees: data is never held back."""
+
+    __slots__ = ("_ahead", "expected")
+
+    def __init__(self) -> None:
+        self.expected: int | None = None  # None: any number may come next
+        self._ahead: set[int] = set()  # numbers that came while one before them was missing
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether a message is missing."""
+        return bool(self._ahead)
+
+    def start(self, seq: int | None) -> None:
+        """Begin anew after an NBIRTH with ``seq``; with None at whatever comes next."""
+        self.expected = None if seq is None else next_seq(seq)
+        self._ahead.clear()
+
+    def give_up(self) -> None:
+        """The reorder timeout is over: go on after the newest message that came."""
+        if self._ahead and self.expected is not None:
+            expected = self.expected
+            newest = max(self._ahead, key=lambda seq: seq_distance(expected, seq))
+            self.start(newest)
+
+    def receive(self, seq: int | None) -> Arrival:
+        """Take in one number. A missing one is 0 where 0 is due (proto3 peers cannot write it), else no news."""
+        if seq is None:
+            if self.expected != 0:
+                return Arrival.AHEAD if self._ahead else Arrival.IN_ORDER
+            seq = 0
+        seq %= SEQ_MODULUS
+        if self.expected is None:
+            self.expected = next_seq(seq)
+            return Arrival.IN_ORDER
+        distance = seq_distance(self.expected, seq)
+        if distance == 0:
+            late = bool(self._ahead)
+            self.expected = next_seq(seq)
+            while self.expected in self._ahead:
+                self._ahead.remove(self.expected)
+                self.expected = next_seq(self.expected)
+            return Arrival.LATE if late else Arrival.IN_ORDER
+        if seq in self._ahead or distance >= SEQ_MODULUS - LATE_WINDOW:
+            return Arrival.REPEATED
+        # A gap within a gap: a number below one that is here already is late, too.
+        late = any(seq_distance(self.expected, other) > distance for other in self._ahead)
+        self._ahead.add(seq)
+        return Arrival.LATE if late else Arrival.AHEAD
