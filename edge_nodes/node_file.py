@@ -1,0 +1,256 @@
+"""``node.yaml``, the wiring of one gateway, as one frozen configuration, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from edge_nodes.modbus.config import MODBUS_KEYS, ModbusConfig, read_modbus
+from edge_nodes.opcua.config import OPCUA_KEYS, OpcUaConfig, read_opcua
+from edge_nodes.store import WhenFull
+from edge_nodes.wiring import MetricWiring, WiringReader
+from uns.adapters.mqtt import BrokerAddress, parse_broker_url
+from uns.delivery.edge import Level
+from uns.errors import ConfigurationError, LocalProtocolError
+from uns.namespace.findings import Finding, Findings, nearest
+from uns.namespace.loader import load_tree
+from uns.namespace.model import TopicTree
+from uns.namespace.yaml_file import Fields, parse_yaml, read_text
+from uns.sparkplug.topics import EdgeNodeDescriptor, check_id
+
+__all__ = ["DeliveryConfig", "NodeConfig", "SourceConfig", "StoreConfig", "lint_node", "load_node"]
+
+FORMAT_VERSION = 1
+_NS_PER_MS = 1_000_000
+_TOP_KEYS = ("tree", "broker", "store", "delivery", "primary_host")
+_LEVELS: dict[str, Level] = {"host": "host", "broker": "broker", "none": "none"}
+_WHEN_FULL: dict[str, WhenFull] = {"drop_oldest": "drop_oldest", "drop_newest": "drop_newest"}
+_KINDS: dict[str, Literal["opcua", "modbus"]] = {"opcua": "opcua", "modbus": "modbus"}
+
+SourceConfig = OpcUaConfig | ModbusConfig
+
+
+class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Where rows wait, how many bytes of them, and what goes when they are more."""
+
+    path: Path
+    bytes_max: int = 2_000_000_000
+    when_full: WhenFull = "drop_oldest"
+    commit_interval_ms: float = 50.0
+
+
+class DeliveryConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Who confirms, and how fast history may go."""
+
+    level: Level = "host"
+    confirm_host_id: str = "uns-host-1"
+    mark_interval_ms: int = 500
+    mark_messages_max: int = 200
+    confirm_timeout_ms: int = 5_000
+    history_metrics_per_second: int = 20_000
+    metrics_per_payload_max: int = 500
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One gateway, ready to run."""
+
+    file: Path
+    gateway: str
+    edge_node: EdgeNodeDescriptor
+    tree: TopicTree
+    broker: BrokerAddress
+    store: StoreConfig
+    delivery: DeliveryConfig
+    primary_host: str | None = None
+    sources: tuple[SourceConfig, ...] = ()
+    metrics: tuple[MetricWiring, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+
+def load_node(path: Path, *, broker: str | None = None, store: Path | None = None) -> NodeConfig:
+    """Read a node file and its tree; :class:`ConfigurationError` with every finding if it cannot be used.
+
+    ``broker`` and ``store`` take the place of what the file says.
+    """
+    config, findings = _read(Path(path), broker, store)
+    if config is None:
+        raise ConfigurationError(
+            "the node file cannot be used", where=str(path), findings=[str(f) for f in findings.sorted()]
+        )
+    return config
+
+
+def lint_node(path: Path) -> list[Finding]:
+    """Every error and warning of a node file. Raises only if it, or its tree, cannot be read at all."""
+    return _read(Path(path), None, None)[1].sorted()
+
+
+def _read(path: Path, broker: str | None, store: Path | None) -> tuple[NodeConfig | None, Findings]:
+    findings = Findings()
+    document = parse_yaml(read_text(path), file=str(path), findings=findings)
+    if document.root is None:
+        return None, findings
+    root = document.fields(required=("uns", "gateway", "sources"), optional=_TOP_KEYS)
+    if root.integer("uns", default=FORMAT_VERSION) != FORMAT_VERSION:
+        findings.error("version", "this release reads `uns: 1`", root.position_of("uns"))
+    directory = path.parent
+    gateway = root.text("gateway", default="")
+    tree = _tree(root, directory)
+    broker_address = _broker(root, directory, broker)
+    store_config = _store(root, directory, gateway, store)
+    delivery = _delivery(root)
+    primary_host = _id(root, "primary_host", "host id", default=None)
+    edge_node = None if tree is None or not gateway else _edge_node(root, tree, gateway)
+    if tree is None or edge_node is None:
+        return None, findings
+    wiring = WiringReader(tree, gateway, findings)
+    sources = _sources(root, wiring, directory)
+    if findings.has_errors:
+        return None, findings
+    config = NodeConfig(
+        file=path,
+        gateway=gateway,
+        edge_node=edge_node,
+        tree=tree,
+        broker=broker_address,
+        store=store_config,
+        delivery=delivery,
+        primary_host=primary_host,
+        sources=tuple(sources),
+        metrics=tuple(wiring.metrics),
+        warnings=tuple(findings.sorted()),
+    )
+    return config, findings
+
+
+def _tree(root: Fields, directory: Path) -> TopicTree | None:
+    text = root.text("tree", default="topic_tree.yaml")
+    try:
+        return load_tree(directory / text)
+    except ConfigurationError as error:
+        if error.findings:
+            raise
+        root.findings.error("tree", str(error), root.position_of("tree"), "`tree:` is relative to the node file")
+        return None
+
+
+def _edge_node(root: Fields, tree: TopicTree, gateway: str) -> EdgeNodeDescriptor | None:
+    at = root.position_of("gateway")
+    try:
+        edge_node = tree.edge_node(gateway)
+        check_id(edge_node.group_id, what="group_id")
+        check_id(edge_node.edge_node_id, what="edge_node_id")
+    except KeyError:
+        root.findings.error(
+            "unknown-gateway",
+            f"no equipment of the tree names gateway {gateway!r}",
+            at,
+            nearest(gateway, tree.gateways()) or "add it to the `gateways:` of the equipment that it feeds",
+        )
+        return None
+    except LocalProtocolError as error:
+        root.findings.error("gateway", str(error), at)
+        return None
+    return edge_node
+
+
+def _broker(root: Fields, directory: Path, override: str | None) -> BrokerAddress:
+    keys = ("ca_file", "cert_file", "key_file", "username", "password_file", "password_env")
+    broker = root.fields("broker", optional=("url", *keys), what="the broker")
+    url = override or broker.text("url", default=None)
+    if url is None:
+        url = "mqtt://127.0.0.1:1883"
+    try:
+        _, _, secure = parse_broker_url(url)
+    except ConfigurationError as error:
+        if override is not None:
+            raise
+        root.findings.error("url", str(error), broker.position_of("url"))
+        secure = True
+    texts = {key: broker.text(key, default=None) for key in keys}
+    for key in ("ca_file", "cert_file", "key_file", "password_file"):
+        text = texts[key]
+        if text is None:
+            continue
+        texts[key] = str(directory / text)
+        if not (directory / text).is_file():
+            root.findings.error(
+                "file", f"there is no file {text!r}", broker.position_of(key), "it is relative to the node file"
+            )
+    if (texts["cert_file"] is None) != (texts["key_file"] is None):
+        root.findings.error("tls", "`cert_file:` and `key_file:` go together", broker.position)
+    if not secure and override is None and any(texts[key] for key in ("ca_file", "cert_file")):
+        root.findings.error(
+            "tls", "TLS files are given for a broker without TLS", broker.position_of("url"), "write mqtts://"
+        )
+    return BrokerAddress(url=url, **texts)
+
+
+def _store(root: Fields, directory: Path, gateway: str, override: Path | None) -> StoreConfig:
+    store = root.fields("store", optional=("path", "bytes_max", "when_full", "commit_interval"), what="the store")
+    path = store.text("path", default=f"{gateway or 'edge'}.db")
+    return StoreConfig(
+        path=override or directory / path,
+        bytes_max=store.size_bytes("bytes_max", default=2_000_000_000, minimum=1_000_000),
+        when_full=store.choice("when_full", _WHEN_FULL, default="drop_oldest"),
+        commit_interval_ms=store.duration_ns("commit_interval", default=50 * _NS_PER_MS, maximum_ns=10_000 * _NS_PER_MS)
+        / _NS_PER_MS,
+    )
+
+
+def _delivery(root: Fields) -> DeliveryConfig:
+    keys = (
+        "level",
+        "confirm_host_id",
+        "mark_interval",
+        "mark_messages_max",
+        "confirm_timeout",
+        "history_metrics_per_second",
+        "metrics_per_payload_max",
+    )
+    delivery = root.fields("delivery", optional=keys, what="the delivery")
+    return DeliveryConfig(
+        level=delivery.choice("level", _LEVELS, default="host"),
+        confirm_host_id=_id(delivery, "confirm_host_id", "host id", default="uns-host-1") or "uns-host-1",
+        mark_interval_ms=delivery.duration_ns("mark_interval", default=500 * _NS_PER_MS, minimum_ns=_NS_PER_MS)
+        // _NS_PER_MS,
+        mark_messages_max=delivery.integer("mark_messages_max", default=200, minimum=1, maximum=100_000),
+        confirm_timeout_ms=delivery.duration_ns("confirm_timeout", default=5_000 * _NS_PER_MS, minimum_ns=_NS_PER_MS)
+        // _NS_PER_MS,
+        history_metrics_per_second=delivery.integer("history_metrics_per_second", default=20_000, minimum=1),
+        metrics_per_payload_max=delivery.integer("metrics_per_payload_max", default=500, minimum=1, maximum=10_000),
+    )
+
+
+def _id(fields: Fields, key: str, what: str, *, default: str | None) -> str | None:
+    text = fields.text(key, default=default)
+    if text is None:
+        return None
+    try:
+        return check_id(text, what=what)
+    except LocalProtocolError as error:
+        fields.findings.error("id", str(error), fields.position_of(key))
+        return default
+
+
+def _sources(root: Fields, wiring: WiringReader, directory: Path) -> list[SourceConfig]:
+    sources: list[SourceConfig] = []
+    for entry in root.entries("sources"):
+        keys = tuple(dict.fromkeys((*OPCUA_KEYS, *MODBUS_KEYS)))
+        fields = root.of(entry, what=f"source {entry.key!r}", required=("kind", "url", "equipment"), optional=keys)
+        if fields is None:
+            continue
+        kind = fields.choice("kind", _KINDS, default=None)
+        own = {"opcua": OPCUA_KEYS, "modbus": MODBUS_KEYS}.get(kind or "", keys)
+        for other in fields.node.entries.values():
+            if other.key in keys and other.key not in own:
+                root.findings.error("unknown-key", f"a {kind} source has no {other.key!r}", other.position)
+        if kind == "opcua":
+            sources.append(read_opcua(entry.key, fields, wiring, directory=directory))
+        elif kind == "modbus":
+            sources.append(read_modbus(entry.key, fields, wiring))
+    if not sources and not root.findings.has_errors:
+        root.findings.error("no-sources", "the gateway has no sources", root.position_of("sources"), "add one")
+    return sources
