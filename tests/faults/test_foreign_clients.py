@@ -1,0 +1,70 @@
+"""Rubbish from others on the broker stops nobody: the host goes on, and what it could not use lies in ``_dlq``."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import aiomqtt
+import pytest
+
+from tests.faults.plant import GATEWAY, GROUP_ID, plant
+from tests.faults.process import until
+
+pytestmark = pytest.mark.integration
+
+
+def rubbish(seed: int) -> list[tuple[str, bytes]]:
+    rng = random.Random(seed)
+    garbage = [b"", b"\x00", b"{}", b"\xff" * 300, b"[" * 5000, rng.randbytes(50), rng.randbytes(5000)]
+    topics = [
+        f"spBv1.0/{GROUP_ID}/NBIRTH/foreign",
+        f"spBv1.0/{GROUP_ID}/NDATA/foreign",
+        f"spBv1.0/{GROUP_ID}/DBIRTH/foreign/device",
+        f"spBv1.0/{GROUP_ID}/DDATA/foreign/device",
+        f"spBv1.0/{GROUP_ID}/NDEATH/foreign",
+        f"spBv1.0/{GROUP_ID}/NOTHING/foreign",
+        f"spBv1.0/{GROUP_ID}/NDEATH/{GATEWAY}",
+        "spBv1.0/STATE/another-host",
+        "spBv1.0/a",
+        f"uns1/_mark/{GROUP_ID}/foreign",
+        f"uns1/_mark/{GROUP_ID}/{GATEWAY}",
+        "uns1/_mark/x",
+        "uns1/acme/dallas/_fact/mes/job",
+        "uns1/acme/dallas/_fact/mes/nothing",
+        "uns1/acme/dallas/_fact",
+    ]
+    return [(topic, payload) for topic in topics for payload in garbage]
+
+
+async def test_rubbish_on_every_topic_neither_stops_the_host_nor_costs_a_value(tmp_path):
+    async with plant(tmp_path) as made:
+        async with aiomqtt.Client("127.0.0.1", made.broker.port, identifier="foreign") as client:
+            for topic, payload in rubbish(seed=1):
+                await client.publish(topic, payload, qos=1)
+        await made.until_recorded_since(time.time_ns() // 1_000_000)
+        await until(lambda: made.observer.topics("_dlq"), "rubbish lies in the dead letters")
+        await made.drain()
+        account = await made.account()
+        assert not account.faults(edge_lived=True)
+        assert made.host.starts == made.edge.starts == 1
+        assert made.host.running
+        assert made.edge.running
+        assert "Traceback" not in made.host.output + made.edge.output
+
+
+async def test_rubbish_for_the_edge_is_ignored(tmp_path):
+    async with plant(tmp_path) as made:
+        confirm, command = f"uns1/_confirm/{GROUP_ID}/{GATEWAY}", f"spBv1.0/{GROUP_ID}/NCMD/{GATEWAY}"
+        async with aiomqtt.Client("127.0.0.1", made.broker.port, identifier="foreign") as client:
+            for topic in (confirm, command):
+                for payload in (b"", b"{}", b"\xff" * 100, b'{"session":"x","n":1,"ok":true}', random.randbytes(2000)):
+                    await client.publish(topic, payload, qos=1)
+                    await asyncio.sleep(0.02)
+        await made.until_recorded_since(time.time_ns() // 1_000_000)
+        await made.drain()
+        account = await made.account()
+        assert not account.faults(edge_lived=True)
+        assert made.edge.starts == 1
+        assert "Traceback" not in made.edge.output
