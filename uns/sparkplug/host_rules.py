@@ -1,0 +1,479 @@
+"""What a host makes of the messages of edge nodes: births, data, deaths, order, and causes for a rebirth.
+
+:class:`HostSession` owns the connection and the STATE; this owns the nodes. It says what happened through ``events``
+and puts causes for a rebirth into ``rebirths``; it sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+import msgspec
+
+from uns.errors import RemoteProtocolError
+from uns.sparkplug import codec
+from uns.sparkplug.aliases import AliasTable
+from uns.sparkplug.host_nodes import DeviceState, NodeState, session_key
+from uns.sparkplug.messages import (
+    ConformanceWarning,
+    DataReceived,
+    DataUnreadable,
+    DeviceBorn,
+    DeviceDied,
+    HeldBirths,
+    HostEvent,
+    NodeBorn,
+    NodeDied,
+    NodeResumed,
+    RebirthCause,
+    UnreadableReason,
+    Violation,
+)
+from uns.sparkplug.metrics import BirthPayload
+from uns.sparkplug.rebirths import RebirthLimiter
+from uns.sparkplug.reorder import Arrival
+from uns.sparkplug.topics import DeviceTopic, EdgeNodeDescriptor, MessageType, NodeTopic
+from uns.sparkplug.transitions import HostNodeInput, HostNodeState
+
+__all__ = ["Arrived", "HostBounds", "HostDelays", "HostRules"]
+
+_NO_BD_SEQ = -1  # in events, for a birth without one
+
+
+class HostBounds(msgspec.Struct, frozen=True):
+    """How much a host takes from its peers; what goes beyond is dropped and counted in ``violations``."""
+
+    nodes_max: int = 10_000
+    devices_per_node_max: int = 1000
+    metrics_per_node_max: int = 100_000
+
+
+class HostDelays(msgspec.Struct, frozen=True):
+    """How long the host waits before it concludes, in ns."""
+
+    reorder_timeout_ns: int
+    mark_wait_ns: int  # for the mark that names a session, before a rebirth is asked for
+    rebirth_spread_ns: int
+    host_start_spread_ns: int
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """One message of an edge node, at the host."""
+
+    topic: NodeTopic | DeviceTopic
+    payload: bytes
+    now_ns: int
+    raw: object = None  # the caller's own
+
+
+class HostRules:
+    """The nodes of one host. ``nodes`` is its memory, bounded by ``bounds``."""
+
+    def __init__(self, *, rebirths: RebirthLimiter, bounds: HostBounds, delays: HostDelays) -> None:
+        self.nodes: dict[EdgeNodeDescriptor, NodeState] = {}
+        self.events: list[HostEvent] = []
+        self.warnings: Counter[str] = Counter()  # by tck-id
+        self.violations: Counter[str] = Counter()  # by kind
+        self.gaps: dict[EdgeNodeDescriptor, int] = {}  # node to the end of its reorder timeout
+        self._rebirths = rebirths
+        self._bounds = bounds
+        self._delays = delays
+
+    # ── the host's connection ────────────────────────────────────────────────────────────────────────────────────
+
+    def hold_births(self, held: HeldBirths, now_ns: int) -> None:
+        """Take in what the store kept of one node; its session stays unknown until it is named."""
+        if held.edge_node in self.nodes and self.nodes[held.edge_node].online:
+            return
+        try:
+            birth = codec.decode_birth(held.birth)
+            devices = {device_id: codec.decode_birth(payload) for device_id, payload in held.devices.items()}
+        except RemoteProtocolError as error:
+            self.violation("held_births", str(held.edge_node), error, edge_node=held.edge_node)
+            return
+        node = NodeState(held.edge_node, now_ns, session_id=held.session_id, bd_seq=held.bd_seq, reason="held")
+        node.ours = bool(birth.session_id)
+        node.birth, node.table = birth, AliasTable.of_birth(birth)
+        for device_id, device in devices.items():
+            node.devices[device_id] = DeviceState(False, now_ns, "held", device, AliasTable.of_birth(device))
+        self.nodes[held.edge_node] = node
+
+    def receive_host_online(self, now_ns: int) -> None:
+        """The host is born: every node heard of is to name itself, or is asked for a rebirth."""
+        for edge_node in self.nodes:
+            self._rebirths.ask(
+                edge_node,
+                "host_start",
+                now_ns,
+                delay_ns=self._delays.mark_wait_ns,
+                spread_ns=self._delays.host_start_spread_ns,
+            )
+
+    def receive_host_lost(self, now_ns: int) -> None:
+        """The host's connection is gone or begins anew: all that was known through it is stale (specification 5.3)."""
+        for node in self.nodes.values():
+            self._node_died(node, "host_disconnected", now_ns)
+            node.enter(HostNodeInput.HOST_LOST, now_ns, node.reason)
+        self.gaps.clear()
+        self._rebirths.cancel_all()
+
+    def receive_timer(self, now_ns: int) -> None:
+        """Reorder timeouts that are over: operational-behavior-host-reordering-rebirth."""
+        for edge_node in [edge_node for edge_node, deadline in self.gaps.items() if deadline <= now_ns]:
+            del self.gaps[edge_node]
+            self.nodes[edge_node].tracker.give_up()
+            self._ask(edge_node, "reorder_timeout", now_ns)
+
+    def name_session(self, edge_node: EdgeNodeDescriptor, session_id: str, now_ns: int) -> bool:
+        """A mark of this session came. True: its births are held, DATA that follows is decoded."""
+        node = self._node(edge_node, now_ns)
+        if node is None:
+            return False
+        held = node.birth is not None and node.ours and node.session_id == session_id
+        if not held or node.state is HostNodeState.OFFLINE:
+            # Another session, or one that died: only a birth tells what it says now.
+            self._ask(edge_node, "after_death" if held else "unknown_session", now_ns)
+            return False
+        if not node.online:
+            self._resume(node, now_ns)
+        return True
+
+    def _resume(self, node: NodeState, now_ns: int) -> None:
+        if node.birth is None:
+            return
+        node.enter(HostNodeInput.NAMED, now_ns, "named")
+        node.tracker.start(None)
+        births: dict[str, BirthPayload] = {}
+        for device_id, device in node.devices.items():
+            if device.birth is not None:
+                births[device_id] = device.birth
+                device.online, device.since_ns, device.reason = True, now_ns, "named"
+        # A birth or death that passed by while the session was unknown still asks: "missed_birth" stays.
+        self._rebirths.cancel(node.edge_node, ("host_start", "unknown_session"))
+        self.events.append(
+            NodeResumed(
+                edge_node=node.edge_node,
+                session_id=node.session_id,
+                bd_seq=_told(node.bd_seq),
+                birth=node.birth,
+                devices=births,
+            )
+        )
+
+    # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receive(self, arrived: Arrived) -> None:
+        """Take in one message that was not retained."""
+        topic = arrived.topic
+        node = self._node(topic.edge_node, arrived.now_ns)
+        if node is None:
+            self.violation("nodes_max", str(topic), "too many edge nodes", arrived=arrived)
+            return
+        device_id = topic.device_id if isinstance(topic, DeviceTopic) else None
+        match topic.message_type:
+            case MessageType.NDATA:
+                self._receive_data(node, None, node.table, arrived)
+            case MessageType.DDATA if device_id is not None:
+                device = node.devices.get(device_id)
+                table = device.table if device is not None and device.online else None
+                self._receive_data(node, device_id, table, arrived)
+            case MessageType.NBIRTH:
+                self._receive_node_birth(node, arrived)
+            case MessageType.DBIRTH if device_id is not None:
+                self._receive_device_birth(node, device_id, arrived)
+            case MessageType.NDEATH:
+                self._receive_node_death(node, arrived)
+            case MessageType.DDEATH if device_id is not None:
+                self._receive_device_death(node, device_id, arrived)
+            case _:
+                return  # commands of another host
+
+    def _receive_node_birth(self, node: NodeState, arrived: Arrived) -> None:
+        edge_node, now_ns = node.edge_node, arrived.now_ns
+        try:
+            birth = codec.decode_birth(arrived.payload)
+            self._check_metrics(len(birth.metrics))
+        except RemoteProtocolError as error:
+            self.violation("nbirth", str(arrived.topic), error, arrived=arrived)
+            return
+        key = session_key(birth.session_id, birth.bd_seq)
+        same = node.birth is not None and (node.session_id, node.bd_seq) == (key, birth.bd_seq)
+        if not same:
+            # The old session ended unheard: an implicit death. Its NDEATH may still come, and is then ignored.
+            self._node_died(node, "superseded", now_ns, arrived.raw)
+        # A session of ours is told by its uuid. A foreign one has only its bdSeq, which some never change.
+        first = not same if birth.session_id else not (same and node.online)
+        if first:
+            node.warned.clear()
+        node.devices_awaited |= {device_id for device_id, device in node.devices.items() if device.online}
+        node.devices = {device_id: DeviceState(False, now_ns, "awaited") for device_id in node.devices_awaited}
+        node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
+        node.birth, node.table = birth, AliasTable.of_birth(birth)
+        node.enter(HostNodeInput.BORN, now_ns, "born")
+        # 3.0 says 0, in another chapter 0 to 255; a proto3 peer cannot write a 0 (peers.md 1, 8).
+        node.tracker.start(birth.seq or 0)
+        self.gaps.pop(edge_node, None)
+        self._rebirths.cancel(edge_node)
+        self.events.append(
+            NodeBorn(
+                edge_node=edge_node,
+                session_id=key,
+                bd_seq=_told(birth.bd_seq),
+                birth=birth,
+                payload=arrived.payload,
+                first=first,
+                ours=node.ours,
+                raw=arrived.raw,
+            )
+        )
+        self._warn_of_birth(node, birth, of_node=True)
+
+    def _receive_device_birth(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
+        if not node.online:  # message-flow-device-birth-publish-nbirth-wait; or its NBIRTH came before our CONNECT
+            self._ask(node.edge_node, "missed_birth", arrived.now_ns)
+            return
+        try:
+            birth = codec.decode_birth(arrived.payload)
+            self._check_device(node, device_id, birth)
+        except RemoteProtocolError as error:
+            self.violation("dbirth", str(arrived.topic), error, arrived=arrived)
+            return
+        self._track(node, birth.seq, arrived.now_ns)
+        node.devices_awaited.discard(device_id)
+        table = AliasTable.of_birth(birth)
+        node.devices[device_id] = DeviceState(True, arrived.now_ns, "born", birth, table)
+        self.events.append(
+            DeviceBorn(
+                edge_node=node.edge_node,
+                device_id=device_id,
+                session_id=node.session_id,
+                birth=birth,
+                payload=arrived.payload,
+                ours=node.ours,
+                raw=arrived.raw,
+            )
+        )
+        self._warn_of_birth(node, birth, of_node=False)
+
+    def _receive_data(self, node: NodeState, device_id: str | None, table: AliasTable | None, arrived: Arrived) -> None:
+        if not node.online:
+            self._unreadable(node, device_id, "unknown_session", arrived)
+            died = node.state is HostNodeState.OFFLINE
+            self._ask(node.edge_node, "after_death" if died else "unknown_session", arrived.now_ns)
+            return
+        try:
+            if table is None:
+                self._receive_data_without_birth(node, device_id, arrived)
+                return
+            data = codec.decode_data(arrived.payload, table)
+        except RemoteProtocolError as error:
+            self._unreadable(node, device_id, "malformed", arrived, text=str(error))
+            self._ask(node.edge_node, "malformed", arrived.now_ns)
+            return
+        in_order = self._track(node, data.seq, arrived.now_ns)
+        if node.devices_awaited:
+            self._end_of_births(node, arrived.now_ns)
+        if data.rejected:
+            reasons = {metric.reason for metric in data.rejected}
+            if not reasons.isdisjoint(("unknown_metric", "wrong_type")):
+                self._ask(node.edge_node, "unknown_metric", arrived.now_ns)
+            if node.ours and "unknown_metric" in reasons:
+                # A birth was missed; the edge node holds these rows and sends them again.
+                self._unreadable(node, device_id, "unknown_metric", arrived)
+                return
+        self.events.append(
+            DataReceived(
+                edge_node=node.edge_node,
+                device_id=device_id,
+                session_id=node.session_id,
+                bd_seq=_told(node.bd_seq),
+                data=data,
+                in_order=in_order,
+                ours=node.ours,
+                payload=arrived.payload,
+                raw=arrived.raw,
+            )
+        )
+
+    def _receive_data_without_birth(self, node: NodeState, device_id: str | None, arrived: Arrived) -> None:
+        self._track(node, codec.decode_seq(arrived.payload)[1], arrived.now_ns)
+        self._unreadable(node, device_id, "no_birth", arrived)
+        if not node.tracker.has_gap:  # else the DBIRTH may still come, or the reorder timeout asks
+            self._ask(node.edge_node, "missed_birth", arrived.now_ns)
+
+    def _receive_node_death(self, node: NodeState, arrived: Arrived) -> None:
+        try:
+            bd_seq = codec.decode_death(arrived.payload)
+        except RemoteProtocolError as error:
+            self.violation("ndeath", str(arrived.topic), error, arrived=arrived)
+            return
+        if bd_seq is None:
+            self.warn(node.edge_node, "tck-id-topics-ndeath-payload", "NDEATH without bdSeq: obeyed")
+        elif node.bd_seq != bd_seq:
+            return  # a late will of an older connection
+        self._node_died(node, "ndeath", arrived.now_ns, arrived.raw)
+
+    def _receive_device_death(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
+        if not node.online:
+            self._ask(node.edge_node, "missed_birth", arrived.now_ns)
+            return
+        try:
+            timestamp_ms, seq = codec.decode_seq(arrived.payload)
+        except RemoteProtocolError as error:
+            self.violation("ddeath", str(arrived.topic), error, arrived=arrived)
+            return
+        self._track(node, seq, arrived.now_ns)
+        device = node.devices.get(device_id)
+        if device is not None and (device.online or device_id in node.devices_awaited):
+            self._device_died(node, device_id, "ddeath", arrived.now_ns, timestamp_ms=timestamp_ms, raw=arrived.raw)
+
+    # ── what was learned ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _node(self, edge_node: EdgeNodeDescriptor, now_ns: int) -> NodeState | None:
+        node = self.nodes.get(edge_node)
+        if node is None and len(self.nodes) < self._bounds.nodes_max:
+            node = self.nodes[edge_node] = NodeState(edge_node, now_ns, reason="never born")
+        return node
+
+    def _node_died(
+        self,
+        node: NodeState,
+        reason: Literal["ndeath", "superseded", "host_disconnected"],
+        now_ns: int,
+        raw: object = None,
+    ) -> None:
+        """Node and devices are offline at the time of receipt: edge-node-termination-host-action-ndeath-*."""
+        was_online = node.online
+        if reason != "host_disconnected":
+            node.enter(HostNodeInput.DIED, now_ns, reason)
+        elif was_online:
+            node.reason = reason
+        for device in node.devices.values():
+            if device.online:
+                device.online, device.since_ns, device.reason = False, now_ns, reason
+        node.devices_awaited.clear()
+        self.gaps.pop(node.edge_node, None)
+        if was_online:
+            self.events.append(
+                NodeDied(edge_node=node.edge_node, session_id=node.session_id, reason=reason, since_ns=now_ns, raw=raw)
+            )
+
+    def _device_died(
+        self,
+        node: NodeState,
+        device_id: str,
+        reason: Literal["ddeath", "rebirth_without_it"],
+        now_ns: int,
+        *,
+        timestamp_ms: int | None = None,
+        raw: object = None,
+    ) -> None:
+        node.devices_awaited.discard(device_id)
+        device = node.devices[device_id]
+        device.online, device.since_ns, device.reason = False, now_ns, reason
+        self.events.append(
+            DeviceDied(
+                edge_node=node.edge_node,
+                device_id=device_id,
+                session_id=node.session_id,
+                reason=reason,
+                timestamp_ms=timestamp_ms,
+                since_ns=now_ns,
+                raw=raw,
+            )
+        )
+
+    def _end_of_births(self, node: NodeState, now_ns: int) -> None:
+        """DATA follows the births (payloads-dbirth-order): a device not born again by now is gone."""
+        if not node.tracker.has_gap:
+            for device_id in sorted(node.devices_awaited):
+                self._device_died(node, device_id, "rebirth_without_it", now_ns)
+
+    def _track(self, node: NodeState, seq: int | None, now_ns: int) -> bool:
+        """Follow ``seq``; whether the message stands in order. A gap starts the reorder timeout, its end stops it."""
+        if seq is None:
+            self.warn(node.edge_node, "tck-id-payloads-ndata-seq", "message without seq")
+        arrival = node.tracker.receive(seq)
+        if not node.tracker.has_gap:
+            if self.gaps:
+                self.gaps.pop(node.edge_node, None)  # operational-behavior-host-reordering-success
+        elif node.edge_node not in self.gaps:
+            self.gaps[node.edge_node] = now_ns + self._delays.reorder_timeout_ns  # …-reordering-start
+        return arrival is Arrival.IN_ORDER
+
+    def _check_metrics(self, count: int) -> None:
+        if count > self._bounds.metrics_per_node_max:
+            raise RemoteProtocolError(
+                f"{count} metrics", expected=f"at most {self._bounds.metrics_per_node_max} per edge node"
+            )
+
+    def _check_device(self, node: NodeState, device_id: str, birth: BirthPayload) -> None:
+        known = node.devices.get(device_id)
+        if known is None and len(node.devices) >= self._bounds.devices_per_node_max:
+            raise RemoteProtocolError(
+                "too many devices", expected=f"at most {self._bounds.devices_per_node_max} per edge node"
+            )
+        replaced = len(known.birth.metrics) if known is not None and known.birth is not None else 0
+        self._check_metrics(node.metrics_held() - replaced + len(birth.metrics))
+
+    def _ask(self, edge_node: EdgeNodeDescriptor, cause: RebirthCause, now_ns: int) -> None:
+        node = self.nodes[edge_node]
+        # A session of ours whose births are held names itself with its next mark: wait for it a little.
+        waits = cause == "unknown_session" and node.ours and not node.online
+        delay_ns = self._delays.mark_wait_ns if waits else 0
+        self._rebirths.ask(edge_node, cause, now_ns, delay_ns=delay_ns, spread_ns=self._delays.rebirth_spread_ns)
+
+    def _unreadable(
+        self, node: NodeState, device_id: str | None, reason: UnreadableReason, arrived: Arrived, *, text: str = ""
+    ) -> None:
+        self.events.append(
+            DataUnreadable(
+                edge_node=node.edge_node,
+                device_id=device_id,
+                reason=reason,
+                payload=arrived.payload,
+                text=text,
+                raw=arrived.raw,
+            )
+        )
+
+    def _warn_of_birth(self, node: NodeState, birth: BirthPayload, *, of_node: bool) -> None:
+        for tck_id in birth.warnings:
+            self.warn(node.edge_node, tck_id, "forgiven in a birth")
+        if of_node and birth.bd_seq is None:
+            self.warn(node.edge_node, "tck-id-topics-nbirth-bdseq-included", "NBIRTH without bdSeq")
+        if of_node and birth.seq != 0:
+            self.warn(node.edge_node, "tck-id-topics-nbirth-seq-num", f"NBIRTH with seq {birth.seq}")
+
+    def warn(self, edge_node: EdgeNodeDescriptor | None, tck_id: str, text: str) -> None:
+        """Count a forgiven fault; report it once per node and session."""
+        self.warnings[tck_id] += 1
+        node = None if edge_node is None else self.nodes.get(edge_node)
+        if node is not None:
+            if tck_id in node.warned:
+                return
+            node.warned.add(tck_id)
+        self.events.append(ConformanceWarning(edge_node, tck_id, text))
+
+    def violation(
+        self,
+        kind: str,
+        topic: str,
+        error: RemoteProtocolError | str,
+        *,
+        edge_node: EdgeNodeDescriptor | None = None,
+        arrived: Arrived | None = None,
+    ) -> None:
+        """Count and report a message that was dropped."""
+        self.violations[kind] += 1
+        tck_id = error.tck_id if isinstance(error, RemoteProtocolError) else ""
+        if arrived is None:
+            self.events.append(Violation(edge_node, topic, str(error), tck_id))
+        else:
+            source = arrived.topic.edge_node
+            self.events.append(Violation(source, topic, str(error), tck_id, arrived.payload, arrived.raw))
+
+
+def _told(bd_seq: int | None) -> int:
+    return _NO_BD_SEQ if bd_seq is None else bd_seq
