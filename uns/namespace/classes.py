@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import get_args
 
 from uns.namespace.draft import DraftClass
-from uns.namespace.findings import Position
+from uns.namespace.findings import Findings, Position, closest, nearest
 from uns.namespace.model import EquipmentClass, MetricContract, Role
 from uns.namespace.topics import LEVEL_CHARACTERS_MAX, escape
 from uns.namespace.units import UNITS, code_of
-from uns.namespace.yaml_file import Entry, Fields, nearest
+from uns.namespace.yaml_file import Entry, Fields
 from uns.sparkplug.datatypes import SCALARS, DataType
 
-__all__ = ["CONTEXT_KINDS", "read_class"]
+__all__ = ["CONTEXT_KINDS", "known_kind", "read_class"]
 
 METRICS_PER_CLASS_MAX = 10_000
 
@@ -20,6 +20,20 @@ METRICS_PER_CLASS_MAX = 10_000
 CONTEXT_KINDS = ("job", "lot", "placement", "recipe_phase", "shift", "person", "material")
 
 _KINDS = {kind: kind for kind in CONTEXT_KINDS}
+OTHER_KINDS = {
+    "phase": "recipe_phase",
+    "recipe": "recipe_phase",
+    "step": "recipe_phase",
+    "batch": "lot",
+    "order": "job",
+    "work_order": "job",
+    "job_order": "job",
+    "program": "job",
+    "operator": "person",
+    "product": "material",
+    "crew": "shift",
+    "location": "placement",
+}
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
 _COUNTS = {"good": "good", "scrap": "scrap", "rework": "rework"}
 _DATATYPES = {datatype.label: datatype for datatype in sorted(SCALARS)}
@@ -75,7 +89,7 @@ _DISCOURAGED = frozenset(".,\\@#$%^&*()[]{}|!`~:;'\"<>?")  # tck-id-… of names
 def read_class(fields: Fields, entry: Entry) -> DraftClass | None:
     """One entry of ``classes:``; None where it is no mapping at all."""
     what = f"class {entry.key!r}"
-    own = fields.of(entry, what=what, required=("metrics",), optional=("context", "pv", "description"))
+    own = fields.of(entry, what=what, required=("metrics",), optional=("context", "pv"))
     if own is None:
         return None
     metrics: dict[str, MetricContract] = {}
@@ -95,7 +109,9 @@ def read_class(fields: Fields, entry: Entry) -> DraftClass | None:
             positions[metric.name] = metric_entry.position
     _check_together(own, what, metrics, positions)
     context = own.fields("context", optional=("requires", "allow_parallel"))
-    requires = {kind: position for kind, position in context.texts("requires") if _known_kind(context, kind, position)}
+    requires = {
+        kind: position for kind, position in context.texts("requires") if known_kind(context.findings, kind, position)
+    }
     value = EquipmentClass(
         name=entry.key,
         metrics=metrics,
@@ -106,14 +122,15 @@ def read_class(fields: Fields, entry: Entry) -> DraftClass | None:
     return DraftClass(value, entry.position, positions, requires)
 
 
-def _known_kind(fields: Fields, kind: str, position: Position) -> bool:
+def known_kind(findings: Findings, kind: str, position: Position) -> bool:
+    """Whether a word names a kind of context; says what is known otherwise."""
     if kind in _KINDS:
         return True
-    fields.findings.error(
+    findings.error(
         "unknown-kind",
         f"{kind!r} is no kind of context",
         position,
-        nearest(kind, _KINDS) or f"known are: {', '.join(_KINDS)}",
+        nearest(kind, _KINDS, OTHER_KINDS) or f"known are: {', '.join(_KINDS)}",
     )
     return False
 
@@ -139,7 +156,7 @@ def _read_metric(fields: Fields, entry: Entry, class_text: str) -> MetricContrac
         range=_read_range(own, datatype),
         deadband=_read_deadband(own, datatype),
         role=own.choice("role", _ROLES, default="measurement"),
-        provides=own.choice("provides", _KINDS, default=None),
+        provides=own.choice("provides", _KINDS, default=None, other_words=OTHER_KINDS),
         counts=own.choice("counts", _COUNTS, default=None),
         rollover=own.integer("rollover", default=None, minimum=1),
         quality_wait=own.boolean("quality_wait", default=False),
@@ -185,8 +202,7 @@ def _read_datatype(fields: Fields) -> DataType | None:
         return None
     datatype = _DATATYPES.get(written)
     if datatype is None:
-        meant = _OTHER_WORDS.get(written.lower())
-        hint = f"did you mean {meant!r}?" if meant else nearest(written, _DATATYPES)
+        hint = nearest(written, _DATATYPES, _OTHER_WORDS)
         fields.findings.error(
             "unknown-type",
             f"{written!r} is no Sparkplug scalar type",
@@ -202,7 +218,7 @@ def _read_unit(fields: Fields, datatype: DataType | None) -> str | None:
         return None
     at = fields.position_of("unit")
     if unit not in UNITS:
-        meant = code_of(unit)
+        meant = code_of(unit) or closest(unit, UNITS)
         fields.findings.error(
             "unknown-unit",
             f"{unit!r} is no UNECE code that we know",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from uns.namespace.findings import Findings, Position, nearest, shown
+from uns.namespace.findings import Findings, Position, closest, nearest, shown
 from uns.namespace.nodes import Entry, MappingNode, Node, ScalarNode, SequenceNode, kind_of
 from uns.namespace.scalars import (
     BOOLEANS,
@@ -43,16 +43,20 @@ class Fields:
         self.findings = findings
         self.what = what
         allowed = (*required, *optional)
+        meant: set[str] = set()
         for entry in node.entries.values():
             if entry.key not in allowed:
+                near = closest(entry.key, [key for key in allowed if key not in node.entries])
+                meant.add(near)
+                near = near or closest(entry.key, allowed)
                 findings.error(
                     "unknown-key",
                     f"{what} has no key {shown(entry.key)}",
                     entry.position,
-                    nearest(entry.key, allowed) or f"known are: {', '.join(allowed)}",
+                    f"did you mean {near!r}?" if near else f"known are: {', '.join(allowed)}",
                 )
         for key in required:
-            if key not in node.entries:
+            if key not in node.entries and key not in meant:  # a misspelt key is one mistake, not two
                 findings.error("missing-key", f"{what} lacks {key!r}", node.position, f"add `{key}: …`")
 
     def __contains__(self, key: str) -> bool:
@@ -135,8 +139,18 @@ class Fields:
             return default
         return value
 
-    def choice(self, key: str, options: Mapping[str, _Choice], default: _Default) -> _Choice | _Default:
-        """One of the words in ``options``; gives what the word stands for."""
+    def choice(
+        self,
+        key: str,
+        options: Mapping[str, _Choice],
+        default: _Default,
+        *,
+        other_words: Mapping[str, str] | None = None,
+    ) -> _Choice | _Default:
+        """One of the words in ``options``; gives what the word stands for.
+
+        ``other_words`` tells which option people mean when they write something else.
+        """
         expected = f"one of {', '.join(options)}" if len(options) <= 20 else "a known word"
         scalar = self._scalar(key, expected)
         if scalar is None:
@@ -146,7 +160,7 @@ class Fields:
                 "wrong-value",
                 f"{key!r} of {self.what} is {shown(scalar.text)}, expected {expected}",
                 scalar.position,
-                nearest(scalar.text, options),
+                nearest(scalar.text, options, other_words),
             )
             return default
         return options[scalar.text]

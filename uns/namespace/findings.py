@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
 
 from uns.errors import ConfigurationError
 
-__all__ = ["FINDINGS_MAX", "Finding", "Findings", "Position", "Severity", "clipped", "nearest", "shown"]
+__all__ = ["FINDINGS_MAX", "Finding", "Findings", "Position", "Severity", "clipped", "closest", "nearest", "shown"]
 
 FINDINGS_MAX = 1000  # of one run; what lies beyond is counted in one last line
 
@@ -110,11 +110,20 @@ class Findings:
         )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for the nearest known word, or an empty text."""
+def closest(word: str, known: Iterable[str]) -> str:
+    """The known word that looks most like ``word``, or an empty text if none does."""
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower()[:SHOWN_CHARACTERS_MAX], by_lower, n=1, cutoff=0.6)
-    return f"did you mean {by_lower[close[0]]!r}?" if close else ""
+    return by_lower[close[0]] if close else ""
+
+
+def nearest(word: str, known: Iterable[str], other_words: Mapping[str, str] | None = None) -> str:
+    """``did you mean 'x'?`` for what was probably meant, or an empty text.
+
+    ``other_words`` (lower case) holds what people write who learned another vocabulary.
+    """
+    near = (other_words or {}).get(word.lower()) or closest(word, known)
+    return f"did you mean {near!r}?" if near else ""
 
 
 def clipped(text: str) -> str:

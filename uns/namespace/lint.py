@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from uns.namespace.draft import Draft, DraftClass, DraftEquipment
-from uns.namespace.findings import Findings, Position
-from uns.namespace.levels import HOLDS, PLACEABLE, USUALLY_HOLDS
+from uns.namespace.findings import Findings, Position, nearest
+from uns.namespace.levels import HOLDS, USUALLY_HOLDS, WORK_UNITS
 from uns.namespace.model import EquipmentLevel
 from uns.namespace.topics import LEVEL_CHARACTERS_MAX, escape
-from uns.namespace.yaml_file import nearest
 
 __all__ = ["PLC", "check_draft", "check_name"]
 
@@ -17,8 +16,12 @@ PLC = "plc"  # the source that context metrics speak for
 _FORBIDDEN = frozenset("/+#")
 
 
-def check_name(name: str, what: str, at: Position, findings: Findings) -> bool:
-    """Whether a name may be a topic level and a Sparkplug id; says what is wrong otherwise."""
+def check_name(name: str, what: str, at: Position, findings: Findings, *, is_level: bool = True) -> bool:
+    """Whether a name may stand in topics; says what is wrong otherwise.
+
+    A level of ``uns1`` is escaped where it must be; what is only a Sparkplug id (``is_level=False``) stands raw.
+    """
+    written = escape(name) if is_level else name
     if name.startswith("_"):
         findings.error("reserved-level", f"{what} {name!r} begins with _", at, "a level with _ is a class: rename it")
     elif any(c in _FORBIDDEN or ord(c) < 0x20 or ord(c) == 0x7F for c in name) or name != name.strip():
@@ -28,18 +31,18 @@ def check_name(name: str, what: str, at: Position, findings: Findings) -> bool:
             at,
             "use letters, digits, - and _",
         )
-    elif len(escape(name)) > LEVEL_CHARACTERS_MAX:
+    elif len(written) > LEVEL_CHARACTERS_MAX:
         findings.error(
             "level-length",
-            f"{what} {name!r} takes {len(escape(name))} characters in a topic, at most {LEVEL_CHARACTERS_MAX}",
+            f"{what} {name!r} takes {len(written)} characters in a topic, at most {LEVEL_CHARACTERS_MAX}",
             at,
             "shorten it",
         )
     else:
-        if escape(name) != name:
+        if written != name:
             findings.warning(
                 "level-escaped",
-                f"{what} {name!r} reads {escape(name)} in topics",
+                f"{what} {name!r} reads {written} in topics",
                 at,
                 "use letters, digits, - and _ if people shall type it",
             )
@@ -126,14 +129,6 @@ def _check_class(draft: Draft, equipment: DraftEquipment, findings: Findings) ->
 
 def _check_containment(draft: Draft, equipment: DraftEquipment, findings: Findings) -> None:
     level = equipment.value.level
-    if level not in PLACEABLE:
-        findings.error(
-            "level-order",
-            f"{equipment.value.path[-1]!r} is given as {level.value}, which stands above `equipment:`",
-            equipment.level_position,
-            "the file's own structure gives enterprise and site",
-        )
-        return
     if level is EquipmentLevel.OTHER:
         return
     above, holder = EquipmentLevel.SITE, equipment.value.site
@@ -142,7 +137,7 @@ def _check_containment(draft: Draft, equipment: DraftEquipment, findings: Findin
         if parent is not None and parent.value.level is not EquipmentLevel.OTHER:
             above, holder = parent.value.level, parent.value.path[-1]
             break
-    if level not in HOLDS.get(above, PLACEABLE):
+    if level not in HOLDS[above]:
         allowed = ", ".join(sorted(name.value for name in HOLDS[above]))
         findings.error(
             "level-order",
@@ -150,9 +145,7 @@ def _check_containment(draft: Draft, equipment: DraftEquipment, findings: Findin
             equipment.level_position,
             f"below {above.value} may stand: {allowed}, Other",
         )
-    elif (usual := USUALLY_HOLDS.get(above)) and level in HOLDS[EquipmentLevel.WORK_CENTER] - usual:
-        if level in (EquipmentLevel.EQUIPMENT_MODULE, EquipmentLevel.CONTROL_MODULE):
-            return
+    elif (usual := USUALLY_HOLDS.get(above)) and level in WORK_UNITS - usual:
         findings.warning(
             "level-kind",
             f"{level.value} {equipment.value.path[-1]!r} stands below {above.value} {holder!r}",

@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from uns.errors import ConfigurationError
-from uns.namespace.classes import CONTEXT_KINDS, read_class
+from uns.namespace.classes import CONTEXT_KINDS, known_kind, read_class
 from uns.namespace.draft import Draft, DraftEquipment, DraftSite, DraftSource
-from uns.namespace.findings import Finding, Findings, Position
+from uns.namespace.findings import Finding, Findings, Position, nearest
+from uns.namespace.levels import PLACEABLE
 from uns.namespace.lint import PLC, check_draft, check_name
 from uns.namespace.model import ContextSource, Equipment, EquipmentLevel, Site, TopicTree
-from uns.namespace.yaml_file import Entry, Fields, nearest, parse_yaml, read_text
+from uns.namespace.yaml_file import Entry, Fields, parse_yaml, read_text
 
 __all__ = ["INCLUDE_DEPTH_MAX", "INCLUDE_FILES_MAX", "contract_hash", "lint_text", "lint_tree", "load_tree"]
 
@@ -23,7 +24,7 @@ FORMAT_VERSION = 1
 INCLUDE_DEPTH_MAX = 8
 INCLUDE_FILES_MAX = 1000
 
-_LEVELS = {level.value: level for level in EquipmentLevel}
+_LEVELS = {level.value: level for level in EquipmentLevel if level in PLACEABLE}
 _TOP_KEYS = ("uns", "enterprise", "include", "classes", "sites", "context")
 _DEFAULT_GRACE_NS = 300_000_000_000
 _GRACE_MAX_NS = 30 * 86_400_000_000_000
@@ -117,7 +118,14 @@ class _TreeReader:
             return
         required = ("uns", "enterprise") if is_first else ("uns",)
         root = document.fields(required=required, optional=[key for key in _TOP_KEYS if key not in required])
-        root.integer("uns", default=None, minimum=FORMAT_VERSION, maximum=FORMAT_VERSION)
+        version = root.integer("uns", default=FORMAT_VERSION)
+        if version != FORMAT_VERSION:
+            self._findings.error(
+                "version",
+                f"format version {version}",
+                root.position_of("uns"),
+                f"this release reads version {FORMAT_VERSION}",
+            )
         self._read_enterprise(root)
         for entry in root.entries("classes"):
             self._read_class(root, entry)
@@ -159,7 +167,7 @@ class _TreeReader:
         what = f"site {entry.key!r}"
         first = self._draft.sites.get(entry.key)
         required = ("time_zone",) if first is None else ()
-        optional = ("equipment", "owner", "description") if first is None else ("equipment", "time_zone")
+        optional = ("equipment", "owner") if first is None else ("equipment", "time_zone")
         own = root.of(entry, what=what, required=required, optional=optional)
         if own is None:
             return
@@ -213,12 +221,12 @@ class _TreeReader:
         equipment_id = own.text("id", default=entry.key)
         id_position = own.position_of("id") if "id" in own else entry.position
         if "id" in own:
-            check_name(equipment_id, "equipment id", id_position, self._findings)
+            check_name(equipment_id, "equipment id", id_position, self._findings, is_level=False)
         gateways: dict[str, Position] = {}
         for gateway, at in own.texts("gateways"):
             if gateway in gateways:
                 self._findings.error("gateway-twice", f"{what} names gateway {gateway!r} twice", at, "keep one")
-            elif check_name(gateway, "gateway", at, self._findings):
+            elif check_name(gateway, "gateway", at, self._findings, is_level=False):
                 gateways[gateway] = at
         owner = own.text("owner", default=above.owner)
         value = Equipment(
@@ -262,11 +270,8 @@ class _TreeReader:
         check_name(entry.key, "context source", entry.position, self._findings)
         provides: list[str] = []
         for kind, at in own.texts("provides"):
-            if kind in CONTEXT_KINDS:
+            if known_kind(self._findings, kind, at):
                 provides.append(kind)
-                continue
-            hint = nearest(kind, CONTEXT_KINDS) or f"known are: {', '.join(CONTEXT_KINDS)}"
-            self._findings.error("unknown-kind", f"{kind!r} is no kind of context", at, hint)
         value = ContextSource(
             name=entry.key,
             provides=tuple(dict.fromkeys(provides)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from uns.namespace.findings import Position, shown
@@ -9,6 +11,7 @@ from uns.namespace.findings import Position, shown
 __all__ = ["Entry", "MappingNode", "Node", "ScalarNode", "SequenceNode", "kind_of"]
 
 # YAML 1.2 core schema: these words, without quotes, are null.
+_NUMBER_LIKE = re.compile(r"[-+.0-9][-+.0-9a-zA-Z]{0,40}")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
 
@@ -56,4 +59,6 @@ def kind_of(node: Node) -> str:
         return "a mapping"
     if isinstance(node, SequenceNode):
         return f"a list of {len(node.items)}"
-    return "empty" if node.is_null else shown(node.text)
+    if node.is_null:
+        return "empty"
+    return node.text if node.plain and _NUMBER_LIKE.fullmatch(node.text) else shown(node.text)

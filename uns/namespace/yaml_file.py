@@ -59,6 +59,7 @@ __all__ = [
 ]
 
 FILE_BYTES_MAX = 1_000_000
+_YAML_TAGS = "tag:yaml.org,2002:"
 DEPTH_MAX = 64  # nesting; the deepest plant we know of uses 20
 
 
@@ -194,7 +195,7 @@ class _Builder:
                 self._document(event, at)
             elif isinstance(event, AliasEvent):
                 self._findings.error("alias", "aliases are not expanded", at, "write the value out")
-                self._place(ScalarNode(at, "*", plain=False))
+                self._place(None)
             elif isinstance(event, ScalarEvent):
                 self._refuse_marks(event, at)
                 self._place(ScalarNode(at, self._checked(event.value, at), plain=event.style in (None, "")))
@@ -238,28 +239,33 @@ class _Builder:
         if getattr(event, "anchor", None):
             self._findings.error("anchor", f"anchor &{clipped(str(event.anchor))}", at, "remove it: nothing may alias")
         if getattr(event, "tag", None):
-            self._findings.error("tag", f"tag {clipped(str(event.tag))}", at, "remove it: the schema gives the type")
+            tag = clipped(str(event.tag).replace(_YAML_TAGS, "!!"))
+            self._findings.error("tag", f"tag {tag}", at, "remove it: the schema gives the type")
 
-    def _place(self, node: Node) -> None:
+    def _place(self, node: Node | None) -> None:
+        """Put a node where it belongs; None stands for what was refused, and its key or item goes with it."""
         if not self._stack:
             self._root = node
             return
         top = self._stack[-1]
         if top.mapping is None:
-            top.items.append(node)
+            if node is not None:
+                top.items.append(node)
         elif top.key_due:
             self._take_key(top, node)
         else:
             top.key_due = True
-            if top.skipped_key or top.key is None:
+            if top.skipped_key or top.key is None or node is None:
                 return
             key, position = top.key
             top.mapping[key] = Entry(key, position, node)
 
-    def _take_key(self, top: _Open, node: Node) -> None:
+    def _take_key(self, top: _Open, node: Node | None) -> None:
         assert top.mapping is not None  # noqa: S101 only mappings have keys
         top.key_due = False
         top.skipped_key = True
+        if node is None:
+            return
         if not isinstance(node, ScalarNode) or node.is_null:
             self._findings.error("key", f"a key is {kind_of(node)}, expected a word", node.position)
         elif node.plain and node.text == "<<":

@@ -1,0 +1,133 @@
+"""The default mapping: what a birth tells of the tree, and what the tree makes of a birth."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.namespace.builders import make_tree
+from uns.namespace.mapping import (
+    CONTRACT_HASH_METRIC,
+    contract_of,
+    device_properties,
+    devices_of,
+    map_birth,
+    metric_properties,
+)
+from uns.namespace.model import MetricContract, TopicTree
+from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.metrics import BirthMetric
+from uns.sparkplug.topics import DeviceDescriptor, EdgeNodeDescriptor
+
+NODE = EdgeNodeDescriptor("acme.dallas", "gw-1")
+PUMP1 = DeviceDescriptor(NODE, "pump1")
+
+FULL = MetricContract(
+    name="batch/count",
+    datatype=DataType.UINT32,
+    unit="C62",
+    range=(0.0, 1000.0),
+    deadband=1.0,
+    role="counter",
+    counts="good",
+    rollover=2**32,
+)
+
+
+def birth_of(tree: TopicTree, **metrics: DataType) -> list[BirthMetric]:
+    own = [BirthMetric(name=name, datatype=datatype) for name, datatype in metrics.items()]
+    return [*device_properties(tree, tree.equipment["pump1"]), *own]
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        FULL,
+        MetricContract(name="flow", datatype=DataType.FLOAT),
+        MetricContract(name="phase", datatype=DataType.STRING, role="context", provides="recipe_phase"),
+    ],
+    ids=lambda contract: contract.name,
+)
+def test_a_contract_comes_back_from_its_birth(contract):
+    properties = metric_properties(contract, source_address="holding:40012")
+    metric = BirthMetric(name=contract.name, datatype=contract.datatype, properties=properties)
+    assert contract_of(metric) == contract
+    assert metric.property_value("address") == "holding:40012"
+
+
+def test_a_birth_shows_the_unit_as_people_write_it():
+    metric = BirthMetric(
+        name="t",
+        datatype=DataType.FLOAT,
+        properties=metric_properties(MetricContract(name="t", datatype=DataType.FLOAT, unit="CEL")),
+    )
+    assert (metric.property_value("engUnit"), metric.property_value("unit")) == ("°C", "CEL")
+
+
+def test_foreign_properties_of_wrong_types_are_left_out():
+    broken = BirthMetric(
+        name="x",
+        datatype=DataType.FLOAT,
+        properties=tuple(
+            prop.__class__(key, DataType.BOOLEAN, True)
+            for key in ("unit", "engLow", "engHigh", "role", "rollover", "deadband")
+            for prop in metric_properties(FULL)[:1]
+        ),
+    )
+    assert contract_of(broken) == MetricContract(name="x", datatype=DataType.FLOAT)
+
+
+def test_device_properties_say_what_it_is_and_where():
+    tree = make_tree()
+    told = {metric.name: metric.value for metric in device_properties(tree, tree.equipment["pump1"])}
+    assert told == {
+        "Properties/equipment": "pump1",
+        "Properties/path": "acme/dallas/pump1",
+        "Properties/class": "Pump",
+        "Properties/contract_hash": tree.contract_hash,
+    }
+
+
+def test_the_devices_of_a_gateway_are_its_equipment():
+    tree = make_tree()
+    assert devices_of(tree, "gw-1") == {PUMP1: tree.equipment["pump1"]}
+    with pytest.raises(KeyError):
+        devices_of(tree, "gw-2")
+
+
+def test_a_birth_is_read_under_the_tree():
+    tree = make_tree()
+    mapping = map_birth(tree, PUMP1, birth_of(tree, flow=DataType.FLOAT, vibration=DataType.FLOAT))
+    assert mapping.equipment == tree.equipment["pump1"]
+    assert mapping.contracts == {"flow": tree.classes["Pump"].metrics["flow"]}
+    assert mapping.unmapped == ("vibration",)
+    assert mapping.follows(tree)
+
+
+def test_a_metric_of_another_type_is_told_and_not_mapped():
+    tree = make_tree()
+    mapping = map_birth(tree, PUMP1, birth_of(tree, flow=DataType.DOUBLE))
+    assert mapping.contracts == {}
+    assert mapping.mistyped == {"flow": DataType.DOUBLE}
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        DeviceDescriptor(NODE, "pump2"),
+        DeviceDescriptor(EdgeNodeDescriptor("acme.austin", "gw-1"), "pump1"),
+        DeviceDescriptor(EdgeNodeDescriptor("acme.dallas", "gw-9"), "pump1"),
+    ],
+    ids=str,
+)
+def test_a_device_that_the_tree_does_not_know_is_wholly_unmapped(device):
+    tree = make_tree()
+    mapping = map_birth(tree, device, birth_of(tree, flow=DataType.FLOAT))
+    assert mapping.equipment is None
+    assert mapping.unmapped == ("flow",)
+
+
+def test_a_foreign_birth_has_no_contract_hash():
+    tree = make_tree()
+    mapping = map_birth(tree, PUMP1, [BirthMetric(name=CONTRACT_HASH_METRIC, datatype=DataType.INT32, value=7)])
+    assert mapping.contract_hash is None
+    assert not mapping.follows(tree)
