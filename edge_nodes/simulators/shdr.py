@@ -21,11 +21,12 @@ import msgspec
 
 from uns.errors import ConfigurationError
 
-__all__ = ["Day", "DayMetric", "MalformedRow", "Observation", "load_day", "machine_of", "parse_day"]
+__all__ = ["PROGRAM_KEYS", "Day", "DayMetric", "MalformedRow", "Observation", "load_day", "machine_of", "parse_day"]
 
 FILE_BYTES_MAX = 512 * 1024 * 1024  # unpacked; a day of the busiest machine known is 10 MB
 ROW_CHARACTERS_MAX = 4096
 KEY_CHARACTERS_MAX = 64  # a metric must fit one topic level
+PROGRAM_KEYS = ("program", "Program_Name_Running")  # what a control runs: a name, also where it looks like a number
 MALFORMED_KEPT_MAX = 1000  # reasons kept for people; all are counted
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z")
@@ -43,10 +44,11 @@ class Observation(msgspec.Struct, frozen=True):
     key: str
     time_us: int
     value: float | str
+    repeats: bool = False  # an earlier row said the same of the same key and time
 
 
 class DayMetric(msgspec.Struct, frozen=True):
-    """One key of the day as a metric: Double where every value is a number, else String."""
+    """One key of the day as a metric: Double where every value is a number, else String; a program is a name."""
 
     key: str
     name: str  # the key with what cannot stand in a name replaced; unique without regard to case
@@ -61,16 +63,22 @@ class MalformedRow(msgspec.Struct, frozen=True):
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
-    """A parsed file: ``rows = len(observations) + liveness + repeats + malformed``."""
+    """A parsed file: ``rows = samples + liveness + repeats + malformed``."""
 
     machine: str
     rows: int
-    observations: list[Observation]  # in file order, which is the order of arrival; no repeats among them
+    observations: list[Observation]  # samples and repeats in file order, which is the order of arrival
+    samples: int
     liveness: int
     repeats: int
     malformed: int
     malformed_rows: list[MalformedRow]  # the first few, with reasons
     metrics: dict[str, DayMetric]  # by key
+
+    @property
+    def program_key(self) -> str | None:
+        """The key that says which program runs; None if the day has none."""
+        return next((key for key in PROGRAM_KEYS if key in self.metrics), None)
 
 
 def machine_of(path: Path) -> str:
@@ -117,7 +125,7 @@ def parse_day(machine: str, lines: Sequence[bytes]) -> Day:
         if not is_value:
             liveness += 1
             continue
-        keys[key] = keys.get(key, True) and _is_number(text)
+        keys[key] = keys.get(key, key not in PROGRAM_KEYS) and _is_number(text)
         texts.append((row, key, time_us, text))
 
     observations: list[Observation] = []
@@ -125,16 +133,15 @@ def parse_day(machine: str, lines: Sequence[bytes]) -> Day:
     for row, key, time_us, text in texts:
         value: float | str = float(text) if keys[key] else text
         identity = (key, time_us, value)
-        if identity in seen:
-            continue
+        observations.append(Observation(row, key, time_us, value, identity in seen))
         seen.add(identity)
-        observations.append(Observation(row, key, time_us, value))
     return Day(
         machine=machine,
         rows=len(lines),
         observations=observations,
+        samples=len(seen),
         liveness=liveness,
-        repeats=len(texts) - len(observations),
+        repeats=len(observations) - len(seen),
         malformed=malformed_count,
         malformed_rows=malformed,
         metrics=_metrics(keys.items()),

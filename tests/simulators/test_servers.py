@@ -101,13 +101,13 @@ async def test_a_replayed_day_arrives_whole_in_order_per_key_with_its_own_times(
         async with Client(ready["url"]) as client:
             await watch(client, REPLAY_URI, ["Xload", "program"], received)
             while not (message := await child.read_message()).get("done"):
-                assert message["written"] <= 1501
-            assert message["written"] == 1501
+                assert message["written"] <= 1502
+            assert message["written"] == 1502
             await eventually(lambda: len(received.rows) >= 1501, what="all rows")
         loads = [(value, time) for name, value, time in received.rows if name == "Xload"]
         assert [value for value, _ in loads] == [float(i % 7) for i in range(1500)]
         assert len(set(loads)) == 1500
-        assert ("program", 94.0, 1_504_774_800_000_000) in received.rows
+        assert ("program", "94", 1_504_774_800_000_000) in received.rows
         assert await child.stop() == 0
 
 

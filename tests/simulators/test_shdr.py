@@ -18,7 +18,8 @@ def day_of(*rows: str) -> Day:
 
 
 def assert_accounted(day: Day) -> None:
-    assert day.rows == len(day.observations) + day.liveness + day.repeats + day.malformed
+    assert day.rows == day.samples + day.liveness + day.repeats + day.malformed
+    assert len(day.observations) == day.samples + day.repeats
 
 
 def test_a_sample_row_is_one_value_with_its_time() -> None:
@@ -63,6 +64,11 @@ def test_a_key_is_double_only_where_every_value_is_a_number() -> None:
     }  # fmt: skip
 
 
+def test_a_program_is_a_name_even_where_it_is_a_number() -> None:
+    day = day_of("2017-09-07T09:15:46.281Z|program|0094")
+    assert (day.program_key, day.observations[0].value) == ("program", "0094")
+
+
 def test_the_same_row_again_is_a_repeat() -> None:
     row = "2019-06-05T09:29:11.625Z|motion_cond|Normal||||"
     assert day_of(row, row).repeats == 1
@@ -74,7 +80,7 @@ def test_the_same_number_written_in_another_way_is_a_repeat() -> None:
 
 def test_another_value_at_the_same_time_is_no_repeat() -> None:
     day = day_of("2017-09-07T09:17:37.851Z|c|Warning|1|||x", "2017-09-07T09:17:37.851Z|c|Normal|2|||")
-    assert (day.repeats, len(day.observations)) == (0, 2)
+    assert (day.repeats, day.samples) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_a_file_reads_the_same_plain_and_gzipped(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(rows))
     assert load_day(plain) == load_day(packed)
     assert load_day(plain).rows == 2
-    assert [o.value for o in load_day(plain).observations] == [94.0, 81.0]
+    assert [o.value for o in load_day(plain).observations] == ["94", "81"]
 
 
 def test_a_cut_gzip_file_is_one_clear_error(tmp_path: Path) -> None:

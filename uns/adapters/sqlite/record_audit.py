@@ -40,6 +40,10 @@ class RecordAudit:
         """Samples in the log."""
         return self._number("SELECT count(*) FROM samples")
 
+    def last_position(self) -> int:
+        """The newest position of a sample; 0 where there is none."""
+        return self._number("SELECT coalesce(max(position), 0) FROM samples")
+
     def duplicates(self) -> int:
         """Keys that the log holds twice. There is a unique index, and a retyped metric may not escape it either."""
         return self._number(

@@ -1,0 +1,1 @@
+"""Programs that use the framework as a reader would; each runs in a test."""
