@@ -12,7 +12,7 @@ from uns.adapters.http import (
     ApiServer,
     NotFoundError,
     PlainText,
-    fetch_json,
+    get_json,
     parse_api_address,
     stream_json,
 )
@@ -73,21 +73,21 @@ def test_an_unreadable_address_says_the_form():
 async def test_answers_and_streams_come_over_either_way(tmp_path: Path, kind):
     address = ApiAddress(path=tmp_path / "sub" / "host.sock") if kind == "unix" else ApiAddress()
     async with server(address) as running:
-        assert await fetch_json(running.address, "/hello", {"name": "Ada & co"}) == {"hello": "Ada & co"}
+        assert await get_json(running.address, "/hello", {"name": "Ada & co"}) == {"hello": "Ada & co"}
         assert [n async for n in stream_json(running.address, "/count", {"to": "4"})] == [0, 1, 2, 3]
         with pytest.raises(NotFoundError, match="uns ls shows"):
-            await fetch_json(running.address, "/nobody")
+            await get_json(running.address, "/nobody")
         with pytest.raises(NotFoundError, match="404"):
-            await fetch_json(running.address, "/unknown")
+            await get_json(running.address, "/unknown")
     if address.path is not None:
         assert not address.path.exists()
 
 
 async def test_nobody_there_says_what_to_do(tmp_path):
     with pytest.raises(UnreachableError, match="uns host run"):
-        await fetch_json(ApiAddress(path=tmp_path / "none.sock"), "/hello")
+        await get_json(ApiAddress(path=tmp_path / "none.sock"), "/hello")
     with pytest.raises(UnreachableError, match="uns host run"):
-        await fetch_json(ApiAddress(port=1), "/hello")
+        await get_json(ApiAddress(port=1), "/hello")
 
 
 async def test_a_socket_left_by_a_killed_process_is_replaced_and_a_living_one_is_not(tmp_path):
@@ -96,10 +96,10 @@ async def test_a_socket_left_by_a_killed_process_is_replaced_and_a_living_one_is
     stale.bind(str(path))
     stale.close()
     async with server(ApiAddress(path=path)) as running:
-        assert await fetch_json(running.address, "/hello") == {"hello": "world"}
+        assert await get_json(running.address, "/hello") == {"hello": "world"}
         with pytest.raises(ConfigurationError, match="another"):
             await server(ApiAddress(path=path)).__aenter__()
-        assert await fetch_json(running.address, "/hello") == {"hello": "world"}
+        assert await get_json(running.address, "/hello") == {"hello": "world"}
 
 
 async def test_a_file_in_the_way_is_kept(tmp_path):

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from uns.errors import ConfigurationError, UnreachableError, UnsError
 
-__all__ = ["ApiAddress", "ApiServer", "NotFoundError", "PlainText", "fetch_json", "parse_api_address", "stream_json"]
+__all__ = ["ApiAddress", "ApiServer", "NotFoundError", "PlainText", "get_json", "parse_api_address", "stream_json"]
 
 _SOCKET_PATH_BYTES_MAX = 107  # of sockaddr_un on Linux, without its NUL
 _REQUEST_BYTES_MAX = 64 * 1024
@@ -183,6 +183,10 @@ def _error(error: UnsError) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json")
 
 
+def _address(address: ApiAddress | str) -> ApiAddress:
+    return parse_api_address(address) if isinstance(address, str) else address
+
+
 @contextlib.asynccontextmanager
 async def _get(address: ApiAddress, path: str, query: Query, total_s: float | None) -> AsyncIterator[Any]:
     connector = aiohttp.UnixConnector(str(address.path)) if address.path is not None else aiohttp.TCPConnector(limit=1)
@@ -210,15 +214,15 @@ async def _get(address: ApiAddress, path: str, query: Query, total_s: float | No
     raise NotFoundError(text)
 
 
-async def fetch_json(address: ApiAddress, path: str, query: Query | None = None, *, timeout_s: float = 30.0) -> Any:
+async def get_json(address: ApiAddress | str, path: str, query: Query | None = None, *, timeout_s: float = 30.0) -> Any:
     """The answer of a running host; raises :class:`UnreachableError` or :class:`NotFoundError`."""
-    async with _get(address, path, query or {}, timeout_s) as response:
+    async with _get(_address(address), path, query or {}, timeout_s) as response:
         return msgspec.json.decode(await response.read())
 
 
-async def stream_json(address: ApiAddress, path: str, query: Query | None = None) -> AsyncIterator[Any]:
+async def stream_json(address: ApiAddress | str, path: str, query: Query | None = None) -> AsyncIterator[Any]:
     """One value per line until the host ends the stream."""
-    async with _get(address, path, query or {}, None) as response:
+    async with _get(_address(address), path, query or {}, None) as response:
         async for line in response.content:
             if line.strip():
                 yield msgspec.json.decode(line)

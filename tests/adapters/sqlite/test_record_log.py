@@ -296,3 +296,20 @@ def test_a_full_record_log_refuses_the_plan_and_takes_it_when_there_is_room(path
     log.limit(4_000_000)
     assert log.commit(plan(outbox=big), joined=1) == range(1, 21)
     log.close()
+
+
+def test_a_source_address_is_kept_when_it_changes(log, path):
+    def tell(address: str, at_ns: int) -> None:
+        row = ("g", "n", "d", "temperature", address, at_ns)
+        log.commit(RecordPlan(next_position=1), joined=1, addresses=[row])
+
+    for at_ns, address in enumerate(["ns=2;s=A", "ns=2;s=A", "ns=2;s=B", "ns=2;s=A"]):
+        tell(address, at_ns)
+    found = rows(path, "SELECT address, known_from_ns FROM source_addresses ORDER BY known_from_ns")
+    assert [tuple(row.values()) for row in found] == [("ns=2;s=A", 0), ("ns=2;s=B", 2), ("ns=2;s=A", 3)]
+
+
+def test_the_contract_that_the_intervals_were_made_with_is_kept(log):
+    assert log.load()[0].contract_hash is None
+    log.commit(plan(contract_hash="abc"), joined=1)
+    assert log.load()[0].contract_hash == "abc"

@@ -34,7 +34,10 @@ from uns.enrichment.plan import (
 )
 from uns.enrichment.samples import Quality, StoredSample, StoredUnrecorded
 
-__all__ = ["RecordIndexReader", "RecordLog"]
+__all__ = ["AddressRow", "RecordIndexReader", "RecordLog"]
+
+# group_id, edge_node_id, device_id, metric, address (a NodeId or register), known_from_ns
+AddressRow = tuple[str, str, str, str, str, int]
 
 _NEWEST_EVERY_POSITIONS = 200_000  # so many rows at most are looked through again at start
 
@@ -50,6 +53,13 @@ _INSERT_FACT = _insert("facts", FACT_COLUMNS)
 _INSERT_INTERVAL = _insert("context_intervals", INTERVAL_COLUMNS)
 _INSERT_UNRECORDED = _insert("unrecorded", UNRECORDED_COLUMNS)
 _INSERT_EQUIPMENT_LOG = _insert("equipment_logs", EQUIPMENT_LOG_COLUMNS, verb="INSERT OR REPLACE")
+_INSERT_ADDRESS = """
+    INSERT INTO source_addresses SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE ?5 IS NOT (
+        SELECT address FROM source_addresses
+        WHERE group_id = ?1 AND edge_node_id = ?2 AND device_id = ?3 AND metric = ?4 AND known_from_ns <= ?6
+        ORDER BY known_from_ns DESC LIMIT 1)
+    ON CONFLICT DO NOTHING
+    """
 _INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _ADD_COUNTER = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 _ADD_SECONDS = f"""
@@ -130,11 +140,16 @@ class RecordLog:
                 counters=dict(connection.execute("SELECT name, value FROM counters").fetchall()),
                 next_position=next_position,
                 next_payload=int(meta.get("next_payload", 1)),
+                contract_hash=meta.get("contract_hash"),
             )
         return state, int(meta.get("joined", 0))
 
-    def commit(self, plan: RecordPlan, *, joined: int, published: int = 0) -> range:
+    def commit(
+        self, plan: RecordPlan, *, joined: int, published: int = 0, addresses: Sequence[AddressRow] = ()
+    ) -> range:
         """Commit a plan and that the raw log is joined up to ``joined``; forget outbox rows up to ``published``.
+
+        ``addresses`` are where metrics are read from, as births told it; one that is known already changes nothing.
 
         Returns the outbox ids of ``plan.outbox``, in order. After a :class:`~uns.errors.StorageError` nothing
         happened: make a new enricher from :meth:`load`, since this one is ahead of the log.
@@ -164,8 +179,14 @@ class RecordLog:
             many(_ADD_COUNTER, list(plan.counters.items()))
             many(
                 _INSERT_META,
-                (("next_position", plan.next_position), ("next_payload", plan.next_payload), ("joined", joined)),
+                (
+                    ("next_position", plan.next_position),
+                    ("next_payload", plan.next_payload),
+                    ("contract_hash", plan.contract_hash),
+                    ("joined", joined),
+                ),
             )
+            many(_INSERT_ADDRESS, addresses)
             self._forget(connection, published)
             many(
                 "INSERT INTO outbox VALUES (?, ?, ?, ?, ?)",

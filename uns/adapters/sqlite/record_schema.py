@@ -162,6 +162,15 @@ _FIRST = f"""
             recorded_at_ns INTEGER NOT NULL,
             PRIMARY KEY (group_id, edge_node_id, device_id, metric, source_time_ns, ordinal)
         ) STRICT, WITHOUT ROWID;
+        CREATE TABLE source_addresses (
+            group_id TEXT NOT NULL,
+            edge_node_id TEXT NOT NULL,
+            device_id TEXT NOT NULL,
+            metric TEXT NOT NULL,
+            address TEXT NOT NULL,
+            known_from_ns INTEGER NOT NULL,
+            PRIMARY KEY (group_id, edge_node_id, device_id, metric, known_from_ns)
+        ) STRICT, WITHOUT ROWID;
         CREATE TABLE equipment_logs (
             equipment TEXT PRIMARY KEY,
             last_to INTEGER NOT NULL
