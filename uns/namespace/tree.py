@@ -9,7 +9,7 @@ import msgspec
 from uns.namespace.model import ContextSource, Equipment, MetricContract, TopicTree
 from uns.namespace.topics import Uns1Topics
 from uns.namespace.units import symbol_of
-from uns.sparkplug.topics import MessageType
+from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
 
 __all__ = ["Outline", "describe", "outline"]
 
@@ -28,16 +28,15 @@ class Outline(msgspec.Struct, frozen=True):
 def outline(tree: TopicTree, *, topics: bool = False) -> Outline:
     """The plant from the enterprise down; with ``topics``, each metric's place in ``uns1`` and in Sparkplug."""
     uns1 = Uns1Topics(tree) if topics else None
+    below: dict[tuple[str, ...], list[Equipment]] = {}
+    for equipment in tree.equipment.values():
+        below.setdefault(equipment.path[:-1], []).append(equipment)
     sites = tuple(
         Outline(
             "site",
             site.id,
             f"Site · {site.time_zone} · Sparkplug group {tree.group_id(site.id)}",
-            tuple(
-                _equipment(tree, equipment, uns1)
-                for equipment in tree.equipment.values()
-                if equipment.site == site.id and equipment.parent is None
-            ),
+            tuple(_equipment(tree, equipment, below, uns1) for equipment in below.get((tree.enterprise, site.id), ())),
         )
         for site in tree.sites.values()
     )
@@ -72,7 +71,9 @@ def describe(tree: TopicTree) -> dict[str, Any]:
     }
 
 
-def _equipment(tree: TopicTree, equipment: Equipment, uns1: Uns1Topics | None) -> Outline:
+def _equipment(
+    tree: TopicTree, equipment: Equipment, below: dict[tuple[str, ...], list[Equipment]], uns1: Uns1Topics | None
+) -> Outline:
     parts = [equipment.level.value]
     if equipment.class_name is not None:
         parts.append(f"class {equipment.class_name}")
@@ -88,7 +89,7 @@ def _equipment(tree: TopicTree, equipment: Equipment, uns1: Uns1Topics | None) -
         if uns1 is not None:
             children += _equipment_topics(tree, equipment, uns1)
         children += [_metric(equipment, metric, uns1) for metric in equipment_class.metrics.values()]
-    children += [_equipment(tree, below, uns1) for below in tree.equipment.values() if below.parent == equipment.id]
+    children += [_equipment(tree, child, below, uns1) for child in below.get(equipment.path, ())]
     return Outline("equipment", equipment.path[-1], " · ".join(parts), tuple(children))
 
 
@@ -103,8 +104,9 @@ def _equipment_topics(tree: TopicTree, equipment: Equipment, uns1: Uns1Topics) -
 
 
 def _sparkplug_topics(tree: TopicTree, equipment: Equipment) -> list[tuple[str, str]]:
+    group_id = tree.group_id(equipment.site)
     return [
-        (f"from {gateway}", tree.edge_node(gateway).topic(MessageType.DDATA, equipment.id))
+        (f"from {gateway}", EdgeNodeDescriptor(group_id, gateway).topic(MessageType.DDATA, equipment.id))
         for gateway in equipment.gateways
     ]
 

@@ -266,7 +266,7 @@ class _Builder:
         top.skipped_key = True
         if node is None:
             return
-        if not isinstance(node, ScalarNode) or node.is_null:
+        if not isinstance(node, ScalarNode) or node.is_null or not node.text:
             self._findings.error("key", f"a key is {kind_of(node)}, expected a word", node.position)
         elif node.plain and node.text == "<<":
             self._findings.error("merge-key", "merge keys are not expanded", node.position, "write the keys out")
