@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from uns.cli.demo_screen import Screen, print_line_of, print_report
+from uns.cli.demo_screen import LinePrinter, Screen, print_report
 from uns.cli.options import JsonOption
 from uns.cli.output import EXIT_FINDINGS, EXIT_INTERRUPTED, exit_code, print_document, report
 from uns.errors import ConfigurationError, UnsError
@@ -66,7 +66,7 @@ def demo(
 def _run(plant: Demo, *, as_json: bool) -> DemoReport | None:
     """The report, or None if it was interrupted; either way every process is gone."""
     screen = Screen() if not as_json and sys.stdout.isatty() else None
-    show: Callable[[DemoState], None] = print_line_of if screen is None else screen.show
+    show: Callable[[DemoState], None] = LinePrinter() if screen is None else screen.show
     if as_json:
         show = _say_nothing
     painting: AbstractContextManager[object] = nullcontext() if screen is None else screen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from uns.namespace.units import symbol_of
 from uns.runtime.demo import DemoReport, DemoState
 from uns.runtime.namespace_view import EquipmentView, MetricView
 
-__all__ = ["Screen", "print_line_of", "print_report"]
+__all__ = ["LinePrinter", "Screen", "paint", "print_report"]
 
 TOLD_SHOWN = 6
 _STATUS_STYLE = {"resolved": "green", "unassigned": "yellow", "unresolved": "red"}
@@ -42,10 +42,11 @@ class Screen:
 
     def show(self, state: DemoState) -> None:
         """Paint the state."""
-        self._live.update(_screen(state), refresh=True)
+        self._live.update(paint(state), refresh=True)
 
 
-def _screen(state: DemoState) -> RenderableType:
+def paint(state: DemoState) -> RenderableType:
+    """One screen: the namespace filling, what was told, and the counters."""
     head = Text.assemble(
         ("Unified Namespace demo", "bold"),
         f"   {state.phase}   {state.elapsed_s:4.0f} of {state.seconds:.0f} s   {len(state.view.topics)} topics",
@@ -111,25 +112,24 @@ def _counters(state: DemoState) -> str:
     )
 
 
-class _LinePrinter:
+class LinePrinter:
     """One line a second, and each thing that is told as it is told."""
 
-    def __init__(self) -> None:
-        self._last_s = 0.0
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._last_s = float("-inf")
         self._told = 0
 
     def __call__(self, state: DemoState) -> None:
+        """Print what is new since the last call."""
         for at_s, what in state.told[self._told :]:
             print(f"{at_s:5.0f} s  · {what}")
         self._told = len(state.told)
-        now_s = time.monotonic()
+        now_s = self._now_s()
         if now_s - self._last_s >= 1.0:
             self._last_s = now_s
             print(f"{state.elapsed_s:5.0f} s  {state.phase} | {_counters(state)}")
         sys.stdout.flush()
-
-
-print_line_of = _LinePrinter()
 
 
 def print_report(report: DemoReport) -> None:

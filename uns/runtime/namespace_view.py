@@ -10,7 +10,7 @@ import msgspec
 from uns.errors import RemoteProtocolError
 from uns.namespace.topics import parse_uns1_topic
 
-__all__ = ["EquipmentView", "MetricView", "NamespaceView"]
+__all__ = ["EquipmentView", "MetricView", "NamespaceView", "example_sample"]
 
 TOPICS_MAX = 100_000  # counted by name; a namespace larger than this is not looked at on one screen
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import msgspec
 
-from uns.adapters.http import fetch_json, parse_api_address
+from uns.adapters.http import get_json
 from uns.adapters.mqtt import parse_broker_url
 from uns.errors import UnsError
 from uns.runtime.children import Child, ChildFailedError, Children
@@ -113,7 +113,7 @@ class PlantRun:
     async def host_status(self) -> dict[str, Any]:
         """What the host says of itself; empty while it does not answer."""
         try:
-            status: dict[str, Any] = await fetch_json(parse_api_address(self.host_api), "/status", timeout_s=5.0)
+            status: dict[str, Any] = await get_json(self.host_api, "/status", timeout_s=5.0)
         except (UnsError, OSError):
             return {}
         return status
