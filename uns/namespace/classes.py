@@ -141,9 +141,7 @@ def _read_metric(fields: Fields, entry: Entry, class_text: str) -> MetricContrac
         entry,
         what=what,
         required=("type",),
-        optional=(
-            *("unit", "range", "deadband", "role", "provides", "counts", "rollover", "quality_wait", "description"),
-        ),
+        optional=("unit", "range", "deadband", "role", "provides", "counts", "rollover", "description"),
     )
     if own is None:
         return None
@@ -159,7 +157,6 @@ def _read_metric(fields: Fields, entry: Entry, class_text: str) -> MetricContrac
         provides=own.choice("provides", _KINDS, default=None, other_words=OTHER_KINDS),
         counts=own.choice("counts", _COUNTS, default=None),
         rollover=own.integer("rollover", default=None, minimum=1),
-        quality_wait=own.boolean("quality_wait", default=False),
         description=own.text("description", default=None),
     )
     _check_role(own, metric, datatype)
