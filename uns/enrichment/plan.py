@@ -14,7 +14,8 @@ import base64
 
 import msgspec
 
-from uns.context.facts import Fact
+from uns.context.store import KnownFact
+from uns.context.times import MAX_NS, MIN_NS
 from uns.sparkplug.datatypes import DataType, Value
 
 __all__ = [
@@ -47,10 +48,6 @@ __all__ = [
     "columns_of",
     "value_of",
 ]
-
-# Ends of time: an interval from MIN_NS or to MAX_NS is unbounded on that side. Both fit SQLite's INTEGER.
-MIN_NS = -(2**63)
-MAX_NS = 2**63 - 1
 
 # samples.flags, a bit set
 FLAG_CLOCK_SUSPECT = 1
@@ -178,6 +175,7 @@ class RecordPlan(msgspec.Struct, kw_only=True):
     outbox: list[OutboxMessage] = []
     next_position: int = 1  # to be stored: where the log goes on
     next_payload: int = 1
+    contract_hash: str = ""  # of the tree: to be stored beside next_position
     raw_position: int = 0  # highest raw_position of this plan's batches, 0 where there was none
 
     def is_empty(self) -> bool:
@@ -194,12 +192,7 @@ class RecordPlan(msgspec.Struct, kw_only=True):
         )
 
 
-class StoredFact(msgspec.Struct, frozen=True):
-    """One fact message as the store kept it."""
-
-    fact: Fact
-    rev: int
-    known_at_ns: int
+StoredFact = KnownFact  # one fact message as the store kept it: fact, rev, known_at_ns
 
 
 class ContextSample(msgspec.Struct, frozen=True):
@@ -229,6 +222,7 @@ class EnricherState(msgspec.Struct, kw_only=True):
     counters: dict[str, int] = {}
     next_position: int = 1
     next_payload: int = 1
+    contract_hash: str | None = None  # of the tree the intervals were made with; another one: they are made anew
 
 
 _INT64_MAX = 2**63 - 1

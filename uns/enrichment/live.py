@@ -1,0 +1,212 @@
+"""Present values and present context: retained, conflated, cheap.
+
+The pipeline marks a series dirty and leaves the text of its newest sample; JSON is built only when it is due, at most
+once per ``pv_interval_ms`` and metric.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from uns.context.timeline import Timeline
+from uns.context.times import MAX_NS, MIN_NS, rfc3339
+from uns.enrichment.plan import OutboxMessage
+from uns.enrichment.samples import Quality
+from uns.enrichment.series import Series
+from uns.enrichment.values import json_text
+from uns.namespace.topics import EquipmentTopics, metric_level
+from uns.sparkplug.topics import EdgeNodeDescriptor
+
+if TYPE_CHECKING:
+    from uns.enrichment.equipment import EquipmentState
+
+__all__ = ["PV_INTERVAL_MS", "PV_TOPICS_MAX", "PvBoard"]
+
+PV_INTERVAL_MS = 1000
+PV_TOPICS_MAX = 100_000  # metrics with a retained topic of their own; what is beyond is in snapshots only, and counted
+SNAPSHOT_BYTES_MAX = 1 << 20  # a larger snapshot is not published, and counted
+_SLICES = 10  # the board looks this often per interval
+
+
+class PvBoard:
+    """Newest values per metric, newest context per equipment. Time is given to :meth:`due`."""
+
+    def __init__(
+        self, timeline: Timeline, *, pv_interval_ms: int = PV_INTERVAL_MS, pv_topics_max: int = PV_TOPICS_MAX
+    ) -> None:
+        self.dirty: list[Series] = []  # appended to by the pipeline, which sets pv_dirty too
+        self.pv_topics_max = pv_topics_max
+        self.pv_topics = 0
+        self.counters = {"pv_published": 0, "pv_topics_refused": 0, "pv_snapshots_refused": 0, "ctx_published": 0}
+        self._timeline = timeline
+        self._interval_ns = pv_interval_ms * 1_000_000
+        self._slice_ns = max(self._interval_ns // _SLICES, 1)
+        self._equipment: dict[str, EquipmentState] = {}
+        self._last_look_ns = MIN_NS
+        self._snapshots: dict[str, None] = {}  # equipment whose snapshot changed
+        self._snapshot_ns: dict[str, int] = {}
+        self._ctx_dirty: dict[str, None] = {}
+        self._ctx_text: dict[str, str] = {}
+        self._ctx_changes: list[tuple[int, str]] = []  # heap of (when the context of an equipment changes by itself)
+        self._ctx_next: dict[str, int] = {}
+        self._refused: set[int] = set()
+
+    def attach(self, state: EquipmentState) -> None:
+        """An equipment whose values and context are shown."""
+        self._equipment[state.id] = state
+
+    def context_changed(self, equipment: str, window: tuple[int, int] | None = None) -> None:
+        """The context of an equipment changed; values whose time lies in the window are shown with it anew."""
+        self._ctx_dirty[equipment] = None
+        if window is not None:
+            for series in self._equipment[equipment].metrics.values():
+                if window[0] <= series.pv_time_ns < window[1] and series.pv_part:
+                    self.touch(series)
+
+    def touch(self, series: Series) -> None:
+        """Show a series anew when it is due."""
+        if not series.pv_dirty:
+            series.pv_dirty = True
+            self.dirty.append(series)
+
+    def mark_stale(self, edge_node: EdgeNodeDescriptor, device_id: str | None = None) -> int:
+        """After a death: values that came from that device (or, without one, from that node) are stale now."""
+        marked = 0
+        for state in self._equipment.values():
+            for series in state.metrics.values():
+                way = series.pv_provenance
+                if (
+                    way is not None
+                    and not series.pv_stale
+                    and way.edge_node_id == edge_node.edge_node_id
+                    and way.group_id == edge_node.group_id
+                    and (device_id is None or way.device_id == device_id)
+                ):
+                    series.pv_stale = True
+                    self.touch(series)
+                    marked += 1
+        return marked
+
+    def next_deadline_ns(self) -> int | None:
+        """When :meth:`due` has something to say; None while nothing is waiting."""
+        deadline = MAX_NS
+        if self.dirty or self._snapshots or self._ctx_dirty:
+            deadline = self._last_look_ns + self._slice_ns
+        if self._ctx_changes:
+            deadline = min(deadline, self._ctx_changes[0][0])
+        return None if deadline == MAX_NS else deadline
+
+    def due(self, now_ns: int) -> list[OutboxMessage]:
+        """What is to be published now, retained. Nothing of it is kept: the next value makes it good."""
+        messages: list[OutboxMessage] = []
+        while self._ctx_changes and self._ctx_changes[0][0] <= now_ns:
+            at_ns, equipment = heapq.heappop(self._ctx_changes)
+            self._ctx_dirty[equipment] = None
+            if self._ctx_next.get(equipment) == at_ns:
+                del self._ctx_next[equipment]
+        if now_ns - self._last_look_ns < self._slice_ns and self._last_look_ns <= now_ns:
+            return messages
+        self._last_look_ns = now_ns
+        if self._ctx_dirty:
+            self._due_contexts(now_ns, messages)
+        if self.dirty:
+            self._due_values(now_ns, messages)
+        if self._snapshots:
+            self._due_snapshots(now_ns, messages)
+        return messages
+
+    def _due_values(self, now_ns: int, messages: list[OutboxMessage]) -> None:
+        border = now_ns - self._interval_ns
+        later: list[Series] = []
+        for series in self.dirty:
+            if border < series.pv_published_ns <= now_ns:
+                later.append(series)
+                continue
+            series.pv_dirty = False
+            series.pv_published_ns = now_ns
+            state = self._equipment[series.equipment]
+            self._snapshots[series.equipment] = None
+            topic = self._topic(series, state.topics)
+            if topic is not None:
+                messages.append(OutboxMessage(topic, self._value_document(state, series), 1, retain=True))
+                self.counters["pv_published"] += 1
+        self.dirty[:] = later
+
+    def _topic(self, series: Series, topics: EquipmentTopics) -> str | None:
+        if series.pv_topic is None:
+            if self.pv_topics >= self.pv_topics_max:
+                if series.number not in self._refused:
+                    self._refused.add(series.number)
+                    self.counters["pv_topics_refused"] += 1
+                return None
+            self.pv_topics += 1
+            series.pv_topic = topics.pv.get(series.metric) or f"{topics.place}/_pv/{metric_level(series.metric)}"
+        return series.pv_topic
+
+    @staticmethod
+    def _value_document(state: EquipmentState, series: Series) -> bytes:
+        context = "" if state.tiling is None else f',"context":{state.tiling.at(series.pv_time_ns).text}'
+        return (
+            f'{{"schema":"uns1.pv/1","equipment":{json_text(state.id)},{_with_quality(series)[1:-1]}{context}}}'
+        ).encode()
+
+    def _due_snapshots(self, now_ns: int, messages: list[OutboxMessage]) -> None:
+        border = now_ns - self._interval_ns
+        for equipment in list(self._snapshots):
+            if border < self._snapshot_ns.get(equipment, MIN_NS) <= now_ns:
+                continue
+            del self._snapshots[equipment]
+            self._snapshot_ns[equipment] = now_ns
+            state = self._equipment[equipment]
+            values = ",".join(_with_quality(series) for series in state.metrics.values() if series.pv_part)
+            payload = (
+                f'{{"schema":"uns1.pv_snapshot/1","equipment":{json_text(state.id)},"path":{json_text(state.path)},'
+                f'"values":[{values}]}}'
+            ).encode()
+            if len(payload) > SNAPSHOT_BYTES_MAX:
+                self.counters["pv_snapshots_refused"] += 1
+            else:
+                messages.append(OutboxMessage(state.topics.pv_snapshot, payload, 1, retain=True))
+
+    def _due_contexts(self, now_ns: int, messages: list[OutboxMessage]) -> None:
+        for equipment in self._ctx_dirty:
+            state = self._equipment[equipment]
+            segments = self._timeline.segments(equipment, now_ns, MAX_NS)
+            # An earlier look that is planned already will see this one too.
+            if len(segments) > 1 and segments[0].to_ns < self._ctx_next.get(equipment, MAX_NS):
+                self._ctx_next[equipment] = segments[0].to_ns
+                heapq.heappush(self._ctx_changes, (segments[0].to_ns, equipment))
+            since = "" if state.tiling is None else _since(state, now_ns)
+            text = (
+                f'{{"schema":"uns1.ctx/1","enterprise":{json_text(state.enterprise)},'
+                f'"equipment":{json_text(equipment)},"path":{json_text(state.path)},{since}'
+                f'"context":{segments[0].text}}}'
+            )
+            if self._ctx_text.get(equipment) != text:
+                self._ctx_text[equipment] = text
+                messages.append(OutboxMessage(state.topics.ctx, text.encode(), 1, retain=True))
+                self.counters["ctx_published"] += 1
+        self._ctx_dirty.clear()
+
+
+def _with_quality(series: Series) -> str:
+    """The sample as it stands in ticks, with its quality said in any case, stale after a death."""
+    part = series.pv_part
+    word = Quality.STALE.label if series.pv_stale else Quality(series.pv_quality).label
+    if series.pv_quality:
+        head, _, tail = part.rpartition(f',"quality":"{Quality(series.pv_quality).label}"')
+        part = head + tail
+    return f'{part[:-1]},"quality":"{word}"}}'
+
+
+def _since(state: EquipmentState, now_ns: int) -> str:
+    """Since when the present context has held; neighbouring rows may say the same in two revisions."""
+    if state.tiling is None:
+        return ""
+    first, _ = state.tiling.overlapping(now_ns, now_ns + 1)
+    rows = state.tiling.intervals
+    while first > 0 and rows[first - 1].text == rows[first].text:
+        first -= 1
+    from_ns = rows[first].from_ns
+    return "" if from_ns == MIN_NS else f'"since":"{rfc3339(from_ns)}",'
