@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,20 @@ def test_version(capsys):
 def test_no_command_is_promised_twice():
     promised = [command for module in COMMANDS for command in module.commands]
     assert len(promised) == len(set(promised))
+
+
+def test_an_ascii_terminal_gets_question_marks_and_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-m", "uns", "tree", "show"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "temperature  Float ?C" in done.stdout
 
 
 def test_python_m_uns_is_the_same_command():

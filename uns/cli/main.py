@@ -15,7 +15,7 @@ import msgspec
 import typer
 
 import uns
-from uns.cli.output import EXIT_INTERRUPTED, exit_code, report
+from uns.cli.output import EXIT_INTERRUPTED, exit_code, never_fail_to_encode, report
 from uns.errors import UnsError
 
 __all__ = ["COMMANDS", "CommandModule", "build_app", "main"]
@@ -59,6 +59,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with a code that tells the kind of end; mistakes of users never show a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    never_fail_to_encode()
     try:
         build_app(arguments)(args=arguments, prog_name="uns")
     except UnsError as error:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_UNREACHABLE",
     "exit_code",
+    "never_fail_to_encode",
     "print_document",
     "print_line",
     "report",
@@ -27,6 +29,13 @@ EXIT_FINDINGS = 1
 EXIT_CONFIGURATION = 2
 EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130
+
+
+def never_fail_to_encode() -> None:
+    """Let a terminal that cannot show ° show ? instead; call it before anything is printed."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def print_document(value: Any) -> None:
