@@ -40,13 +40,16 @@ from uns.sparkplug.metrics import (
     RejectedMetric,
     RejectReason,
 )
+from uns.sparkplug.wire import count_metrics, from_wire, inflate, to_wire
 
 __all__ = [
+    "DEFAULT_LENIENCY",
     "METRICS_MAX",
     "NAME_BYTES_MAX",
     "PAYLOAD_BYTES_MAX",
     "PROPERTIES_MAX",
     "TIMESTAMP_MS_MAX",
+    "Leniency",
     "decode_birth",
     "decode_command",
     "decode_data",
@@ -71,6 +74,7 @@ NAME_BYTES_MAX = 1024
 PROPERTIES_MAX = 64  # of one metric
 TIMESTAMP_MS_MAX = ((1 << 63) - 1) // 1_000_000  # in the year 2262: what fits into a signed 64-bit count of ns
 
+_NS_PER_MS = 1_000_000
 _METRIC_BYTES_MIN = 2  # tag and length of an empty one
 _FLOAT_MAX = 3.4028235677973366e38  # beyond it a double becomes infinite as a float
 _COMPRESSED = "SPBV1.0_COMPRESSED"
@@ -84,6 +88,16 @@ _UNTYPED = {
     "boolean_value": DataType.BOOLEAN,
     "string_value": DataType.STRING,
 }
+
+
+class Leniency(msgspec.Struct, frozen=True):
+    """What is read only where the installation says so, because it could hide a fault elsewhere."""
+
+    scale_nanoseconds: bool = False  # timestamps that can only be ns (some Factory+ edge nodes) become ms
+    inflate_bytes_max: int = 0  # 0: compressed payloads (uuid SPBV1.0_COMPRESSED) are refused
+
+
+DEFAULT_LENIENCY = Leniency()
 
 
 # ── write ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,16 +235,13 @@ def _put_properties(wire: Payload.PropertySet, properties: Iterable[Property], n
 
 
 def _wire_integer(value: Any, datatype: DataType, name: str) -> int:
-    """The unsigned form: two's complement, sign-extended to the width of the field (32 or 64)."""
-    integers = INTEGER_RANGE[datatype]
-    if isinstance(value, bool) or not isinstance(value, int) or integers is None:
+    if isinstance(value, bool) or not isinstance(value, int):
         raise _not_writable(f"{value!r} is no {datatype.label}", name)
-    low, high = integers
-    if not low <= value <= high:
+    raw = to_wire(value, datatype)
+    if raw is None:
+        low, high = INTEGER_RANGE[datatype] or (0, 0)
         raise LocalProtocolError(f"metric {name!r}: {value} does not fit {datatype.label}", expected=f"{low} to {high}")
-    if value >= 0:
-        return value
-    return value & (0xFFFF_FFFF_FFFF_FFFF if VALUE_FIELD[datatype] == "long_value" else 0xFFFF_FFFF)
+    return raw
 
 
 def _check_float(value: Any, name: str) -> None:
@@ -260,10 +271,10 @@ class _Rejected(Exception):  # noqa: N818  # says why one metric is left out; ne
         super().__init__(reason)
 
 
-def decode_birth(payload: bytes) -> BirthPayload:
+def decode_birth(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> BirthPayload:
     """Read an NBIRTH or DBIRTH."""
-    message = _parse(payload)
-    payload_time = message.timestamp if message.HasField("timestamp") else None
+    message = _parse(payload, leniency)
+    payload_time = _payload_time(message, leniency)
     birth = BirthPayload(timestamp_ms=payload_time, seq=_seq_of(message), metrics=[], rejected=[])
     warnings: dict[str, None] = {}
     if payload_time is None:
@@ -272,7 +283,7 @@ def decode_birth(payload: bytes) -> BirthPayload:
     aliases: dict[int, list[int]] = {}
     for wire in message.metrics:
         try:
-            metric = _birth_metric(wire, payload_time)
+            metric = _birth_metric(wire, payload_time, leniency)
         except _Rejected as rejection:
             birth.rejected.append(_rejected(wire, rejection.reason))
             continue
@@ -281,29 +292,24 @@ def decode_birth(payload: bytes) -> BirthPayload:
             warnings["tck-id-topics-nbirth-metrics"] = None
             continue
         names.add(metric.name)
-        if not wire.HasField("timestamp"):
-            warnings["tck-id-payloads-name-birth-data-requirement"] = None
+        if not 0 < wire.timestamp <= TIMESTAMP_MS_MAX:
+            warnings["tck-id-payloads-metric-timestamp-in-UTC"] = None
         if metric.alias is not None:
             aliases.setdefault(metric.alias, []).append(len(birth.metrics))
         birth.metrics.append(metric)
-        if metric.name == BD_SEQ and isinstance(metric.value, int):
-            birth.bd_seq = metric.value
-        elif metric.name == SESSION_METRIC and isinstance(metric.value, str) and _SESSION_ID.fullmatch(metric.value):
-            birth.session_id = metric.value
+        _note_session(birth, metric)
     if _drop_shared_aliases(birth, aliases):
         warnings["tck-id-payloads-alias-uniqueness"] = None
     birth.warnings = tuple(warnings)
     return birth
 
 
-def _birth_metric(wire: Payload.Metric, payload_time: int | None) -> BirthMetric:
+def _birth_metric(wire: Payload.Metric, payload_time: int | None, leniency: Leniency) -> BirthMetric:
     name = wire.name
     if not isinstance(name, str) or not name or len(name.encode()) > NAME_BYTES_MAX:
         raise _Rejected("unknown_metric")
     datatype = _datatype(wire.datatype)
-    time_ms = wire.timestamp if wire.HasField("timestamp") else payload_time
-    if time_ms is not None and time_ms > TIMESTAMP_MS_MAX:
-        raise _Rejected("out_of_range")
+    time_ms = _time(wire.timestamp, leniency) if wire.HasField("timestamp") else payload_time
     # bdSeq is compared for equality only: peers send it as Int64, UInt64 or narrower, and up to 256.
     return BirthMetric(
         name=name,
@@ -317,6 +323,13 @@ def _birth_metric(wire: Payload.Metric, payload_time: int | None) -> BirthMetric
     )
 
 
+def _note_session(birth: BirthPayload, metric: BirthMetric) -> None:
+    if metric.name == BD_SEQ and isinstance(metric.value, int):
+        birth.bd_seq = metric.value
+    elif metric.name == SESSION_METRIC and isinstance(metric.value, str) and _SESSION_ID.fullmatch(metric.value):
+        birth.session_id = metric.value
+
+
 def _drop_shared_aliases(birth: BirthPayload, aliases: dict[int, list[int]]) -> bool:
     """An alias that two metrics share says nothing: neither keeps it, and data under it is rejected."""
     shared = {alias: indexes for alias, indexes in aliases.items() if len(indexes) > 1}
@@ -327,10 +340,12 @@ def _drop_shared_aliases(birth: BirthPayload, aliases: dict[int, list[int]]) -> 
     return bool(shared)
 
 
-def decode_data(payload: bytes, table: AliasTable) -> DataPayload:  # noqa: C901  # hot: calls cost most
+def decode_data(  # noqa: C901  # hot: calls cost most
+    payload: bytes, table: AliasTable, leniency: Leniency = DEFAULT_LENIENCY
+) -> DataPayload:
     """Read an NDATA or DDATA with the alias table of its birth."""
-    message = _parse(payload)
-    payload_time = message.timestamp if message.HasField("timestamp") else None
+    message = _parse(payload, leniency)
+    payload_time = _payload_time(message, leniency)
     by_alias = table.by_alias
     bindings: list[MetricBinding] = []
     values: list[Value] = []
@@ -354,7 +369,7 @@ def decode_data(payload: bytes, table: AliasTable) -> DataPayload:  # noqa: C901
                 raise _Rejected("wrong_type")  # noqa: TRY301  # text that is not UTF-8
             time_ms = wire.timestamp
             if not 0 < time_ms <= TIMESTAMP_MS_MAX:
-                time_ms = _second_time(wire, payload_time)
+                time_ms = _second_time(wire, payload_time, leniency)
             if wire.HasField("properties"):
                 properties[len(values)] = {one.key: one.value for one in _properties(wire.properties)}
         except _Rejected as rejection:
@@ -390,18 +405,16 @@ def decode_death(payload: bytes) -> int | None:
     return None
 
 
-def decode_seq(payload: bytes) -> tuple[int | None, int | None]:
+def decode_seq(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> tuple[int | None, int | None]:
     """Timestamp and seq of a message whose metrics do not matter (DDEATH)."""
-    message = _parse(payload)
-    return (message.timestamp if message.HasField("timestamp") else None, _seq_of(message))
+    message = _parse(payload, leniency)
+    return _payload_time(message, leniency), _seq_of(message)
 
 
 def decode_command(payload: bytes, table: AliasTable) -> CommandPayload:
     """Read an NCMD or DCMD; names and types come from the birth that ``table`` was built of."""
     message = _parse(payload)
-    command = CommandPayload(
-        timestamp_ms=message.timestamp if message.HasField("timestamp") else None, metrics=[], rejected=[]
-    )
+    command = CommandPayload(timestamp_ms=_payload_time(message, DEFAULT_LENIENCY), metrics=[], rejected=[])
     for wire in message.metrics:
         try:
             command.metrics.append(_command_metric(wire, table))
@@ -425,13 +438,13 @@ def _command_metric(wire: Payload.Metric, table: AliasTable) -> BirthMetric:
     )
 
 
-def _parse(payload: bytes) -> Payload:
+def _parse(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> Payload:
     """Limits first, objects after."""
     size = len(payload)
     if size > PAYLOAD_BYTES_MAX:
         raise RemoteProtocolError(f"payload of {size} bytes", expected=f"at most {PAYLOAD_BYTES_MAX}")
     # Fewer bytes cannot hold more metrics: the common payload needs no scan.
-    if size > METRICS_MAX * _METRIC_BYTES_MIN and (count := _count_metrics(payload)) > METRICS_MAX:
+    if size > METRICS_MAX * _METRIC_BYTES_MIN and (count := count_metrics(payload)) > METRICS_MAX:
         raise RemoteProtocolError(f"payload of {count} metrics", expected=f"at most {METRICS_MAX}")
     try:
         message = Payload.FromString(payload)
@@ -440,42 +453,15 @@ def _parse(payload: bytes) -> Payload:
             "not a Sparkplug B payload", expected="protobuf of org.eclipse.tahu.protobuf.Payload"
         ) from error
     if message.uuid == _COMPRESSED:
-        raise RemoteProtocolError(
-            "compressed payload", expected="an uncompressed one", next_step="switch compression off at the sender"
-        )
+        inner = inflate(message.body, leniency.inflate_bytes_max) if leniency.inflate_bytes_max else None
+        if inner is None:
+            raise RemoteProtocolError(
+                "compressed payload",
+                expected=f"one that inflates to {leniency.inflate_bytes_max} bytes at most (0: none is read)",
+                next_step="switch compression off at the sender, or raise inflate_bytes_max",
+            )
+        return _parse(inner)  # without leniency: one layer only
     return message
-
-
-def _count_metrics(payload: bytes) -> int:
-    """Count field 2 of the top level by its tags. Ends at what it cannot follow; the parser then complains."""
-    count = position = 0
-    size = len(payload)
-    while position < size:
-        tag, position = _varint(payload, position)
-        wire_type = tag & 7
-        if wire_type == 2:  # length-delimited
-            length, position = _varint(payload, position)
-            position += length
-            count += tag >> 3 == 2
-        elif wire_type == 0:
-            _, position = _varint(payload, position)
-        elif wire_type in {1, 5}:
-            position += 8 if wire_type == 1 else 4
-        else:
-            break
-    return count
-
-
-def _varint(payload: bytes, position: int) -> tuple[int, int]:
-    result = shift = 0
-    while position < len(payload) and shift < 70:
-        byte = payload[position]
-        position += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, position
-        shift += 7
-    return 0, len(payload)
 
 
 def _seq_of(message: Payload) -> int | None:
@@ -533,28 +519,34 @@ def _value(wire: Any, datatype: DataType) -> Value:
 
 
 def _integer(raw: Any, datatype: DataType) -> int:
-    """Undo two's complement of the type's own width, of 32 or of 64 bits: peers differ."""
-    low, high = INTEGER_RANGE[datatype] or (0, 0)
-    if raw <= high:
-        return int(raw)
-    if low < 0:
-        for modulus in (high - low + 1, 1 << 32, 1 << 64):
-            if low <= raw - modulus < 0:
-                return int(raw - modulus)
-    raise _Rejected("out_of_range")
+    value = from_wire(raw, datatype)
+    if value is None:
+        raise _Rejected("out_of_range")
+    return value
 
 
-def _second_time(wire: Payload.Metric, payload_time: int | None) -> int:
+def _time(raw: int, leniency: Leniency) -> int:
+    if raw > TIMESTAMP_MS_MAX:
+        if leniency.scale_nanoseconds and raw // _NS_PER_MS <= TIMESTAMP_MS_MAX:
+            return raw // _NS_PER_MS
+        raise _Rejected("out_of_range")
+    return raw
+
+
+def _payload_time(message: Payload, leniency: Leniency) -> int | None:
+    try:
+        return _time(message.timestamp, leniency) if message.HasField("timestamp") else None
+    except _Rejected:
+        return None
+
+
+def _second_time(wire: Payload.Metric, payload_time: int | None, leniency: Leniency) -> int:
     """The time of a metric whose timestamp is 0, absent or out of range. Absent: the payload's, and never now."""
     if wire.HasField("timestamp"):
-        time_ms: int | None = wire.timestamp
-    else:
-        time_ms = payload_time
-    if time_ms is None:
+        return _time(wire.timestamp, leniency)
+    if payload_time is None:
         raise _Rejected("no_timestamp")
-    if time_ms > TIMESTAMP_MS_MAX:
-        raise _Rejected("out_of_range")
-    return time_ms
+    return payload_time
 
 
 def _properties(wire: Payload.PropertySet) -> tuple[Property, ...]:

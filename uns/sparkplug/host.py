@@ -18,6 +18,7 @@ import msgspec
 
 from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
+from uns.sparkplug.codec import DEFAULT_LENIENCY, Leniency
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.host_nodes import NodeState
 from uns.sparkplug.host_rules import Arrived, HostBounds, HostDelays, HostRules
@@ -77,6 +78,7 @@ class HostSession:
         filters: Sequence[str] = (f"{NAMESPACE}/#",),
         extra_filters: Sequence[tuple[str, int]] = (),
         bounds: HostBounds | None = None,
+        leniency: Leniency = DEFAULT_LENIENCY,
     ) -> None:
         self.sparkplug_host_id = sparkplug_host_id
         self._state_topic = state_topic(sparkplug_host_id)
@@ -91,6 +93,7 @@ class HostSession:
         self._rules = HostRules(
             rebirths=self._rebirths,
             bounds=bounds or HostBounds(),
+            leniency=leniency,
             delays=HostDelays(
                 reorder_timeout_ns=reorder_timeout_ms * _NS_PER_MS,
                 mark_wait_ns=mark_wait_ms * _NS_PER_MS,

@@ -14,6 +14,7 @@ import msgspec
 from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
+from uns.sparkplug.codec import Leniency
 from uns.sparkplug.host_nodes import DeviceState, NodeState, session_key
 from uns.sparkplug.messages import (
     ConformanceWarning,
@@ -70,7 +71,7 @@ class Arrived(msgspec.Struct, frozen=True):
 class HostRules:
     """The nodes of one host. ``nodes`` is its memory, bounded by ``bounds``."""
 
-    def __init__(self, *, rebirths: RebirthLimiter, bounds: HostBounds, delays: HostDelays) -> None:
+    def __init__(self, *, rebirths: RebirthLimiter, bounds: HostBounds, delays: HostDelays, leniency: Leniency) -> None:
         self.nodes: dict[EdgeNodeDescriptor, NodeState] = {}
         self.events: list[HostEvent] = []
         self.warnings: Counter[str] = Counter()  # by tck-id
@@ -79,6 +80,7 @@ class HostRules:
         self._rebirths = rebirths
         self._bounds = bounds
         self._delays = delays
+        self._leniency = leniency
 
     # ── the host's connection ────────────────────────────────────────────────────────────────────────────────────
 
@@ -87,8 +89,10 @@ class HostRules:
         if held.edge_node in self.nodes and self.nodes[held.edge_node].online:
             return
         try:
-            birth = codec.decode_birth(held.birth)
-            devices = {device_id: codec.decode_birth(payload) for device_id, payload in held.devices.items()}
+            birth = codec.decode_birth(held.birth, self._leniency)
+            devices = {
+                device_id: codec.decode_birth(payload, self._leniency) for device_id, payload in held.devices.items()
+            }
         except RemoteProtocolError as error:
             self.violation("held_births", str(held.edge_node), error, edge_node=held.edge_node)
             return
@@ -192,7 +196,7 @@ class HostRules:
     def _receive_node_birth(self, node: NodeState, arrived: Arrived) -> None:
         edge_node, now_ns = node.edge_node, arrived.now_ns
         try:
-            birth = codec.decode_birth(arrived.payload)
+            birth = codec.decode_birth(arrived.payload, self._leniency)
             self._check_metrics(len(birth.metrics))
         except RemoteProtocolError as error:
             self.violation("nbirth", str(arrived.topic), error, arrived=arrived)
@@ -234,7 +238,7 @@ class HostRules:
             self._ask(node.edge_node, "missed_birth", arrived.now_ns)
             return
         try:
-            birth = codec.decode_birth(arrived.payload)
+            birth = codec.decode_birth(arrived.payload, self._leniency)
             self._check_device(node, device_id, birth)
         except RemoteProtocolError as error:
             self.violation("dbirth", str(arrived.topic), error, arrived=arrived)
@@ -266,7 +270,7 @@ class HostRules:
             if table is None:
                 self._receive_data_without_birth(node, device_id, arrived)
                 return
-            data = codec.decode_data(arrived.payload, table)
+            data = codec.decode_data(arrived.payload, table, self._leniency)
         except RemoteProtocolError as error:
             self._unreadable(node, device_id, "malformed", arrived, text=str(error))
             self._ask(node.edge_node, "malformed", arrived.now_ns)
@@ -297,7 +301,7 @@ class HostRules:
         )
 
     def _receive_data_without_birth(self, node: NodeState, device_id: str | None, arrived: Arrived) -> None:
-        self._track(node, codec.decode_seq(arrived.payload)[1], arrived.now_ns)
+        self._track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived.now_ns)
         self._unreadable(node, device_id, "no_birth", arrived)
         if not node.tracker.has_gap:  # else the DBIRTH may still come, or the reorder timeout asks
             self._ask(node.edge_node, "missed_birth", arrived.now_ns)
@@ -319,7 +323,7 @@ class HostRules:
             self._ask(node.edge_node, "missed_birth", arrived.now_ns)
             return
         try:
-            timestamp_ms, seq = codec.decode_seq(arrived.payload)
+            timestamp_ms, seq = codec.decode_seq(arrived.payload, self._leniency)
         except RemoteProtocolError as error:
             self.violation("ddeath", str(arrived.topic), error, arrived=arrived)
             return
