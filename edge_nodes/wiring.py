@@ -11,12 +11,12 @@ from uns.namespace.findings import Findings, Position, nearest
 from uns.namespace.model import MetricContract, TopicTree
 from uns.namespace.nodes import MappingNode, ScalarNode, kind_of
 from uns.namespace.yaml_file import Entry, Fields
+from uns.source import UNLIMITED
 from uns.sparkplug.datatypes import SCALARS
 
-__all__ = ["UNLIMITED", "MetricKey", "MetricWiring", "SourceOptions", "TimeLimits", "WiringReader"]
+__all__ = ["MetricKey", "MetricWiring", "SourceOptions", "TimeLimits", "WiringReader"]
 
 MetricKey = tuple[str, str]  # equipment id, metric name
-UNLIMITED = -1
 
 METRICS_MAX = 100_000  # of one gateway
 COMMON_KEYS = ("reduction", "limits")

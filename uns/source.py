@@ -9,7 +9,23 @@ import msgspec
 
 from uns.sparkplug.datatypes import Value
 
-__all__ = ["Readings", "RefusedReading", "Source", "SourceSink", "TimeSource"]
+__all__ = [
+    "PROPERTY_FUTURE_MAX",
+    "PROPERTY_PAST_MAX",
+    "PROPERTY_TIME_SOURCE",
+    "UNLIMITED",
+    "Readings",
+    "RefusedReading",
+    "Source",
+    "SourceSink",
+    "TimeSource",
+]
+
+# Properties of a metric in a birth that tell how to take its times; all optional.
+PROPERTY_TIME_SOURCE = "time_source"  # String: device (also when absent), server or gateway; in DATA where one differs
+PROPERTY_PAST_MAX = "past_max_ms"  # Int64: how far behind the host's clock a stamp may lie; -1 is unlimited
+PROPERTY_FUTURE_MAX = "future_max_ms"  # Int64: how far ahead
+UNLIMITED = -1
 
 
 class TimeSource(IntEnum):

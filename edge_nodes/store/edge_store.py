@@ -20,26 +20,16 @@ import msgspec
 from edge_nodes.gaps import Gap, merge_gaps
 from edge_nodes.ordinals import RECENT_SAMPLES_MAX
 from edge_nodes.reduction import Rows
+from edge_nodes.rows import GAP, LastSample, MetricName, StoredRows
 from edge_nodes.store.file import DatabaseFile, OwnBoundError, open_for_reading
 from uns.errors import StorageError
 from uns.sparkplug.datatypes import DataType, Value
 
-__all__ = ["GAP", "Committed", "Counters", "EdgeStore", "LastSample", "MetricName", "StoredRows", "WhenFull"]
+__all__ = ["Committed", "Counters", "EdgeStore", "WhenFull", "waiting_orphans"]
 
 WhenFull = Literal["drop_oldest", "drop_newest"]
-LastSample = tuple[int, int, Value, int, int]  # time_ns, ordinal, value, status_code, time_source
-
-GAP = 0  # the number of the metric uns/gap of the node itself
 DROP_SHARE = 20  # drop_oldest makes room for a twentieth of what waits, so that it is rare
 SNAPSHOT_ROWS = 50_000  # rows that a start may have to read again to know the last samples
-
-
-class MetricName(msgspec.Struct, frozen=True):
-    """What a number in the store stands for. A retyped metric gets a number of its own."""
-
-    device_id: str
-    name: str
-    datatype: DataType
 
 
 class Counters(msgspec.Struct):
@@ -57,22 +47,6 @@ class Counters(msgspec.Struct):
     def waiting(self) -> int:
         """Stored, and neither confirmed nor dropped."""
         return self.stored - self.confirmed - self.dropped
-
-
-class StoredRows(msgspec.Struct):
-    """Rows in order of their ids, as columns. ``next_id`` is where reading goes on."""
-
-    next_id: int
-    metrics: list[int] = []
-    times_ms: list[int] = []
-    ordinals: list[int] = []
-    values: list[Value] = []
-    status_codes: list[int] = []
-    time_sources: list[int] = []
-    first_id: int = 0
-
-    def __len__(self) -> int:
-        return len(self.metrics)
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -220,16 +194,24 @@ class EdgeStore:
 
     def drop(self, rows: Rows) -> Committed:
         """Count rows that cannot be kept as stored and dropped; they lie in a gap record."""
-        counters, gap = msgspec.structs.replace(self.counters), self._gap
-        _count(counters, rows)
-        if rows.metrics:
-            counters.dropped += len(rows)
-            counters.gaps += gap is None
-            gap = merge_gaps(gap, Gap.of(rows.times_ns, reason=f"store full, {self.when_full}"))
-        with self._transaction(reserve=True) as execute:
-            self._write_state(execute, counters, gap, self.next_id)
-        self.counters, self._gap = counters, gap
+        gap = Gap.of(rows.times_ns, reason=f"store full, {self.when_full}") if rows.times_ns else None
+        self.count_dropped(rows, gap)
         return Committed(self.next_id, self.next_id, len(rows))
+
+    def count_dropped(self, counts: Rows, gap: Gap | None) -> None:
+        """Count readings; ``gap`` tells those that were stored and dropped. Rows of ``counts`` are not looked at."""
+        counters = msgspec.structs.replace(self.counters)
+        counters.read += counts.read
+        counters.reduced += counts.reduced
+        counters.refused += counts.refused
+        if gap is not None:
+            counters.stored += gap.count
+            counters.dropped += gap.count
+            counters.gaps += self._gap is None
+        merged = merge_gaps(self._gap, gap)
+        with self._transaction(reserve=True) as execute:
+            self._write_state(execute, counters, merged, self.next_id)
+        self.counters, self._gap = counters, merged
 
     def delete(self, ranges: Sequence[tuple[int, int]]) -> int:
         """Take out what the host has confirmed; ``ranges`` are (from_id, below_id). Gives how many rows that were."""

@@ -15,7 +15,8 @@ import pytest
 
 from edge_nodes.gaps import Gap, merge_gaps
 from edge_nodes.reduction import Rows
-from edge_nodes.store import GAP, EdgeStore, MetricName, waiting_orphans
+from edge_nodes.rows import GAP, MetricName
+from edge_nodes.store import EdgeStore, waiting_orphans
 from edge_nodes.store.file import DatabaseFile
 from uns.errors import ConfigurationError, StorageError, StorageFullError
 from uns.sparkplug.datatypes import DataType

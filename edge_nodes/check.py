@@ -1,0 +1,72 @@
+"""``uns-edge check``: everything that can be known before running, PLCs and broker included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from uuid import uuid4
+
+import msgspec
+
+from edge_nodes.definition import metric_names
+from edge_nodes.node_file import NodeConfig
+from edge_nodes.runtime import make_source, refuse_orphans
+from edge_nodes.store import waiting_orphans
+from uns.adapters.mqtt import MqttConnection
+from uns.errors import ConnectionLost, UnreachableError
+from uns.namespace.findings import Finding
+
+__all__ = ["CheckReport", "check_node"]
+
+
+class CheckReport(msgspec.Struct):
+    """What was looked at, what is wrong, and who did not answer."""
+
+    gateway: str
+    edge_node: str
+    metrics: int
+    lines: list[str] = []
+    findings: list[str] = []
+    unreachable: list[str] = []
+
+
+async def check_node(config: NodeConfig, findings: Sequence[Finding], *, offline: bool) -> CheckReport:
+    """Look at store, PLCs and broker; raises :class:`ConfigurationError` where the definition orphans a backlog."""
+    report = CheckReport(config.gateway, str(config.edge_node), len(config.metrics))
+    report.findings += [str(finding) for finding in findings]
+    names = metric_names(config)
+    orphans = waiting_orphans(config.store.path, identity=str(config.edge_node), names=names)
+    refuse_orphans(orphans, where=config.store.path)
+    report.lines.append(f"store {config.store.path}: the definition fits what waits")
+    if offline:
+        return report
+    numbers = {wiring.key: number for number, wiring in enumerate(config.metrics, start=1)}
+    sources = [make_source(source, numbers) for source in config.sources]
+    answers = await asyncio.gather(*(source.check() for source in sources), return_exceptions=True)
+    for source, answer in zip(config.sources, answers, strict=True):
+        name = f"source {source.options.name} ({source.url})"
+        if isinstance(answer, UnreachableError):
+            report.unreachable.append(name)
+            report.lines.append(f"{name}: does not answer: {answer.what}")
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            report.lines.append(
+                f"{name}: answers, {len(source.points) - len(answer)} of {len(source.points)} metrics found"
+            )
+            report.findings += [f"{name}: {line}" for line in answer]
+    await _check_broker(config, report)
+    return report
+
+
+async def _check_broker(config: NodeConfig, report: CheckReport) -> None:
+    name = f"broker {config.broker.url}"
+    try:
+        # Under an id of its own: the gateway itself may be running.
+        async with MqttConnection(config.broker, client_id=f"check:{uuid4().hex[:12]}") as connection:
+            await connection.drain()
+    except (UnreachableError, ConnectionLost) as error:
+        report.unreachable.append(name)
+        report.lines.append(f"{name}: does not answer: {error.what}")
+    else:
+        report.lines.append(f"{name}: answers")

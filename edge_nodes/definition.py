@@ -1,0 +1,160 @@
+"""What this gateway can say: its metrics by number, and the births made of them. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from edge_nodes.backlog import sample_properties
+from edge_nodes.modbus.config import ModbusConfig
+from edge_nodes.node_file import NodeConfig
+from edge_nodes.reduction import Reduction
+from edge_nodes.rows import GAP, LastSample, MetricName
+from edge_nodes.wiring import MetricKey, MetricWiring, TimeLimits
+from uns.delivery.messages import GAP_METRIC
+from uns.namespace.mapping import device_properties, metric_properties
+from uns.source import PROPERTY_FUTURE_MAX, PROPERTY_PAST_MAX, PROPERTY_TIME_SOURCE, TimeSource
+from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.messages import NodeBirth
+from uns.sparkplug.metrics import BirthMetric, MetricBinding, Property
+
+__all__ = ["Definition", "metric_names"]
+
+
+def metric_names(config: NodeConfig) -> list[MetricName]:
+    """The store's names of all metrics, in the order of ``config.metrics``."""
+    return [MetricName(w.equipment, w.contract.name, w.contract.datatype) for w in config.metrics]
+
+
+class _Metric(msgspec.Struct, frozen=True):
+    number: int
+    wiring: MetricWiring
+    properties: tuple[Property, ...]
+    time_source: TimeSource
+
+
+class Definition:
+    """The metrics of a gateway under the numbers that its store gave them."""
+
+    def __init__(self, config: NodeConfig, numbers: Iterable[int]) -> None:
+        self._config = config
+        self._sources = {source.options.name: source for source in config.sources}
+        self._metrics: dict[int, _Metric] = {}
+        self._by_device: dict[str, list[_Metric]] = {}
+        self.numbers: dict[MetricKey, int] = {}
+        self.devices_of_source: dict[str, set[str]] = {name: set() for name in self._sources}
+        self.sources_of_device: dict[str, set[str]] = {}
+        for wiring, number in zip(config.metrics, numbers, strict=True):
+            source = self._sources[wiring.source]
+            time_source = TimeSource.GATEWAY if isinstance(source, ModbusConfig) else TimeSource.DEVICE
+            metric = _Metric(
+                number,
+                wiring,
+                (
+                    *metric_properties(wiring.contract, source_address=wiring.address),
+                    *_time_properties(time_source, source.options.limits),
+                ),
+                time_source,
+            )
+            self._metrics[number] = metric
+            self._by_device.setdefault(wiring.equipment, []).append(metric)
+            self.numbers[wiring.key] = number
+            self.devices_of_source[wiring.source].add(wiring.equipment)
+            self.sources_of_device.setdefault(wiring.equipment, set()).add(wiring.source)
+        self._properties = {
+            device: device_properties(config.tree, config.tree.equipment[device]) for device in self.devices
+        }
+        self.device_of: dict[int, str | None] = {n: m.wiring.equipment for n, m in self._metrics.items()}
+        self.device_of[GAP] = None
+        self.time_source_of: dict[int, int] = {n: int(m.time_source) for n, m in self._metrics.items()}
+        self.time_source_of[GAP] = int(TimeSource.GATEWAY)
+
+    @property
+    def devices(self) -> list[str]:
+        """Equipment ids, in the order of the node file."""
+        return list(self._by_device)
+
+    @property
+    def definition_hash(self) -> str:
+        """Changes when a birth of this gateway would define something else."""
+        text = msgspec.json.encode([(m.wiring, str(m.properties)) for m in self._metrics.values()])
+        return hashlib.sha256(text).hexdigest()
+
+    def reductions(self) -> dict[int, Reduction]:
+        """How each metric is reduced."""
+        return {
+            number: Reduction(
+                self._sources[metric.wiring.source].options.reduction, metric.wiring.contract.deadband or 0.0
+            )
+            for number, metric in self._metrics.items()
+        }
+
+    def numbers_of_source(self, source: str) -> list[int]:
+        """The metrics that a source feeds."""
+        return [number for number, metric in self._metrics.items() if metric.wiring.source == source]
+
+    def name_of(self, number: int) -> str:
+        """For people."""
+        wiring = self._metrics[number].wiring
+        return f"{wiring.equipment}/{wiring.contract.name}"
+
+    # ── births ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def node_birth(self, devices: Iterable[str], last: Mapping[int, LastSample]) -> NodeBirth:
+        """NBIRTH and the DBIRTHs of ``devices``."""
+        metrics = [
+            BirthMetric(name="Properties/gateway", datatype=DataType.STRING, value=self._config.gateway),
+            BirthMetric(
+                name="Properties/contract_hash", datatype=DataType.STRING, value=self._config.tree.contract_hash
+            ),
+            BirthMetric(name=GAP_METRIC, datatype=DataType.STRING),
+        ]
+        return NodeBirth(metrics, {device: self.device_birth(device, last) for device in devices})
+
+    def device_birth(self, device: str, last: Mapping[int, LastSample]) -> list[BirthMetric]:
+        """Every metric of the device with its last stored sample, null where there is none yet."""
+        found = list(self._properties[device])
+        for metric in self._by_device[device]:
+            contract = metric.wiring.contract
+            sample = last.get(metric.number)
+            if sample is None:
+                found.append(BirthMetric(name=contract.name, datatype=contract.datatype, properties=metric.properties))
+                continue
+            time_ns, ordinal, value, status_code, time_source = sample
+            found.append(
+                BirthMetric(
+                    name=contract.name,
+                    datatype=contract.datatype,
+                    value=value,
+                    timestamp_ms=time_ns // 1_000_000,
+                    properties=(
+                        *metric.properties,
+                        *sample_properties(ordinal, status_code),
+                        *_other_clock(time_source, metric.time_source),
+                    ),
+                )
+            )
+        return found
+
+    def bind(self, device: str | None, bindings: Mapping[str, MetricBinding]) -> dict[int, MetricBinding]:
+        """The bindings of a birth by metric number."""
+        if device is None:
+            return {GAP: bindings[GAP_METRIC]}
+        return {metric.number: bindings[metric.wiring.contract.name] for metric in self._by_device[device]}
+
+
+def _time_properties(time_source: TimeSource, limits: TimeLimits) -> list[Property]:
+    found = []
+    if time_source is not TimeSource.DEVICE:
+        found.append(Property(PROPERTY_TIME_SOURCE, DataType.STRING, time_source.label))
+    for key, value in ((PROPERTY_PAST_MAX, limits.past_max_ms), (PROPERTY_FUTURE_MAX, limits.future_max_ms)):
+        if value is not None:
+            found.append(Property(key, DataType.INT64, value))
+    return found
+
+
+def _other_clock(found: int, usual: TimeSource) -> tuple[Property, ...]:
+    # A birth has one set of properties: what the last sample says of its clock must not stand twice.
+    return sample_properties(0, 0, found) if found != usual and usual is TimeSource.DEVICE else ()
