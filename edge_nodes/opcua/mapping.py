@@ -16,6 +16,7 @@ __all__ = ["BAD_NODE_ID_UNKNOWN", "BAD_NO_COMMUNICATION", "ItemPoint", "Notifica
 
 BAD_NODE_ID_UNKNOWN = 0x80340000
 BAD_NO_COMMUNICATION = 0x80310000
+BAD_WAITING_FOR_INITIAL_DATA = 0x80320000  # the server has no value yet: nothing was read, the first value follows
 IS_BAD = 0x80000000  # severity 10 and 11
 OVERFLOW = 0x480  # info type DataValue with the Overflow bit: the server's queue lost notifications
 _OVERFLOW_BIT = 0x80
@@ -62,7 +63,8 @@ class NotificationMapper:
     def map_items(self, items: Iterable[Any], *, now_ns: int) -> list[Readings]:
         """Readings in order of the notifications; those stamped by another clock than the device's come apart.
 
-        ``items`` are MonitoredItemNotification; handles that are not ours (the heartbeat) are passed over.
+        ``items`` are MonitoredItemNotification; handles that are not ours (the heartbeat) are passed over, and so is
+        the notice that a server has no value yet.
         """
         readings = Readings([], [], [], [])
         metrics, values = readings.metrics, readings.values
@@ -82,6 +84,8 @@ class NotificationMapper:
             variant = data.Value
             value: Value
             if status_code:
+                if status_code == BAD_WAITING_FOR_INITIAL_DATA:
+                    continue
                 status_code = self._status(status_code)
             if status_code & IS_BAD:
                 value = None
