@@ -194,6 +194,7 @@ class Publisher:
         """NDEATH, DISCONNECT, and let :meth:`run` return; what is confirmed is deleted."""
         self._leaving = True
         self._left.set()
+        self._wake.set()
         connection = self._connection
         if connection is not None:
             self._session.close(self._now())

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,9 @@ _TRIGGERS = {
     "status_value_timestamp": ua.DataChangeTrigger.StatusValueTimestamp,
 }
 _EXPECTED_ERRORS = (OSError, TimeoutError, ua.UaError, asyncio.IncompleteReadError, ValueError, RuntimeError)
+
+# asyncua logs every failed attempt with its traceback; the source tells each change once, in words.
+logging.getLogger("asyncua").setLevel(logging.CRITICAL)
 
 _Item = tuple[int, int, OpcUaPoint]  # client handle, metric number, point
 
