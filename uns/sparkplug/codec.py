@@ -79,6 +79,7 @@ _METRIC_BYTES_MIN = 2  # tag and length of an empty one
 _FLOAT_MAX = 3.4028235677973366e38  # beyond it a double becomes infinite as a float
 _COMPRESSED = "SPBV1.0_COMPRESSED"
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DATATYPES = tuple(DataType)  # by number; calling the enumeration costs more than reading the metric
 _PROPERTY_TYPES = frozenset(range(DataType.INT8, DataType.UUID + 1))
 _UNTYPED = {
     "int_value": DataType.UINT32,
@@ -471,7 +472,7 @@ def _seq_of(message: Payload) -> int | None:
 def _datatype(number: int) -> DataType:
     if not 0 < number < len(VALUE_FIELD) or not VALUE_FIELD[number]:
         raise _Rejected("unsupported_type")
-    return DataType(number)
+    return _DATATYPES[number]
 
 
 def _resolve(wire: Payload.Metric, table: AliasTable) -> MetricBinding:
@@ -569,7 +570,7 @@ def _properties(wire: Payload.PropertySet) -> tuple[Property, ...]:
             continue
         if not isinstance(key, str) or len(key) > NAME_BYTES_MAX:
             raise _Rejected("wrong_type")
-        datatype = DataType(number)
+        datatype = _DATATYPES[number]
         found.append(Property(key, datatype, _value(value, datatype)))
     return tuple(found)
 
