@@ -98,6 +98,5 @@ class StepSeries:
         kept = [i for i in range(len(self._keys)) if i >= half or self._keys[i] in changes]
         self._keys = [self._keys[i] for i in kept]
         self._values = [self._values[i] for i in kept]
-        self.samples_max = max(
-            self.samples_max, 2 * len(kept)
-        )  # a series of changes only is not searched again and again
+        # A series of changes only is not searched again at every sample.
+        self.samples_max = max(self.samples_max, 4 * len(changes))

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from uns.context.claims import Claim, Covered, Window, clip, cover, winner
+from uns.context.claims import Claim, Covered, Order, Window, clip, cover, winner
 from uns.context.facts import KINDS, SINGLE_KINDS
 from uns.context.levels import IDLE_STATE
 from uns.context.store import PLC_SOURCE, ContextStore
@@ -267,8 +267,8 @@ def _from(covered: Covered) -> int:
     return covered.from_ns
 
 
-def _ref(claim: Claim) -> tuple[str, tuple[str | None, ...], int]:
-    return claim.ref, claim.content, claim.from_ns
+def _ref(claim: Claim) -> tuple[str, Order]:
+    return claim.ref, claim.order
 
 
 def _gaps(pieces: Sequence[Covered], lo: int, hi: int) -> list[Window]:
