@@ -10,6 +10,9 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PRINTS = {
     "01_two_sessions_without_a_broker": "the host read temperature = 182.0 of acme.dallas/gw-reaction-1/reactor4",
+    "02_a_value_meets_its_work_order": (
+        "182.0 °C was read on Reactor 4, during Work Order WO-10234, producing Lot L-8891, at 14:32:00.125"
+    ),
 }
 
 

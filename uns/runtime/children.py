@@ -114,7 +114,9 @@ class Children:
 
     def __init__(self, log_directory: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self._log_directory = log_directory
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        # Our own variables (UNS_BROKER and its like) speak to the parent; its children are told by options.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNS_")}
+        self._environment = {**inherited, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._children: list[Child] = []
 
     async def __aenter__(self) -> Self:
