@@ -251,6 +251,41 @@ class TestSilence:
         answer(edge, 1)
         assert edge.may_send_history(0)
 
+    def test_a_refusal_narrows_the_window_of_history(self):
+        edge = an_edge(mark_messages_max=80)
+        assert edge.history_room(0) == 80
+        send(edge, history=1)
+        edge.receive_timer(500 * MS)
+        answer(edge, 1, ok=False)
+        assert edge.history_room(0) == 20
+        send(edge, history=1, messages=19)
+        assert edge.history_room(0) == 1
+        edge.actions()
+        send(edge, history=1)
+        assert [m.messages for m in marks(edge)] == [20]
+
+    def test_confirmations_of_full_windows_widen_it_again(self):
+        edge = an_edge(mark_messages_max=80)
+        send(edge, history=1)
+        edge.receive_timer(500 * MS)
+        answer(edge, 1, ok=False)
+        rooms = []
+        for n in range(2, 20):
+            send(edge, history=1, messages=edge.history_room(0))
+            answer(edge, n)
+            rooms.append(edge.history_room(0))
+        assert rooms[:3] == [25, 30, 35]
+        assert rooms[-1] == 80
+
+    def test_a_narrow_window_does_not_hurry_the_marks_of_live(self):
+        edge = an_edge(mark_messages_max=80)
+        send(edge, history=1)
+        edge.receive_timer(500 * MS)
+        answer(edge, 1, ok=False)
+        edge.actions()
+        send(edge, live=1, messages=30)
+        assert marks(edge) == []
+
     def test_after_a_refused_repetition_the_lost_window_is_closed_at_once_and_without_history(self):
         edge = an_edge()
         send(edge, live=1)

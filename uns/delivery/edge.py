@@ -14,6 +14,8 @@ that counted exactly that many, and committed them, proves by its answer that no
   every earlier mark was either confirmed or refused, and a refusal sends history back to its start.
 * A refusal proves nothing about any row before that mark: what was live before it becomes history.
 * Without an answer nothing is resent: the mark is repeated, live goes on, history waits.
+* History keeps to a window of messages per mark. A refusal divides it by four, a confirmation widens it a little: many
+  gateways that come back at once fill the broker's queue to the host, and would refill it for ever with full windows.
 
 Numbers only: rows, clocks and connections belong to the caller.
 """
@@ -45,6 +47,8 @@ __all__ = [
 
 Level = Literal["host", "broker", "none"]
 STARVED_TEXT = "DATA does not arrive: check the broker's ACL"
+WINDOW_DIVISOR = 4  # of the history window, at a refusal
+WINDOW_STEPS = 20  # confirmations from the smallest window to the largest
 _NS_PER_MS = 1_000_000
 
 
@@ -107,6 +111,7 @@ class _Outstanding(msgspec.Struct):
     history_below: int
     repeat_at_ns: int
     repeats: int = 0
+    filled: bool = False  # history used the whole window
 
 
 class EdgeDelivery:
@@ -141,6 +146,7 @@ class EdgeDelivery:
         self._events: list[EdgeDeliveryEvent] = []
         self._session_id: str | None = None
         self._refusals = 0
+        self._window = mark_messages_max  # messages of history per mark
         self._starved = False
         self._history_from_ns = 0  # back-off: history rests until then
         self._begin(head=0)
@@ -150,7 +156,7 @@ class EdgeDelivery:
         self._history_position = self._history_confirmed = 0
         self._n = 0
         self._messages = 0  # handed over since mark n
-        self._live_moved = False  # since mark n
+        self._live_moved = self._history_moved = False  # since mark n
         self._unmarked_since_ns: int | None = None
         self._mark_at_once = False
         self._outstanding: _Outstanding | None = None
@@ -189,22 +195,25 @@ class EdgeDelivery:
         return self._outstanding is not None
 
     def may_send_history(self, now_ns: int) -> bool:
-        """Tell whether the next history message may go out now. Ask before each message.
+        """Tell whether a history message may go out now."""
+        return self.history_room(now_ns) > 0
 
-        No while an unanswered mark is being repeated, while the unmarked messages behind an unanswered mark reach
-        ``mark_messages_max`` (this paces history to the host), during back-off, and when the next answer is known
-        to be a refusal. A starved node probes with one message at a time.
+    def history_room(self, now_ns: int) -> int:
+        """How many history messages may go out now. Ask again after each :meth:`sent`.
+
+        None while an unanswered mark is being repeated, during back-off, when the next answer is known to be a refusal,
+        and when the window is full. A starved node probes with one message at a time.
         """
         if self._session_id is None or self._history_position >= self._live_start or now_ns < self._history_from_ns:
-            return False
+            return 0
         if self._expect_refusal:
-            return False
+            return 0
         waiting = self._outstanding
         if waiting is not None and (waiting.repeats > 0 or now_ns >= waiting.repeat_at_ns):
-            return False
+            return 0
         if self._starved:
-            return waiting is None and self._messages == 0
-        return waiting is None or self._messages < self._mark_messages_max
+            return int(waiting is None and self._messages == 0)
+        return max(0, self._window - self._messages)
 
     # What happened
 
@@ -250,6 +259,7 @@ class EdgeDelivery:
                     f"history rows up to {next_id} reach into live rows", expected=f"at most {self._live_start}"
                 )
             self._history_position = next_id
+            self._history_moved = True
             self._mark_at_once = self._mark_at_once or next_id == self._live_start
         if self.level == "none":
             self._actions.append(DeleteRows(from_id, next_id))
@@ -334,9 +344,8 @@ class EdgeDelivery:
         since = self._unmarked_since_ns
         if self._outstanding is not None or since is None or self._session_id is None:
             return
-        if not (
-            self._mark_at_once or self._messages >= self._mark_messages_max or now_ns >= since + self._mark_interval_ns
-        ):
+        full = self._messages >= (self._window if self._history_moved else self._mark_messages_max)
+        if not (self._mark_at_once or full or now_ns >= since + self._mark_interval_ns):
             return
         self._n += 1
         cursor: Cursor = "live" if self._live_moved else "history"
@@ -350,10 +359,14 @@ class EdgeDelivery:
             messages=self._messages,
         )
         self._outstanding = _Outstanding(
-            mark, self._live_position, self._history_position, now_ns + self._confirm_timeout_ns
+            mark,
+            self._live_position,
+            self._history_position,
+            now_ns + self._confirm_timeout_ns,
+            filled=self._history_moved and self._messages >= self._window,
         )
         self._messages = 0
-        self._live_moved = False
+        self._live_moved = self._history_moved = False
         self._unmarked_since_ns = None
         self._mark_at_once = False
         self._actions.append(PublishMark(mark))
@@ -369,6 +382,8 @@ class EdgeDelivery:
             self._live_confirmed = waiting.live_below
         self._events.append(Confirmed(waiting.mark.n))
         self._refusals = 0
+        if waiting.filled:
+            self._window = min(self._mark_messages_max, self._window + 1 + self._mark_messages_max // WINDOW_STEPS)
         if self._starved:
             self._starved = False
             self._history_from_ns = 0
@@ -382,6 +397,7 @@ class EdgeDelivery:
         self._actions.append(RestartHistory())
         if not self._expect_refusal:
             self._refusals += 1
+            self._window = max(1, self._window // WINDOW_DIVISOR)
         self._events.append(Refused(waiting.mark.n, self._refusals))
         # The host starts to count at the mark that reached it. If that was a repetition, what went out between the
         # mark and its repetition is in the next mark's count but not in the host's: ask at once, and let no history

@@ -1,0 +1,447 @@
+"""A gateway of the simulation: real session, real delivery, real reduction; the store is a dictionary that survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from edge_nodes.ordinals import RECENT_SAMPLES_MAX, RecentSample
+from edge_nodes.reduction import Reducer, Reduction, Rows
+from tests.simulation.broker import CONNECT_TIMEOUT_MS, Connection, ConnectionGoneError, SimulatedBroker, give_up
+from tests.simulation.grouping import batches_of
+from tests.simulation.plant import HOST_ID, EdgePlan, Key, Oracle, Plc
+from tests.simulation.world import MS, Timer, World
+from uns.delivery.edge import DeleteRows, EdgeDelivery, Level, PublishMark, Starved
+from uns.delivery.messages import Cursor, confirm_topic, decode_confirm, mark_topic
+from uns.errors import RemoteProtocolError
+from uns.source import Readings
+from uns.sparkplug.datatypes import DataType, Value
+from uns.sparkplug.edge import EdgeNodeSession
+from uns.sparkplug.messages import (
+    BirthDue,
+    Connect,
+    Disconnect,
+    Message,
+    NodeBirth,
+    Offline,
+    Online,
+    OtherMessage,
+    Publish,
+    Subscribe,
+)
+from uns.sparkplug.metrics import PROPERTY_ORDINAL, PROPERTY_STATUS_CODE, BirthMetric, Property
+from uns.sparkplug.sequences import next_bd_seq
+
+__all__ = ["EdgeOptions", "EdgeStore", "Row", "SimulatedEdge", "batches_of"]
+
+LIVE_ROWS_MAX = 200
+HISTORY_ROWS_MAX = 25
+
+
+class Row(NamedTuple):
+    """One stored sample."""
+
+    metric: int
+    time_ns: int
+    ordinal: int
+    value: Value
+    status_code: int
+
+
+class EdgeStore:
+    """What survives a crash. Each method is one transaction."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Row] = {}
+        self.next_id = 1
+        self.bd_seq: int | None = None
+        self.recent: dict[int, list[RecentSample]] = {}
+        self.read = self.reduced = self.stored = self.refused = self.confirmed = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self.rows)
+
+    def next_bd_seq(self) -> int:
+        self.bd_seq = 0 if self.bd_seq is None else next_bd_seq(self.bd_seq)
+        return self.bd_seq
+
+    def commit(self, rows: Rows, deletions: list[DeleteRows]) -> tuple[list[Row], list[Row]]:
+        """Store rows with their counts, delete what was confirmed; give back both."""
+        deleted = []
+        for deletion in deletions:
+            below = [row_id for row_id in self.rows if deletion.from_id <= row_id < deletion.below_id]
+            deleted += [self.rows.pop(row_id) for row_id in below]
+        self.confirmed += len(deleted)
+        self.read += rows.read
+        self.reduced += rows.reduced
+        self.refused += rows.refused
+        stored = [
+            Row(*columns)
+            for columns in zip(rows.metrics, rows.times_ns, rows.ordinals, rows.values, rows.status_codes, strict=True)
+        ]
+        self.stored += len(stored)
+        for row in stored:
+            self.rows[self.next_id] = row
+            self.next_id += 1
+            recent = self.recent.setdefault(row.metric, [])
+            recent.append((row.time_ns, row.ordinal, row.value, row.status_code))
+            del recent[:-RECENT_SAMPLES_MAX]
+        return stored, deleted
+
+    def select(self, from_id: int, below_id: int, limit: int) -> tuple[list[Row], int]:
+        """The oldest rows of a range, and where reading goes on."""
+        found = []
+        for row_id, row in self.rows.items():  # in order of id: they are only appended
+            if row_id >= below_id:
+                break
+            if row_id >= from_id:
+                found.append(row)
+                if len(found) == limit:
+                    return found, row_id + 1
+        return found, below_id
+
+
+class EdgeOptions(NamedTuple):
+    """What a seed sets."""
+
+    level: Level = "host"
+    primary_host: bool = False
+    mark_interval_ms: int = 500
+    mark_messages_max: int = 200
+
+
+class SimulatedEdge:
+    """The machine: store and PLC survive, processes come and go."""
+
+    def __init__(
+        self, world: World, broker: SimulatedBroker, plan: EdgePlan, oracle: Oracle, options: EdgeOptions
+    ) -> None:
+        self.world = world
+        self.broker = broker
+        self.plan = plan
+        self.oracle = oracle
+        self.options = options
+        self.store = EdgeStore()
+        self.plc = Plc(world, plan)
+        self.process: EdgeProcess | None = None
+        self.reading = True  # the PLC is asked; off once the plant has come to rest
+        self.starved_told = 0
+        self.sessions = 0
+        self.rows_deleted: Callable[[list[Row]], None] = lambda rows: None  # hook of the checkers
+
+    @property
+    def name(self) -> str:
+        return self.plan.descriptor.edge_node_id
+
+    def start(self) -> None:
+        if self.process is not None:
+            return
+        self.world.trace(self.name, "starts")
+        self.process = EdgeProcess(self)
+        self.process.start()
+
+    def crash(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.world.trace(self.name, "crashes")
+            self.process.die(deliver_sent=self.world.chance(0.5))
+            self.process = None
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        if self.process is not None:
+            self.world.trace(self.name, "stops")
+            self.process.close()
+            self.process = None
+
+    def key_of(self, row: Row) -> Key:
+        metric = self.plan.metrics[row.metric]
+        return (metric.device_id, metric.name, row.time_ns // MS, row.ordinal)
+
+
+class EdgeProcess:
+    """One life of the gateway's program."""
+
+    def __init__(self, edge: SimulatedEdge) -> None:
+        self.edge = edge
+        self.world = edge.world
+        self.store = edge.store
+        self.alive = True
+        plan, options = edge.plan, edge.options
+        self.session = EdgeNodeSession(
+            plan.descriptor,
+            primary_host_id=HOST_ID if options.primary_host else None,
+            extra_filters=((confirm_topic(plan.descriptor), 1),),
+        )
+        self.delivery = EdgeDelivery(
+            host_id=HOST_ID,
+            level=options.level,
+            mark_interval_ms=options.mark_interval_ms,
+            mark_messages_max=options.mark_messages_max,
+        )
+        self.reducer = Reducer(
+            {number: Reduction(enabled=metric.reduced) for number, metric in enumerate(plan.metrics)},
+            last_samples=self.store.recent,
+        )
+        # As after a change of configuration: aliases of another session mean other metrics.
+        self.order = self.world.random.sample(range(len(plan.metrics)), len(plan.metrics))
+        self.buffer = Rows()
+        self.deletions: list[DeleteRows] = []
+        self.connection: Connection | None = None
+        self.marks: dict[Message, int] = {}
+        self.pumping = False
+        self._timer: Timer | None = None
+        self._timer_ns: int | None = None
+
+    # life
+
+    def start(self) -> None:
+        self._take(self.edge.plc.subscribe())
+        self._later(self.edge.plan.poll_ms, self._poll)
+        self._later(self.edge.plan.commit_ms, self._commit)
+        self._connect()
+
+    def die(self, *, deliver_sent: bool) -> None:
+        self.alive = False
+        if self.connection is not None:
+            self.connection.abort(deliver_sent=deliver_sent)
+            self.connection = None
+
+    def close(self) -> None:
+        """Commit what was read, NDEATH, DISCONNECT."""
+        self._commit_now()
+        self.session.close(self.world.now_ns)
+        self._do()
+        self.die(deliver_sent=True)
+
+    def _later(self, delay_ms: float, call: Callable[[], None]) -> None:
+        self.world.after(delay_ms, lambda: call() if self.alive else None)
+
+    # from the PLC into the store
+
+    def _poll(self) -> None:
+        if self.edge.reading:
+            self._take(self.edge.plc.read())
+        self._later(self.edge.plan.poll_ms * self.world.random.uniform(0.5, 1.5), self._poll)
+
+    def _take(self, readings: Readings) -> None:
+        self.reducer.receive(readings, self.buffer)
+
+    def _commit(self) -> None:
+        self._commit_now()
+        self._pump_soon()
+        self._later(self.edge.plan.commit_ms, self._commit)
+
+    def _commit_now(self) -> None:
+        buffer, self.buffer = self.buffer, Rows()
+        deletions, self.deletions = self.deletions, []
+        stored, deleted = self.store.commit(buffer, deletions)
+        for row in stored:
+            self.edge.oracle.stored(self.edge.plan.metrics[row.metric], *row[1:])
+        if deleted:
+            self.edge.rows_deleted(deleted)
+
+    # from the store to the broker
+
+    def _pump_soon(self) -> None:
+        if not self.pumping:
+            self.pumping = True
+            self._later(self.world.random.uniform(0, 3), self._pump)
+
+    def _pump(self) -> None:
+        self.pumping = False
+        delivery, now_ns = self.delivery, self.world.now_ns
+        if self.connection is None or delivery.session_id is None:
+            return
+        while self._send("live", delivery.live_position, self.store.next_id, LIVE_ROWS_MAX):
+            pass
+        for _ in range(4):
+            room = min(HISTORY_ROWS_MAX, delivery.history_room(now_ns))
+            if not room:
+                break
+            if not self._send("history", delivery.history_position, delivery.live_start, room):
+                delivery.history_exhausted(now_ns)
+                break
+        self._do()
+        if delivery.may_send_history(now_ns):
+            self._later(20, self._pump_soon)
+
+    def _send(self, cursor: Cursor, from_id: int, below_id: int, limit: int) -> bool:
+        rows, next_id = self.store.select(from_id, below_id, limit)
+        if not rows or self.connection is None:
+            return False
+        messages = 0
+        for device_id, batch in batches_of(self.edge.plan, self.session, rows, is_historical=cursor == "history"):
+            self.session.publish_data(device_id, batch, self.world.now_ns)
+            messages += 1
+        self._publish()
+        if self.connection is None:
+            return False
+        self.delivery.sent(cursor, from_id=from_id, next_id=next_id, messages=messages, now_ns=self.world.now_ns)
+        self._do()
+        return True
+
+    # session and delivery
+
+    def _connect(self) -> None:
+        bd_seq = self.store.next_bd_seq()
+        self.edge.sessions += 1
+        session_id = f"{self.edge.name}-{self.edge.sessions}-{self.world.random.getrandbits(32):08x}"
+        self.session.connect(bd_seq=bd_seq, session_id=session_id, now_ns=self.world.now_ns)
+        self._do()
+
+    def _do(self) -> None:
+        """Carry out actions and look at events until there are none."""
+        if not self.alive:
+            return
+        while True:
+            self._publish()
+            for action in self.delivery.actions():
+                if isinstance(action, PublishMark):
+                    payload = msgspec.json.encode(action.mark)
+                    message = Message(mark_topic(self.edge.plan.descriptor), payload, qos=1)
+                    self.marks[message] = action.mark.n
+                    self._write(message)
+                elif isinstance(action, DeleteRows):
+                    self.deletions.append(action)
+                else:
+                    self._pump_soon()
+            told = self.delivery.events()
+            self.edge.starved_told += sum(isinstance(event, Starved) for event in told)
+            if told:
+                self._pump_soon()
+            events = self.session.events()
+            if not events:
+                break
+            for event in events:
+                self._receive_event(event)
+        self._arm()
+
+    def _publish(self) -> None:
+        for action in self.session.actions():
+            if isinstance(action, Publish):
+                self._write(action.message)
+            elif isinstance(action, Connect):
+                connection = self.edge.broker.connect(self, action.client_id, action.will)
+                self.connection = connection
+                self._later(CONNECT_TIMEOUT_MS, partial(give_up, connection))
+            elif isinstance(action, Subscribe):
+                if self.connection is not None:
+                    self.connection.subscribe(action.filters)
+            elif isinstance(action, Disconnect) and self.connection is not None:
+                connection, self.connection = self.connection, None
+                connection.disconnect()
+                self._lost()
+
+    def _write(self, message: Message) -> None:
+        if self.connection is None:
+            return
+        try:
+            self.connection.publish(message)
+        except ConnectionGoneError:
+            self._lost()
+
+    def _receive_event(self, event: object) -> None:
+        now_ns = self.world.now_ns
+        if isinstance(event, BirthDue):
+            self.session.birth(self._birth(), now_ns)
+        elif isinstance(event, Online):
+            if not event.reborn:
+                self.delivery.session_started(event.session_id, head=self.store.next_id, now_ns=now_ns)
+            self._pump_soon()
+        elif isinstance(event, OtherMessage):
+            try:
+                confirm = decode_confirm(event.payload, where=event.topic)
+            except RemoteProtocolError:
+                return
+            if self.world.tracing:
+                self.world.trace(self.edge.name, f"{confirm}")
+            self.delivery.receive_confirm(confirm, now_ns)
+            self._pump_soon()
+        elif isinstance(event, Offline) and self.alive:
+            self._later(self.world.random.uniform(200, 3_000), self._connect)
+
+    def _birth(self) -> NodeBirth:
+        devices: dict[str, list[BirthMetric]] = {device_id: [] for device_id in self.edge.plan.devices}
+        for number in self.order:
+            metric = self.edge.plan.metrics[number]
+            recent = self.store.recent.get(number)
+            birth = BirthMetric(name=metric.name, datatype=metric.datatype)
+            if recent:
+                time_ns, ordinal, value, status_code = recent[-1]
+                birth = BirthMetric(
+                    name=metric.name,
+                    datatype=metric.datatype,
+                    value=value,
+                    timestamp_ms=time_ns // MS,
+                    properties=properties_of(ordinal, status_code),
+                )
+            devices[metric.device_id].append(birth)
+        return NodeBirth(metrics=[], devices=devices)
+
+    def _arm(self) -> None:
+        deadlines = [d for d in (self.session.next_deadline_ns(), self.delivery.next_deadline_ns()) if d is not None]
+        deadline = min(deadlines, default=None)
+        if deadline == self._timer_ns:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ns = deadline
+        self._timer = None if deadline is None else self.world.at(deadline, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = self._timer_ns = None
+        if self.alive:
+            self.session.receive_timer(self.world.now_ns)
+            self.delivery.receive_timer(self.world.now_ns)
+            self._do()
+            self._pump_soon()
+
+    # the client's end of the connection
+
+    def on_connected(self, connection: Connection) -> None:
+        if connection is self.connection:
+            self.session.receive_connected(self.world.now_ns)
+            self._do()
+
+    def on_subscribed(self, connection: Connection) -> None:
+        if connection is self.connection:
+            self.session.receive_subscribed(self.world.now_ns)
+            self._do()
+
+    def on_message(self, connection: Connection, message: Message) -> None:
+        if connection is self.connection:
+            self.session.receive_message(message.topic, message.payload, self.world.now_ns, retain=message.retain)
+            self._do()
+
+    def on_puback(self, connection: Connection, message: Message) -> None:
+        number = self.marks.pop(message, None)
+        if connection is self.connection and number is not None:
+            self.delivery.receive_puback(number, self.world.now_ns)
+            self._do()
+
+    def on_closed(self, connection: Connection) -> None:
+        if connection is self.connection:
+            self.connection = None
+            self._lost()
+
+    def _lost(self) -> None:
+        self.connection = None
+        self.marks.clear()
+        self.delivery.session_ended()
+        self.session.receive_disconnected(self.world.now_ns)
+        self._do()
+
+
+def properties_of(ordinal: int, status_code: int) -> tuple[Property, ...]:
+    """The properties that a sample carries beside its value."""
+    found = []
+    if ordinal:
+        found.append(Property(PROPERTY_ORDINAL, DataType.UINT32, ordinal))
+    if status_code:
+        found.append(Property(PROPERTY_STATUS_CODE, DataType.UINT32, status_code))
+    return tuple(found)

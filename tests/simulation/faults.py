@@ -1,0 +1,212 @@
+"""The misfortunes of one seed. Each is drawn with its time; all of them heal, or are healed at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.simulation.checkers import STATE_TOPIC
+from tests.simulation.world import MS
+from uns.sparkplug import codec
+from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.messages import Message
+from uns.sparkplug.metrics import REBIRTH, BirthMetric
+from uns.sparkplug.topics import MessageType
+
+if TYPE_CHECKING:
+    from tests.simulation.broker import Connection
+    from tests.simulation.run import Simulation
+
+__all__ = ["FAULTS", "draw_faults"]
+
+
+def edge_crash(simulation: Simulation) -> None:
+    world = simulation.world
+    edge = world.random.choice(simulation.edges)
+    edge.crash()
+    world.after(world.random.uniform(50, 5_000), edge.start)
+
+
+def edge_stop(simulation: Simulation) -> None:
+    world = simulation.world
+    edge = world.random.choice(simulation.edges)
+    edge.stop()
+    world.after(world.random.uniform(50, 5_000), edge.start)
+
+
+def host_crash(simulation: Simulation) -> None:
+    world, host = simulation.world, simulation.host
+    host.crash()
+    world.after(world.random.uniform(50, 8_000), host.start)
+
+
+def host_stop(simulation: Simulation) -> None:
+    world, host = simulation.world, simulation.host
+    host.stop()
+    world.after(world.random.uniform(50, 8_000), host.start)
+
+
+def host_frozen(simulation: Simulation) -> None:
+    simulation.host.freeze(simulation.world.random.uniform(500, 12_000))
+
+
+def edge_cut(simulation: Simulation) -> None:
+    world = simulation.world
+    process = world.random.choice(simulation.edges).process
+    if process is not None and process.connection is not None:
+        _cut(simulation, process.connection)
+
+
+def host_cut(simulation: Simulation) -> None:
+    process = simulation.host.process
+    if process is not None and process.connection is not None:
+        _cut(simulation, process.connection)
+
+
+def _cut(simulation: Simulation, connection: Connection) -> None:
+    rng = simulation.world.random
+    simulation.world.trace("network", f"cuts {connection.client_id} #{connection.number}")
+    prompt = rng.random() < 0.5
+    connection.cut(
+        broker_notices_ms=rng.uniform(0, 20) if prompt else rng.uniform(0, 15_000),
+        client_notices_ms=rng.uniform(0, 20) if prompt else rng.uniform(0, 8_000),
+    )
+
+
+def broker_restart(simulation: Simulation) -> None:
+    world, broker = simulation.world, simulation.broker
+    world.trace("broker", "is killed")
+    broker.stop()
+    world.after(world.random.uniform(50, 3_000), broker.start)
+
+
+def acl_denies_data(simulation: Simulation) -> None:
+    world, broker = simulation.world, simulation.broker
+    victim = world.random.choice(simulation.edges)
+    client_id = f"edge:{victim.plan.descriptor}"
+    kinds = world.random.choice((("DDATA",), ("DDATA", "DBIRTH"), ("NBIRTH",)))
+    world.trace("broker", f"denies {kinds} of {victim.name}")
+    broker.denies = lambda who, topic: who == client_id and any(f"/{kind}/" in topic for kind in kinds)
+
+    def allow() -> None:
+        broker.denies = lambda client_id, topic: False
+
+    world.after(world.random.uniform(500, 10_000), allow)
+
+
+def acl_denies_confirms(simulation: Simulation) -> None:
+    world, broker = simulation.world, simulation.broker
+    world.trace("broker", "denies confirmations")
+    broker.denies = lambda who, topic: topic.startswith("uns1/_confirm/")
+
+    def allow() -> None:
+        broker.denies = lambda client_id, topic: False
+
+    world.after(world.random.uniform(500, 10_000), allow)
+
+
+def rebirth_requested(simulation: Simulation) -> None:
+    """By somebody else: another host asks."""
+    world = simulation.world
+    edge = world.random.choice(simulation.edges)
+    command = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
+    payload = codec.encode_command([command], timestamp_ms=world.now_ns // MS)
+    world.trace("stranger", f"asks {edge.name} for a rebirth")
+    simulation.broker.route(Message(edge.plan.descriptor.topic(MessageType.NCMD), payload))
+
+
+def disk_full(simulation: Simulation) -> None:
+    world, host = simulation.world, simulation.host
+    world.trace("host", "disk full")
+    host.disk_full = True
+
+    def room() -> None:
+        host.disk_full = False
+
+    world.after(world.random.uniform(100, 6_000), room)
+
+
+def loses_messages(simulation: Simulation) -> None:
+    """The network behind the broker drops QoS 0 towards the host for a moment: its queue holds nothing."""
+    world, broker = simulation.world, simulation.broker
+    before = broker.queue_messages_max
+    world.trace("broker", "its queues hold one message")
+    broker.queue_messages_max = 1
+
+    def heal() -> None:
+        broker.queue_messages_max = max(before, 20)
+
+    world.after(world.random.uniform(100, 3_000), heal)
+
+
+def state_spoiled(simulation: Simulation) -> None:
+    """Somebody writes to the host's retained STATE (or the late will of an old connection does)."""
+    world, rng = simulation.world, simulation.world.random
+    now_ms = world.now_ns // MS
+    old = simulation.broker.retained.get(STATE_TOPIC)
+    stamp = json.loads(old.payload)["timestamp"] if old is not None else now_ms
+    stamps = [stamp, stamp - 5_000]
+    if not simulation.options.primary_host:
+        # Edge nodes that wait for the host remember a stamp of the future longer than a host that crashes meanwhile:
+        # how long they wait for it is a policy of theirs.
+        stamps.append(now_ms + rng.randrange(0, 60_000))
+    payload = rng.choice(
+        (b"", b"OFFLINE", *(json.dumps({"online": False, "timestamp": one}).encode() for one in stamps))
+    )
+    world.trace("stranger", f"STATE {payload!r}")
+    simulation.broker.route(Message(STATE_TOPIC, payload, qos=1, retain=True))
+
+
+def garbage(simulation: Simulation) -> None:
+    """A stranger writes nonsense where Sparkplug and marks live."""
+    world, rng = simulation.world, simulation.world.random
+    edge = rng.choice(simulation.edges)
+    node = edge.plan.descriptor
+    topic = rng.choice(
+        (
+            node.topic(MessageType.NBIRTH),
+            node.topic(MessageType.DBIRTH, edge.plan.devices[0]),
+            node.topic(MessageType.NDEATH),
+            node.topic(MessageType.NCMD),
+            f"uns1/_mark/{node.group_id}/{node.edge_node_id}",
+            f"uns1/_confirm/{node.group_id}/{node.edge_node_id}",
+            "spBv1.0/nonsense",
+        )
+    )
+    world.trace("stranger", f"garbage on {topic}")
+    simulation.broker.route(Message(topic, rng.randbytes(rng.randrange(0, 40))))
+
+
+FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
+    (edge_crash, 4),
+    (edge_stop, 1),
+    (host_crash, 4),
+    (host_stop, 1),
+    (host_frozen, 3),
+    (edge_cut, 5),
+    (host_cut, 4),
+    (broker_restart, 2),
+    (acl_denies_data, 2),
+    (acl_denies_confirms, 1),
+    (rebirth_requested, 3),
+    (disk_full, 2),
+    (loses_messages, 3),
+    (state_spoiled, 1),
+    (garbage, 2),
+)
+
+
+def draw_faults(simulation: Simulation) -> list[str]:
+    """Schedule this seed's faults; give back what they are, for the replay's first lines."""
+    world = simulation.world
+    rng = world.random
+    kinds, weights = zip(*FAULTS, strict=True)
+    drawn = []
+    for _ in range(rng.randrange(0, 9)):
+        at_s = rng.uniform(0.5, simulation.duration_s)
+        fault = rng.choices(kinds, weights)[0]
+        drawn.append(f"{at_s:8.3f} s {fault.__name__}")
+        world.after(at_s * 1_000, partial(fault, simulation))
+    return sorted(drawn)
