@@ -19,7 +19,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -256,6 +256,10 @@ class MqttConnection:
     def lost(self) -> bool:
         """Whether the connection has ended; what was received before may still be read."""
         return self._client is not None and self._lost.done()
+
+    def call_when_lost(self, callback: Callable[[], None]) -> None:
+        """Call back (soon, from the loop) when the connection has ended, at once if it has."""
+        self._lost.add_done_callback(lambda _lost: callback())
 
     # --- receiving -----------------------------------------------------------------------------------------------
 

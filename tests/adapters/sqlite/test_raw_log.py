@@ -36,8 +36,11 @@ def test_what_was_appended_is_read_in_order_and_survives_reopening(tmp_path):
     assert again.head() == 5
     assert [m.position for m in again.read(0, messages_max=10)] == [1, 2, 5]
     assert again.read(1, messages_max=1) == [message(2, payload=b"two", samples=5)]
-    assert again.samples_after(1) == 6
-    assert again.counters() == {("acme.dallas/gw-1", "received"): 7}
+    terms = again.terms(1)
+    assert (terms.unjoined, terms.foreign_unjoined) == (6, 0)
+    assert terms.counters == {"acme.dallas/gw-1": {"received": 7}}
+    assert terms.total("received") == 7
+    assert again.terms(5).unjoined == 0
     again.close()
 
 
@@ -46,7 +49,7 @@ def test_a_failed_append_leaves_nothing_behind(log):
     with pytest.raises(StorageError):
         log.append([message(2), message(1)], counts={("n", "received"): 2})
     assert log.head() == 1
-    assert log.counters() == {}
+    assert log.terms(0).counters == {}
 
 
 def test_the_newest_births_of_one_session_are_held(log):
@@ -148,3 +151,9 @@ def test_garbage_where_the_log_should_be_is_a_storage_error_that_keeps_the_file(
     with pytest.raises(StorageError, match="move the file aside"):
         RawLog(tmp_path / "raw.db")
     assert (tmp_path / "raw.db").read_bytes().startswith(b"this is no database")
+
+
+def test_what_foreign_nodes_sent_is_counted_apart(log):
+    log.append([message(1, samples=3), message(2, samples=5, session="foreign:bd7"), message(3, samples=1, session="")])
+    terms = log.terms(0)
+    assert (terms.unjoined, terms.foreign_unjoined) == (3, 6)

@@ -18,7 +18,7 @@ import msgspec
 from uns.adapters.sqlite.database import Database, Migration, open_reader, translated
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
-__all__ = ["HeldNode", "RawBirth", "RawLog", "RawMessage"]
+__all__ = ["HeldNode", "RawBirth", "RawLog", "RawMessage", "RawTerms"]
 
 _MIGRATIONS = (
     Migration(
@@ -87,6 +87,18 @@ class HeldNode(msgspec.Struct, frozen=True):
     devices: dict[str, bytes]
 
 
+class RawTerms(msgspec.Struct, frozen=True):
+    """The raw log's side of the equations. ``counters``: by edge node, then name."""
+
+    counters: dict[str, dict[str, int]]
+    unjoined: int
+    foreign_unjoined: int
+
+    def total(self, name: str) -> int:
+        """A counter over all edge nodes."""
+        return sum(counters.get(name, 0) for counters in self.counters.values())
+
+
 class RawLog:
     """The writing side of ``raw.db`` and its reads at start. Blocks on the disk: call from a worker thread."""
 
@@ -148,9 +160,21 @@ class RawLog:
         )
         return [RawMessage(*row) for row in rows]
 
-    def samples_after(self, position: int) -> int:
-        """How many samples the messages above ``position`` carry: the term `unjoined`."""
-        return int(self._read("SELECT coalesce(sum(samples), 0) FROM messages WHERE position > ?", (position,))[0][0])
+    def terms(self, joined: int) -> RawTerms:
+        """What was received, and what of it lies above ``joined``, as of one commit."""
+        counters: dict[str, dict[str, int]] = {}
+        unjoined = {"unjoined": 0, "foreign_unjoined": 0}
+        for edge_node, name, value in self._read(
+            "SELECT edge_node, name, value FROM counters UNION ALL "
+            "SELECT NULL, CASE WHEN session LIKE 'foreign:%' OR session = '' THEN 'foreign_unjoined' "
+            "ELSE 'unjoined' END AS kind, sum(samples) FROM messages WHERE position > ? GROUP BY kind",
+            (joined,),
+        ):
+            if edge_node is None:
+                unjoined[name] = value
+            else:
+                counters.setdefault(edge_node, {})[name] = value
+        return RawTerms(counters, unjoined["unjoined"], unjoined["foreign_unjoined"])
 
     def births_until(self, position: int) -> list[RawBirth]:
         """For each node and device the births that decode what follows ``position``: the newest at or below it."""
@@ -181,11 +205,6 @@ class RawLog:
             }
             held.append(HeldNode(edge_node, birth.session, birth.bd_seq or 0, birth.payload, devices))
         return held
-
-    def counters(self) -> dict[tuple[str, str], int]:
-        """(edge node, name) to value, as of the last commit."""
-        rows = self._read("SELECT edge_node, name, value FROM counters")
-        return {(edge_node, name): value for edge_node, name, value in rows}
 
     def _read(self, statement: str, arguments: tuple[int, ...] = ()) -> list[Any]:
         if self._reader is None:

@@ -272,9 +272,9 @@ class RecordIndexReader:
     A connection of its own, used from one thread; each call sees the newest commit.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, connection: sqlite3.Connection | None = None) -> None:
         self.path = path
-        self._connection = open_reader(path)
+        self._connection = open_reader(path) if connection is None else connection
 
     def at(self, equipment: str, metric: str, source_time_ns: int) -> list[StoredSample]:
         """All samples at that time, by ordinal."""

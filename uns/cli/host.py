@@ -1,0 +1,163 @@
+"""``uns host run`` and ``uns host status``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from uns.cli.options import DEFAULT_TREE, JsonOption, TreeOption
+from uns.cli.output import print_document
+
+__all__ = ["ApiOption", "BrokerOption", "register"]
+
+BrokerOption = Annotated[
+    str, typer.Option("--broker", envvar="UNS_BROKER", help="The broker: mqtt://host[:port] or mqtts://host[:port].")
+]
+ApiOption = Annotated[
+    str,
+    typer.Option(
+        "--host-api", envvar="UNS_HOST_API", help="Where the host answers: unix:/path/host.sock or 127.0.0.1:PORT."
+    ),
+]
+DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
+DEFAULT_STORE = Path("var/host")
+DEFAULT_API = f"unix:{DEFAULT_STORE}/host.sock"
+
+RUN_HELP = """Run the host: receive Sparkplug, join it with context, record it, publish uns1/… topics.
+
+It waits for a broker that is not there yet, and ends on SIGTERM or Ctrl-C after it has drained (at most 10 s).
+
+Examples:
+
+  uns host run --tree topic_tree.yaml --broker mqtt://127.0.0.1:1883 --store var/host
+
+  uns host run --broker mqtts://broker.example:8883 --ca-file ca.pem --username uns-host-1 --password-file secret
+"""
+
+STATUS_HELP = """Show what the host receives, records and publishes, with every term of the equations.
+
+Examples:
+
+  uns host status
+
+  uns host status --json --host-api 127.0.0.1:8088
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``uns host``."""
+    host = typer.Typer(no_args_is_help=True, help="The enricher: Sparkplug host, context engine, logs and API.")
+    host.command("run", help=RUN_HELP)(run)
+    host.command("status", help=STATUS_HELP)(status)
+    app.add_typer(host, name="host")
+
+
+def run(  # noqa: PLR0917 - one parameter an option
+    tree: TreeOption = DEFAULT_TREE,
+    broker: BrokerOption = DEFAULT_BROKER,
+    store: Annotated[
+        Path, typer.Option("--store", envvar="UNS_STORE", help="The directory of raw.db and records.db.")
+    ] = DEFAULT_STORE,
+    host_id: Annotated[str, typer.Option("--host-id", help="Sparkplug host id; edge nodes confirm to it.")] = (
+        "uns-host-1"
+    ),
+    api: Annotated[
+        str | None, typer.Option("--api", help="Where to answer the CLI; host.sock in the store by default.")
+    ] = None,
+    ca_file: Annotated[str | None, typer.Option(help="CA certificates (PEM) for mqtts.")] = None,
+    cert_file: Annotated[str | None, typer.Option(help="Own certificate (PEM).")] = None,
+    key_file: Annotated[str | None, typer.Option(help="Its key (PEM).")] = None,
+    username: Annotated[str | None, typer.Option(help="User name at the broker.")] = None,
+    password_file: Annotated[str | None, typer.Option(help="File with the password, readable by its owner only.")] = (
+        None
+    ),
+    password_env: Annotated[str | None, typer.Option(help="Name of the variable with the password.")] = None,
+    raw_retention: Annotated[str, typer.Option(help="How long joined raw messages are kept: 12h, 7d.")] = "7d",
+    raw_bytes_max: Annotated[str, typer.Option(help="Bound of raw.db; joined messages make room: 2GB.")] = "2GB",
+    record_bytes_max: Annotated[str | None, typer.Option(help="Bound of records.db; none by default.")] = None,
+    unlimited_time: Annotated[
+        bool, typer.Option("--unlimited-time", help="Believe every source time (replays of the past).")
+    ] = False,
+    stats_json: Annotated[Path | None, typer.Option(help="Write the last status there when it ends.")] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """See RUN_HELP."""
+    from uns.adapters.http import parse_api_address
+    from uns.adapters.logs import configure_logs
+    from uns.adapters.mqtt import BrokerAddress, parse_broker_url
+    from uns.errors import ConfigurationError
+    from uns.runtime.host import run_host
+    from uns.runtime.host_options import HostOptions, parse_duration_ns, parse_size
+    from uns.sparkplug.topics import check_id
+
+    if log_level not in {"debug", "info", "warning", "error"}:
+        raise ConfigurationError(f"--log-level {log_level!r}", expected="debug, info, warning or error")
+    configure_logs(as_json=log_json, level=log_level)
+    parse_broker_url(broker)
+    check_id(host_id, what="host_id")
+    options = HostOptions(
+        tree=tree,
+        broker=BrokerAddress(
+            url=broker,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+            username=username,
+            password_file=password_file,
+            password_env=password_env,
+        ),
+        store=store,
+        host_id=host_id,
+        api=api,
+        raw_retention_ns=parse_duration_ns(raw_retention),
+        raw_bytes_max=parse_size(raw_bytes_max),
+        record_bytes_max=None if record_bytes_max is None else parse_size(record_bytes_max),
+        stats_file=stats_json,
+        unlimited_time=unlimited_time,
+    )
+    parse_api_address(options.api_address)
+    run_host(options)
+
+
+def status(host_api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
+    """See STATUS_HELP."""
+    from uns.adapters.http import get_json
+
+    found: dict[str, Any] = asyncio.run(get_json(host_api, "/status"))
+    if as_json:
+        print_document(found)
+        return
+    _print_status(found)
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    links = {"broker": "connected", "output": "output_connected", "facts": "facts_connected"}
+    states = ", ".join(f"{name} {'connected' if found[key] else 'NOT CONNECTED'}" for name, key in links.items())
+    print(f"host {found['host_id']} of {found['enterprise']}: {states}")
+    for part, text in found["troubles"].items():
+        print(f"  ! {part}: {text}")
+    print()
+    print(f"{'edge node':32} {'state':10} {'received':>12} {'recorded':>12} {'rejected':>9} {'unmapped':>9}")
+    for node in found["edge_nodes"]:
+        name = f"{node['group_id']}/{node['edge_node_id']}"
+        numbers = f"{node['received']:>12} {node['recorded']:>12} {node['rejected']:>9} {node['unmapped']:>9}"
+        print(f"{name:32} {node['state']:10} {numbers}")
+    print()
+    c = found["counters"]
+    print(
+        f"received {c['received']} = recorded {c['recorded']} + duplicates_dropped {c['duplicates_dropped']} "
+        f"+ rejected {c['rejected']} + unmapped {c['unmapped']} + unjoined {c['unjoined']}"
+    )
+    print(
+        f"recorded {c['recorded']} = resolved {c['resolved']} + unassigned {c['unassigned']} "
+        f"+ unresolved {c['unresolved']}"
+    )
+    log = found["log"]
+    print(
+        f"raw log {log['raw_head']}, joined {log['joined']}, outbox {log['outbox_waiting']}, "
+        f"restated intervals {c['restated_intervals']}"
+    )

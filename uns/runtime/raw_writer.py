@@ -1,0 +1,131 @@
+"""The raw log stage: group commits, then the answers that they make true, then handing over to the joiner."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+from uns.adapters.logs import Logger
+from uns.adapters.sqlite.raw_log import RawLog
+from uns.delivery.messages import Confirm
+from uns.errors import StorageError
+from uns.runtime.groups import Group, Item
+from uns.runtime.receiver import DeliveryGate
+from uns.sparkplug.topics import EdgeNodeDescriptor
+
+__all__ = ["RawWriter"]
+
+GROUPS_WAITING_MAX = 64  # then receiving waits, and with it the socket
+_PRUNE_EVERY_S = 1.0
+_ERROR_LOG_EVERY_S = 10.0
+
+Answers = list[tuple[EdgeNodeDescriptor, Confirm]]
+
+
+class RawWriter:
+    """Writes groups as they come, all that wait in one commit.
+
+    When the log cannot take a group, its marks are refused by forgetting all counts: the edge nodes keep their rows
+    and send them again. ``on_dropped`` sees the work that was not logged, so that present values stay alive.
+    """
+
+    def __init__(
+        self,
+        raw: RawLog,
+        gate: DeliveryGate,
+        *,
+        writes: Executor,
+        log: Logger,
+        answer: Callable[[Answers], None],
+        hand_over: Callable[[Sequence[Item], int], None],
+        on_dropped: Callable[[Sequence[Item]], None],
+        on_health: Callable[[str | None], None],
+        joined: Callable[[], int],
+    ) -> None:
+        self._raw = raw
+        self._gate = gate
+        self._writes = writes
+        self._log = log
+        self._answer = answer
+        self._hand_over = hand_over
+        self._on_dropped = on_dropped
+        self._on_health = on_health
+        self._joined = joined
+        self._queue: asyncio.Queue[Group] = asyncio.Queue(GROUPS_WAITING_MAX)
+        self._busy = False
+        self._error_logged_s = 0.0
+        self._pruned_s = 0.0
+        self._full = False
+        self.counters: Counter[str] = Counter(raw_commits=0, raw_commits_failed=0, messages_dropped=0, pruned=0)
+
+    async def put(self, group: Group) -> None:
+        """Take a group; waits while too many wait already."""
+        if not group.is_empty():
+            await self._queue.put(group)
+
+    def is_idle(self) -> bool:
+        """Whether all groups are committed."""
+        return self._queue.empty() and not self._busy
+
+    async def run(self) -> None:
+        """Commit for as long as it runs. Ends by cancellation only."""
+        while True:
+            groups = [await self._queue.get()]
+            self._busy = True
+            while not self._queue.empty():
+                groups.append(self._queue.get_nowait())
+            await self._commit(groups)
+            await self._prune()
+            self._busy = False
+
+    async def _commit(self, groups: Sequence[Group]) -> None:
+        messages = [message for group in groups for message in group.messages]
+        if messages:
+            births = [birth for group in groups for birth in group.births]
+            counts: Counter[tuple[str, str]] = Counter()
+            for group in groups:
+                counts.update(group.counts)
+            loop = asyncio.get_running_loop()
+            try:
+                await loop.run_in_executor(self._writes, lambda: self._raw.append(messages, births, counts))
+            except StorageError as error:
+                self._failed(error, groups)
+                return
+            self.counters["raw_commits"] += 1
+            self._full = False
+            self._on_health(None)
+        answers = [answer for group in groups if group.epoch == self._gate.epoch for answer in group.answers]
+        if answers:
+            self._answer(answers)
+        if messages:
+            self._hand_over([item for group in groups for item in group.items], messages[-1].position)
+
+    def _failed(self, error: StorageError, groups: Sequence[Group]) -> None:
+        self._gate.forget_all()
+        self._full = True
+        self.counters["raw_commits_failed"] += 1
+        self.counters["messages_dropped"] += sum(len(group.messages) for group in groups)
+        self._on_health(str(error))
+        if time.monotonic() - self._error_logged_s > _ERROR_LOG_EVERY_S:
+            self._error_logged_s = time.monotonic()
+            self._log.error(
+                "the raw log takes nothing: marks are refused, edge nodes keep their rows", error=str(error)
+            )
+        self._on_dropped([item for group in groups for item in group.items])
+
+    async def _prune(self) -> None:
+        if time.monotonic() - self._pruned_s < _PRUNE_EVERY_S and not self._full:
+            return
+        self._pruned_s = time.monotonic()
+        joined = self._joined()
+        loop = asyncio.get_running_loop()
+        try:
+            pruned = await loop.run_in_executor(
+                self._writes, lambda: self._raw.prune(joined=joined, now_ns=time.time_ns())
+            )
+        except StorageError:
+            return  # the next commit says what is wrong
+        self.counters["pruned"] += pruned
