@@ -12,16 +12,17 @@ from typing import Literal, cast
 
 import msgspec
 
+from uns.enrichment.pipeline import FUTURE_MAX_NS, PAST_MAX_NS
 from uns.enrichment.samples import Provenance, Quality, SampleBatch, UnrecordedSample
 from uns.namespace.mapping import PROPERTIES_FOLDER, DeviceMapping, map_birth
 from uns.namespace.model import MetricContract, TopicTree
+from uns.source import PROPERTY_FUTURE_MAX, PROPERTY_PAST_MAX, PROPERTY_TIME_SOURCE, UNLIMITED
 from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.metrics import (
     BD_SEQ,
     PROPERTY_ORDINAL,
     PROPERTY_QUALITY,
     PROPERTY_STATUS_CODE,
-    PROPERTY_TIME_SOURCE,
     BirthMetric,
     BirthPayload,
     DataPayload,
@@ -30,7 +31,7 @@ from uns.sparkplug.metrics import (
 )
 from uns.sparkplug.topics import DeviceDescriptor, EdgeNodeDescriptor
 
-__all__ = ["DeviceReader", "Work", "is_protocol_metric", "malformed_work"]
+__all__ = ["Clock", "DeviceReader", "Work", "is_protocol_metric", "malformed_work"]
 
 TimeSource = Literal["device", "server", "gateway"]
 
@@ -41,10 +42,18 @@ _QUALITY_BAD = 0
 _TIME_SOURCES = frozenset({"device", "server", "gateway"})
 
 
+class Clock(msgspec.Struct, frozen=True, gc=False):
+    """Whose clock stamped samples, and how far its stamps are believed (None: without limit)."""
+
+    time_source: TimeSource = "device"
+    past_max_ns: int | None = PAST_MAX_NS
+    future_max_ns: int | None = FUTURE_MAX_NS
+
+
 class Work(msgspec.Struct, kw_only=True):
     """What one payload means. ``samples`` is what it adds to ``received``; births add nothing there."""
 
-    batches: list[SampleBatch] = []
+    batches: list[tuple[SampleBatch, Clock]] = []
     rejected: list[UnrecordedSample] = []
     unmapped: list[UnrecordedSample] = []
     provenance: Provenance
@@ -58,7 +67,7 @@ class _Known(msgspec.Struct, frozen=True, gc=False):
     contract: MetricContract | None = None
     refusal: str = ""  # "unmapped", or why its values are rejected
     protocol: bool = False
-    time_source: TimeSource = "device"
+    clock: Clock = Clock()
 
 
 class DeviceReader:
@@ -78,7 +87,9 @@ class DeviceReader:
         self.equipment = "" if self.mapping.equipment is None else self.mapping.equipment.id
         self._by_name = {metric.name: self._known(metric) for metric in birth.metrics}
         self._by_binding: dict[MetricBinding, _Known] = {}
-        self._contracts: dict[MetricBinding, MetricContract] = {}  # the plain ones: mapped, time of the device
+        # The commonest clock of the device, and its metrics: a payload of these alone is read fast.
+        self._clock = next((known.clock for known in self._by_name.values() if known.contract is not None), Clock())
+        self._contracts: dict[MetricBinding, MetricContract] = {}
 
     def addresses(self, birth: BirthPayload, key: str) -> dict[str, str]:
         """Metric to the text of property ``key`` of its birth."""
@@ -101,10 +112,11 @@ class DeviceReader:
                     metrics=metrics,
                     values=data.values,
                     times_ns=[time_ms * NS_PER_MS for time_ms in data.times_ms],
+                    time_source=self._clock.time_source,
                     ours=self.ours,
                     provenance=provenance,
                 )
-                return Work(batches=[batch], provenance=provenance, samples=count)
+                return Work(batches=[(batch, self._clock)], provenance=provenance, samples=count)
         return self._read_slowly(data, provenance)
 
     def read_birth(self, birth: BirthPayload, provenance: Provenance) -> Work:
@@ -122,12 +134,10 @@ class DeviceReader:
 
     def _known(self, metric: BirthMetric) -> _Known:
         name = metric.name
-        told = metric.property_value(PROPERTY_TIME_SOURCE)
-        time_source = cast("TimeSource", told) if told in _TIME_SOURCES else "device"
         if is_protocol_metric(name):
             return _Known(protocol=True)
         if (contract := self.mapping.contracts.get(name)) is not None:
-            return _Known(contract=contract, time_source=time_source)
+            return _Known(contract=contract, clock=_clock_of(metric))
         if name in self.mapping.mistyped:
             return _Known(refusal="type_differs_from_tree")
         return _Known(refusal="unmapped")
@@ -137,7 +147,7 @@ class DeviceReader:
         if known is None:
             known = self._by_name.get(binding.name) or _Known(refusal="unmapped")
             self._by_binding[binding] = known
-            if known.contract is not None and known.time_source == "device":
+            if known.contract is not None and known.clock == self._clock:
                 self._contracts[binding] = known.contract
         return known
 
@@ -169,28 +179,30 @@ class DeviceReader:
 
 
 class _Columns:
-    """Collects samples of one payload, apart by time source."""
+    """Collects samples of one payload, apart by clock."""
 
     def __init__(self, reader: DeviceReader, provenance: Provenance, *, origin: Literal["data", "birth"]) -> None:
         self._reader = reader
         self._provenance = provenance
         self._origin: Literal["data", "birth"] = origin
-        self._open: dict[TimeSource, SampleBatch] = {}
+        self._open: dict[Clock, SampleBatch] = {}
         self.count = 0
 
     def add(self, known: _Known, value: Value, time_ms: int, properties: dict[str, Value]) -> None:
         if known.contract is None:
             return
+        clock = known.clock
         told = properties.get(PROPERTY_TIME_SOURCE)
-        time_source = cast("TimeSource", told) if told in _TIME_SOURCES else known.time_source
-        batch = self._open.get(time_source)
+        if told != clock.time_source and told in _TIME_SOURCES:
+            clock = msgspec.structs.replace(clock, time_source=cast("TimeSource", told))
+        batch = self._open.get(clock)
         if batch is None:
-            batch = self._open[time_source] = SampleBatch(
+            batch = self._open[clock] = SampleBatch(
                 equipment=self._reader.equipment,
                 metrics=[],
                 values=[],
                 times_ns=[],
-                time_source=time_source,
+                time_source=clock.time_source,
                 origin=self._origin,
                 ours=self._reader.ours,
                 provenance=self._provenance,
@@ -204,8 +216,24 @@ class _Columns:
         batch.times_ns.append(time_ms * NS_PER_MS)
         self.count += 1
 
-    def batches(self) -> list[SampleBatch]:
-        return list(self._open.values())
+    def batches(self) -> list[tuple[SampleBatch, Clock]]:
+        return [(batch, clock) for clock, batch in self._open.items()]
+
+
+def _clock_of(metric: BirthMetric) -> Clock:
+    told = metric.property_value(PROPERTY_TIME_SOURCE)
+    return Clock(
+        cast("TimeSource", told) if told in _TIME_SOURCES else "device",
+        _limit_ns(metric.property_value(PROPERTY_PAST_MAX), PAST_MAX_NS),
+        _limit_ns(metric.property_value(PROPERTY_FUTURE_MAX), FUTURE_MAX_NS),
+    )
+
+
+def _limit_ns(told: Value, usual_ns: int) -> int | None:
+    limit_ms = _integer(told)
+    if limit_ms == UNLIMITED:
+        return None
+    return usual_ns if limit_ms is None or limit_ms < 0 else limit_ms * NS_PER_MS
 
 
 def _widen(batch: SampleBatch, quality: Quality, status_code: int, ordinal: int | None) -> None:

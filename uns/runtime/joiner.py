@@ -19,7 +19,7 @@ from uns.adapters.logs import Logger
 from uns.adapters.sqlite.raw_log import RawLog
 from uns.adapters.sqlite.record_log import AddressRow, RecordIndexReader, RecordLog
 from uns.context.facts import Fact, FactAnswer
-from uns.enrichment.pipeline import FUTURE_MAX_NS, PAST_MAX_NS, Enricher
+from uns.enrichment.pipeline import Enricher
 from uns.enrichment.plan import OutboxMessage
 from uns.enrichment.samples import UnrecordedSample
 from uns.errors import StorageError, StorageFullError
@@ -74,7 +74,7 @@ class Joiner:
         self._limits = limits
         self._on_health = on_health
         self._on_gap = on_gap
-        self._time_limits = (None, None) if unlimited_time else (PAST_MAX_NS, FUTURE_MAX_NS)
+        self._unlimited_time = unlimited_time
         self._index: RecordIndexReader | None = None
         self._waiting: deque[Item] = deque()
         self._waiting_samples = 0
@@ -210,9 +210,13 @@ class Joiner:
                 enricher.count_rejected(work.rejected, work.provenance, now_ns, ours=ours)
             if work.unmapped:
                 enricher.count_unmapped(work.unmapped, work.provenance, now_ns, ours=ours)
-            past_max_ns, future_max_ns = self._time_limits
-            for batch in work.batches:
-                enricher.receive_batch(batch, now_ns, past_max_ns=past_max_ns, future_max_ns=future_max_ns)
+            for batch, clock in work.batches:
+                if self._unlimited_time:
+                    enricher.receive_batch(batch, now_ns, past_max_ns=None, future_max_ns=None)
+                else:
+                    enricher.receive_batch(
+                        batch, now_ns, past_max_ns=clock.past_max_ns, future_max_ns=clock.future_max_ns
+                    )
             for gap in work.gaps:
                 self._on_gap(EdgeNodeDescriptor(work.provenance.group_id, work.provenance.edge_node_id), gap)
         except Exception as error:
@@ -224,7 +228,7 @@ class Joiner:
     def _set_aside(self, work: Work, now_ns: int) -> None:
         """Samples of a payload that made the enricher fail are rejected, by key."""
         samples = work.rejected + work.unmapped
-        for batch in work.batches:
+        for batch, _ in work.batches:
             if batch.origin == "birth":
                 continue
             for at, contract in enumerate(batch.metrics):

@@ -31,7 +31,7 @@ class LivePreview:
         for item in items:
             if not isinstance(item, WorkItem):
                 continue
-            for batch in item.work.batches:
+            for batch, _ in item.work.batches:
                 topics = enricher.topics.of(batch.equipment)
                 for at, contract in enumerate(batch.metrics):
                     topic = topics.pv.get(contract.name)

@@ -18,7 +18,6 @@ __all__ = [
     "PROPERTY_ORDINAL",
     "PROPERTY_QUALITY",
     "PROPERTY_STATUS_CODE",
-    "PROPERTY_TIME_SOURCE",
     "REBIRTH",
     "SESSION_METRIC",
     "BirthMetric",
@@ -42,7 +41,6 @@ CONTROL_METRICS = frozenset({BD_SEQ, REBIRTH, SESSION_METRIC})
 # Keys of metric properties that have a meaning to us.
 PROPERTY_QUALITY = "Quality"  # Int32: 0 bad, 192 good, 500 stale (payloads-propertyset-quality-value-*)
 PROPERTY_STATUS_CODE = "status_code"  # UInt32: the OPC UA status, raw
-PROPERTY_TIME_SOURCE = "time_source"  # String: device, server or gateway; of a birth metric, or of one value
 PROPERTY_ORDINAL = "ordinal"  # UInt32: which of several samples of one metric in one ms
 
 
