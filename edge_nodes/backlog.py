@@ -54,6 +54,8 @@ def plan_payloads(
     by_device: dict[str | None, list[int]] = {}
     devices = [device_of[metric] for metric in rows.metrics]
     first = devices[0] if devices else None
+    if not devices:
+        return []
     if devices.count(first) == len(devices):
         by_device[first] = list(range(len(devices)))
     else:

@@ -98,7 +98,7 @@ class OpcUaConfig(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Trigger = "status_value"
     sampling_ms: float = 100.0
     publishing_ms: float = 250.0
-    queue_size: int = 100  # per item, at the server: what a burst or a slow network may pile up
+    queue_size: int = 1_000  # per item, at the server: what a burst or a slow network may pile up
     keep_alive_ms: float = 2_000.0
     timeout_ms: float = 4_000.0
     points: tuple[tuple[MetricKey, OpcUaPoint], ...] = ()
@@ -140,7 +140,7 @@ def read_opcua(name: str, fields: Fields, wiring: WiringReader, *, directory: Pa
         trigger=fields.choice("trigger", _TRIGGERS, default="status_value"),
         sampling_ms=sampling_ns / _NS_PER_MS,
         publishing_ms=publishing_ns / _NS_PER_MS,
-        queue_size=fields.integer("queue_size", default=100, minimum=1, maximum=100_000),
+        queue_size=fields.integer("queue_size", default=1_000, minimum=1, maximum=100_000),
         keep_alive_ms=fields.duration_ns("keep_alive", default=2_000 * _NS_PER_MS, minimum_ns=100 * _NS_PER_MS)
         / _NS_PER_MS,
         timeout_ms=fields.duration_ns("timeout", default=4_000 * _NS_PER_MS, minimum_ns=100 * _NS_PER_MS) / _NS_PER_MS,
