@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -339,8 +340,6 @@ def test_the_highest_ordinal_of_one_time_counts():
 
 
 def test_runs_do_not_depend_on_the_order_of_samples():
-    import itertools
-
     samples = [(0, "A"), (1, "A"), (2, "B"), (3, "A"), (4, "A")]
     results = set()
     for order in itertools.permutations(samples):
@@ -364,7 +363,8 @@ def test_beyond_its_bound_a_series_forgets_repeats_and_keeps_changes():
 
 def test_revisions_are_in_one_order_whatever_they_look_like():
     texts = ["2", "10", "1a", "9", "010", "", "b", "²"]
-    assert sorted(texts, key=rev_key) == sorted(texts[::-1], key=rev_key)
+    orders = {tuple(sorted(order, key=rev_key)) for order in itertools.permutations(texts[:6])}
+    assert len(orders) == 1
     assert rev_key("9") < rev_key("10")
 
 

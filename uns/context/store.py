@@ -50,6 +50,7 @@ class FactChange(msgspec.Struct, frozen=True, kw_only=True):
     """What an accepted message changed; ``windows`` are (equipment, from, to): there and below, context may differ."""
 
     known: KnownFact
+    counts: bool = False  # whether it is the message that counts now, not an older one that came late
     windows: tuple[tuple[str, int, int], ...] = ()
     overlaps: tuple[Overlap, ...] = ()
 
@@ -107,7 +108,7 @@ class ContextStore:
         if self._histories[(fact.source, fact.id)].top is not fact:
             return answer, FactChange(known=known)  # an older statement: history only
         return answer, FactChange(
-            known=known, windows=tuple(self._replace(before, fact)), overlaps=tuple(self._overlaps(fact))
+            known=known, counts=True, windows=tuple(self._replace(before, fact)), overlaps=tuple(self._overlaps(fact))
         )
 
     def receive_step(

@@ -260,8 +260,9 @@ def value_of(type_label: str, value_num: float | None, value_int: int | None, va
         return float(value_int) if type_label in _FLOATS else value_int
     if value_text is None or type_label in _TEXTS:
         return value_text
-    if type_label in _FLOATS:
-        return float(value_text)
-    if type_label in _BYTES:
-        return base64.b64decode(value_text)
-    return int(value_text)
+    try:
+        if type_label in _FLOATS:
+            return float(value_text)
+        return base64.b64decode(value_text) if type_label in _BYTES else int(value_text)
+    except ValueError:
+        return value_text  # a value that did not fit its type was kept as it came

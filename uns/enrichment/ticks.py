@@ -15,10 +15,6 @@ from uns.namespace.model import Equipment
 
 __all__ = ["Documents", "chunks"]
 
-QUALITY_SUFFIX = ("", ',"quality":"uncertain"', ',"quality":"bad"', ',"quality":"stale"')
-TIME_SOURCE_SUFFIX = {"device": "", "server": ',"time_source":"server"', "gateway": ',"time_source":"gateway"'}
-ENVELOPE_BYTES = 160  # log and brackets of a tick, generously
-
 _encoder = msgspec.json.Encoder()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from uns.enrichment.plan import UnrecordedRow
 from uns.enrichment.samples import Provenance, RecordIndex, UnrecordedSample
 
-__all__ = ["Unrecorded"]
+__all__ = ["Unrecorded", "UnrecordedKind"]
+
+UnrecordedKind = Literal["rejected", "unmapped"]
 
 _Key = tuple[str, str, str, str, int]
 RAW_BYTES_MAX = 4096  # kept of each such sample
@@ -30,7 +33,7 @@ class Unrecorded:
         self._in_flight = {}
 
     def receive(
-        self, kind: str, samples: Sequence[UnrecordedSample], provenance: Provenance, known_ns: int
+        self, kind: UnrecordedKind, samples: Sequence[UnrecordedSample], provenance: Provenance, known_ns: int
     ) -> list[UnrecordedRow]:
         """The rows of those that are new."""
         rows: list[UnrecordedRow] = []
