@@ -159,6 +159,14 @@ def test_alias_zero_is_an_alias():
     assert codec.decode_data(payload, table).values == [3.0]
 
 
+def test_metric_without_alias_is_not_the_one_with_alias_zero():
+    table = table_of(metric("a", alias=0), metric("b"))
+    payload = codec.encode_data(batch_of([table.by_name["b"]], [3.0]), timestamp_ms=1, seq=1)
+    assert [binding.name for binding in codec.decode_data(payload, table).bindings] == ["b"]
+    nameless = codec.decode_data(bytes.fromhex("08 01 12 0b 18 01 69 00 00 00 00 00 00 f8 3f"), table)
+    assert [r.reason for r in nameless.rejected] == ["unknown_metric"]
+
+
 def test_commands_and_births_differ_in_seq():  # payloads-ncmd-seq, payloads-dcmd-seq: none
     command = Payload.FromString(codec.encode_command([metric()], timestamp_ms=5))
     assert not command.HasField("seq")

@@ -334,6 +334,13 @@ def test_rebirths_keep_an_interval():
     assert (session.events(), session.next_deadline_ns()) == ([BirthDue("rebirth")], None)
 
 
+def test_birth_answers_the_request_that_waits_for_its_interval():
+    session = online_edge(now_ns=T0)
+    session.receive_message(NCMD, rebirth_command(), T0 + 300 * MS)
+    session.birth(node_birth(), T0 + 400 * MS)
+    assert session.next_deadline_ns() is None
+
+
 def test_clock_that_steps_back_does_not_hold_a_rebirth_back():
     session = online_edge(now_ns=T0)
     session.receive_message(NCMD, rebirth_command(), T0 - 3600 * S)

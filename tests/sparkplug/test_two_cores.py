@@ -208,7 +208,7 @@ def check_sessions(events: list[object]) -> None:
             case NodeBorn(session_id=session_id) | NodeResumed(session_id=session_id):
                 current = session_id
             case NodeDied(session_id=session_id):
-                assert session_id == current
+                assert current in {session_id, None}  # None: held, and not named yet
                 current = None
             case DataReceived(session_id=session_id):
                 assert session_id == current

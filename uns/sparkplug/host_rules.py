@@ -349,6 +349,8 @@ class HostRules:
     ) -> None:
         """Node and devices are offline at the time of receipt: edge-node-termination-host-action-ndeath-*."""
         was_online = node.online
+        # A held session that nobody had named yet ends as well: somebody may still show what the store kept of it.
+        held_died = reason == "ndeath" and node.state is HostNodeState.UNKNOWN and node.birth is not None
         if reason != "host_disconnected":
             node.enter(HostNodeInput.DIED, now_ns, reason)
         elif was_online:
@@ -358,7 +360,7 @@ class HostRules:
                 device.online, device.since_ns, device.reason = False, now_ns, reason
         node.devices_awaited.clear()
         self.gaps.pop(node.edge_node, None)
-        if was_online:
+        if was_online or held_died:
             self.events.append(
                 NodeDied(edge_node=node.edge_node, session_id=node.session_id, reason=reason, since_ns=now_ns, raw=raw)
             )
