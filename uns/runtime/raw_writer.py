@@ -9,20 +9,55 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from uns.adapters.logs import Logger
-from uns.adapters.sqlite.raw_log import RawLog
+from uns.adapters.sqlite.raw_log import RawBirth, RawLog, RawMessage
 from uns.delivery.messages import Confirm
 from uns.errors import StorageError
-from uns.runtime.groups import Group, Item
+from uns.runtime.groups import DeathItem, Group, Item
 from uns.runtime.receiver import DeliveryGate
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
-__all__ = ["RawWriter"]
+__all__ = ["OwedBirths", "RawWriter"]
 
 GROUPS_WAITING_MAX = 64  # then receiving waits, and with it the socket
 _PRUNE_EVERY_S = 1.0
 _ERROR_LOG_EVERY_S = 10.0
 
 Answers = list[tuple[EdgeNodeDescriptor, Confirm]]
+
+
+class OwedBirths:
+    """Births and deaths that a failed commit left out: the next commit begins with them.
+
+    The session has taken them, so DATA that follows is decoded with them; logged without them it could not be read
+    again after a restart. The newest of each node and device is enough: no DATA is logged while commits fail.
+    """
+
+    def __init__(self) -> None:
+        self._owed: dict[tuple[EdgeNodeDescriptor, str | None], tuple[RawMessage, RawBirth, Item]] = {}
+
+    def keep(self, groups: Sequence[Group]) -> None:
+        """A commit of these groups failed."""
+        for group in groups:
+            messages = {message.position: message for message in group.messages}
+            items = {item.position: item for item in group.items}
+            for birth in group.births:
+                if (message := messages.get(birth.position)) is not None:
+                    item = items.get(birth.position) or DeathItem(birth.position, birth.edge_node, birth.device_id)
+                    self._owed[birth.edge_node, birth.device_id] = (message, birth, item)
+
+    def group(self, epoch: int) -> Group:
+        """What is owed, in order, to stand before the groups of the next commit."""
+        owed = sorted(self._owed.values(), key=lambda one: one[1].position)
+        return Group(
+            epoch=epoch,
+            messages=[message for message, _, _ in owed],
+            births=[birth for _, birth, _ in owed],
+            items=[item for _, _, item in owed],
+        )
+
+    def clear(self) -> None:
+        """A commit succeeded."""
+        self._owed.clear()
 
 
 class RawWriter:
@@ -59,6 +94,7 @@ class RawWriter:
         self._error_logged_s = 0.0
         self._pruned_s = 0.0
         self._full = False
+        self._owed = OwedBirths()
         self.counters: Counter[str] = Counter(raw_commits=0, raw_commits_failed=0, messages_dropped=0, pruned=0)
 
     async def put(self, group: Group) -> None:
@@ -82,6 +118,7 @@ class RawWriter:
             self._busy = False
 
     async def _commit(self, groups: Sequence[Group]) -> None:
+        groups = [self._owed.group(self._gate.epoch), *groups]
         messages = [message for group in groups for message in group.messages]
         if messages:
             births = [birth for group in groups for birth in group.births]
@@ -96,6 +133,7 @@ class RawWriter:
                 return
             self.counters["raw_commits"] += 1
             self._full = False
+            self._owed.clear()
             self._on_health(None)
         answers = [answer for group in groups if group.epoch == self._gate.epoch for answer in group.answers]
         if answers:
@@ -105,16 +143,17 @@ class RawWriter:
 
     def _failed(self, error: StorageError, groups: Sequence[Group]) -> None:
         self._gate.forget_all()
+        self._owed.keep(groups)
         self._full = True
         self.counters["raw_commits_failed"] += 1
-        self.counters["messages_dropped"] += sum(len(group.messages) for group in groups)
+        self.counters["messages_dropped"] += sum(len(group.messages) for group in groups[1:])
         self._on_health(str(error))
         if time.monotonic() - self._error_logged_s > _ERROR_LOG_EVERY_S:
             self._error_logged_s = time.monotonic()
             self._log.error(
                 "the raw log takes nothing: marks are refused, edge nodes keep their rows", error=str(error)
             )
-        self._on_dropped([item for group in groups for item in group.items])
+        self._on_dropped([item for group in groups[1:] for item in group.items])
 
     async def _prune(self) -> None:
         if time.monotonic() - self._pruned_s < _PRUNE_EVERY_S and not self._full:
