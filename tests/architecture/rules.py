@@ -5,7 +5,7 @@ from __future__ import annotations
 # Packages by layer, lowest first. A module imports only from its own layer's package or from lower layers.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("uns.errors",),
-    ("schemas",),
+    ("schemas.sparkplug_b_pb2",),  # the generators beside it are tools: they read the structs of any layer
     ("uns.sparkplug",),
     ("uns.delivery", "uns.source"),
     ("uns.namespace",),
