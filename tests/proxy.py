@@ -26,7 +26,7 @@ import socket
 import struct
 from typing import Literal, Self
 
-__all__ = ["Direction", "FaultProxy"]
+__all__ = ["Direction", "FaultProxy", "How"]
 
 Direction = Literal["up", "down"]
 How = Literal["fin", "rst"]

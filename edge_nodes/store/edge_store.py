@@ -353,7 +353,7 @@ def waiting_orphans(path: Path, *, identity: str, names: Iterable[MetricName]) -
     if not path.exists():
         return {}
     with open_for_reading(path, identity=identity) as connection:
-        return _orphans(connection.execute, names)
+        return {} if connection is None else _orphans(connection.execute, names)
 
 
 def _orphans(execute: Any, names: Iterable[MetricName]) -> dict[MetricName, int]:

@@ -201,10 +201,13 @@ class DatabaseFile:
 
 
 @contextlib.contextmanager
-def open_for_reading(path: Path, *, identity: str) -> Iterator[sqlite3.Connection]:
-    """A store that may be in use by ``uns-edge run``; nothing is written."""
+def open_for_reading(path: Path, *, identity: str) -> Iterator[sqlite3.Connection | None]:
+    """A store that may be in use by ``uns-edge run``; nothing is written. None while a first run is making it."""
     try:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+                yield None
+                return
             (found,) = connection.execute("SELECT identity FROM state").fetchone()
             if found != identity:
                 raise _foreign(found, path, identity)

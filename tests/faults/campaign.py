@@ -13,6 +13,7 @@ import msgspec
 
 from tests.faults.plant import Account, Options, Plant, plant
 from tests.faults.process import LateError, until
+from tests.proxy import Direction, How
 
 __all__ = ["CAMPAIGNS", "Campaign", "Outcome", "Strike", "run_campaign", "stopped_host"]
 
@@ -76,16 +77,22 @@ async def kill_broker(made: Plant, rng: random.Random) -> None:
 
 async def cut_connection(made: Plant, rng: random.Random) -> None:
     """After a seeded number of bytes, in either direction, so mid-packet as a rule; FIN or RST."""
-    assert made.proxy is not None
-    cuts = made.proxy.cuts
-    direction: str = rng.choice(("up", "down"))
-    most = 6000 if direction == "up" else 60
-    how = rng.choice(("fin", "rst"))
-    if direction == "up":
-        made.proxy.cut_after(rng.randint(0, most), direction="up", how="fin" if how == "fin" else "rst")
-    else:
-        made.proxy.cut_after(rng.randint(0, most), direction="down", how="fin" if how == "fin" else "rst")
-    await until(lambda: made.proxy is not None and made.proxy.cuts > cuts, "the connection is cut", deadline_s=30)
+    proxy = made.proxy
+    assert proxy is not None
+    direction: Direction = rng.choice(("up", "down"))
+    count = rng.randint(0, 6000 if direction == "up" else 60)
+    how: How = rng.choice(("fin", "rst"))
+    cuts, armed = proxy.cuts, -1
+
+    def cut() -> bool:
+        nonlocal armed
+        # Between two connections there is nothing to cut: wait for the next, which may be a CONNECT under way.
+        if proxy.open_connections and armed != proxy.connections:
+            armed = proxy.connections
+            proxy.cut_after(count, direction=direction, how=how)
+        return proxy.cuts > cuts
+
+    await until(cut, "the connection is cut", deadline_s=30)
 
 
 def stop_host_for(seconds: float) -> Callable[[Plant, random.Random], Awaitable[None]]:

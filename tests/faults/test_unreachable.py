@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 
@@ -13,9 +14,11 @@ from tests.faults.process import REPOSITORY, python_module, until
 pytestmark = pytest.mark.integration
 
 
-def check(made) -> subprocess.CompletedProcess[str]:
+async def check(made) -> subprocess.CompletedProcess[str]:
     command = python_module("edge_nodes.cli", "check", "--config", str(made.node_file))
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=40, check=False)
+    return await asyncio.to_thread(
+        subprocess.run, command, cwd=REPOSITORY, capture_output=True, text=True, timeout=40, check=False
+    )
 
 
 async def test_run_waits_for_plc_and_broker_and_check_names_what_is_missing(tmp_path):
@@ -24,7 +27,7 @@ async def test_run_waits_for_plc_and_broker_and_check_names_what_is_missing(tmp_
         made.edge.start()
         made.host.start()
 
-        nothing = check(made)
+        nothing = await check(made)
         assert nothing.returncode == 3, nothing.stdout + nothing.stderr
         said = nothing.stdout + nothing.stderr
         assert "Traceback" not in said
@@ -34,7 +37,7 @@ async def test_run_waits_for_plc_and_broker_and_check_names_what_is_missing(tmp_
         assert made.host.running, made.host.tail()
 
         made.broker.start()
-        half = check(made)
+        half = await check(made)
         assert half.returncode == 3, half.stdout + half.stderr
         assert str(made.plc_port) in half.stdout + half.stderr
 
@@ -42,7 +45,7 @@ async def test_run_waits_for_plc_and_broker_and_check_names_what_is_missing(tmp_
         await until(lambda: made.newest_recorded_ms() > 0, "values are recorded", deadline_s=40)
         made.count()
         await made.until_recorded_since(time.time_ns() // 1_000_000)
-        whole = check(made)
+        whole = await check(made)
         assert whole.returncode == 0, whole.stdout + whole.stderr
 
         await made.drain()
