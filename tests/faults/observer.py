@@ -45,8 +45,10 @@ class Seen(msgspec.Struct, frozen=True):
 class Observer:
     """Subscribes at QoS 0 and connects again by itself when the broker went away."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, gateway: str, host_id: str) -> None:
         self._port = port
+        self._gateway = gateway
+        self._host_id = host_id
         self._task: asyncio.Task[None] | None = None
         self.connected = False
         self.births: list[Birth] = []
@@ -84,19 +86,21 @@ class Observer:
     def _receive(self, topic: str, payload: bytes) -> None:
         now = time.monotonic()
         levels = topic.split("/")
-        with contextlib.suppress(UnsError, ValueError, TypeError):  # foreign clients send rubbish in some tests
+        with contextlib.suppress(
+            UnsError, ValueError, TypeError, LookupError
+        ):  # foreign clients send rubbish in some tests
             if levels[0] == "uns1":
                 if len(levels) > 3 and levels[3] == "_data":
                     self._receive_tick(payload)
                 elif len(self.texts) < 50_000:
                     self.texts.append((topic, payload))
-            elif levels[1] == "STATE":
+            elif levels[1:] == ["STATE", self._host_id]:
                 self.host_states.append(Seen(now, bool(json.loads(payload)["online"])))
-            elif levels[2] == "NBIRTH":
+            elif levels[2:] == ["NBIRTH", self._gateway]:
                 birth = decode_birth(payload)
                 session = next((m.value for m in birth.metrics if m.name == SESSION_METRIC), "")
                 self.births.append(Birth(now, -1 if birth.bd_seq is None else birth.bd_seq, str(session)))
-            elif levels[2] == "NDEATH":
+            elif levels[2:] == ["NDEATH", self._gateway]:
                 bd_seq = decode_death(payload)
                 self.deaths.append(Death(now, -1 if bd_seq is None else bd_seq))
 

@@ -17,6 +17,8 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -49,8 +51,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     broker_acl: str | None = None
     through_proxy: bool = False
     store: str = "{path: store.db}"  # the edge's, as node.yaml has it
-    edge_command: Callable[[list[str]], list[str]] = list  # wraps the command, e.g. into a mount namespace
-    host_command: Callable[[list[str]], list[str]] = list
+    edge_command: Callable[[Path, list[str]], list[str]] | None = None  # wraps the command; gets the plant's directory
+    host_command: Callable[[Path, list[str]], list[str]] | None = None
+    host_namespace: bool = False  # the host's store lies on a mount of its own
     host_arguments: tuple[str, ...] = ()
     odd: bool = False  # the PLC has strange variables too
     extra_metrics: str = ""  # further lines of the class in the tree
@@ -74,7 +77,7 @@ class Plant:
         self._socket_directory = Path(tempfile.mkdtemp(prefix="uns-"))
         self.host_socket = self._socket_directory / "host.sock"
         self.host_store = directory / "host"
-        self.observer = Observer(self.broker.port)
+        self.observer = Observer(self.broker.port, gateway=GATEWAY, host_id=HOST_ID)
         self.plc = Child(
             "plc",
             python_module(
@@ -87,25 +90,30 @@ class Plant:
         )
         self.edge = Child(
             "uns-edge",
-            options.edge_command(
+            self._wrapped(
+                options.edge_command,
                 python_module(
                     "edge_nodes.cli", "run", "--config", str(self.node_file), "--stats-json", str(self.stats_file)
-                )
+                ),
             ),
             log=directory / "edge.log",
         )
         self.host = Child(
             "uns host",
-            options.host_command(
+            self._wrapped(
+                options.host_command,
                 python_module(
                     "uns",
                     *("host", "run", "--tree", str(self.tree), "--broker", self.broker.url),
                     *("--store", str(self.host_store), "--host-id", HOST_ID, "--api", str(self.host_socket)),
                     *options.host_arguments,
-                )
+                ),
             ),
             log=directory / "host.log",
         )
+
+    def _wrapped(self, wrap: Callable[[Path, list[str]], list[str]] | None, command: list[str]) -> list[str]:
+        return command if wrap is None else wrap(self.directory, command)
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -187,13 +195,35 @@ class Plant:
 
     def _query(self, sql: str) -> list[tuple[Any, ...]]:
         file = self.host_store / "records.db"
+        if self.options.host_namespace:
+            return self._query_inside(file, sql)
         if not file.exists():
             return [(0,)]
         connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=5)
         try:
             return connection.execute(sql).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):  # the host is just making it
+                return [(0,)]
+            raise
         finally:
             connection.close()
+
+    def _query_inside(self, file: Path, sql: str) -> list[tuple[Any, ...]]:
+        """The same where the store lies on a disk that only the host sees."""
+        script = (
+            "import sqlite3, json, sys; file, sql = sys.argv[1:];"
+            "print(json.dumps(sqlite3.connect(f'file:{file}?mode=ro', uri=True).execute(sql).fetchall()))"
+        )
+        done = subprocess.run(
+            [
+                *("nsenter", "--preserve-credentials", "--user", "--mount", "--target", str(self.host.pid)),
+                *(sys.executable, "-c", script, str(file), sql),
+            ],
+            capture_output=True,
+            check=False,
+        )
+        return [(0,)] if done.returncode else [tuple(row) for row in json.loads(done.stdout)]
 
     # -- life ----------------------------------------------------------------------------------------------------
 

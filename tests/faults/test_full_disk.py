@@ -1,63 +1,74 @@
-"""A full disk on either side: said once and clearly, nothing stored is lost, and room is all it takes to go on.
-
-The disk is a small tmpfs in a mount namespace of the child (``unshare``), which needs no root where user namespaces
-are allowed; elsewhere these tests are skipped, and the bounds that the stores give themselves are tested all the same.
-"""
+"""A full disk on either side: said once and clearly, nothing stored is lost, and room is all it takes to go on."""
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-from pathlib import Path
+import time
 
 import pytest
 
+from tests.faults.disks import Disk, FileSizeLimit, Tmpfs, can_mount
+from tests.faults.plant import Options, Plant, plant
+from tests.faults.process import until
+
 pytestmark = pytest.mark.integration
 
-
-def can_mount() -> bool:
-    try:
-        done = subprocess.run(
-            ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
-            capture_output=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+DISKS = [
+    pytest.param(
+        Tmpfs,
+        id="no space left",
+        marks=pytest.mark.skipif(
+            not can_mount(), reason="no user namespaces with mounts here; the file size limit stands in"
+        ),
+    ),
+    pytest.param(lambda _name: FileSizeLimit(), id="file too large"),
+]
 
 
-needs_mount = pytest.mark.skipif(not can_mount(), reason="no user namespaces with mounts: run as root to test this")
+def said(made: Plant, child: str, text: str) -> int:
+    output: str = getattr(made, child).output
+    return output.count(text)
 
 
-def on_small_disk(directory: Path, size: str):
-    """Wrap a command so that ``directory`` is a disk of ``size`` for it alone."""
+@pytest.mark.parametrize("make_disk", DISKS)
+async def test_an_edge_without_room_reads_on_and_loses_nothing(tmp_path, make_disk):
+    disk: Disk = make_disk("disk")
+    (tmp_path / "disk").mkdir()
+    async with plant(tmp_path, Options(store="{path: disk/store.db}", edge_command=disk.wrap)) as made:
+        disk.fill(made.edge)
+        await until(lambda: said(made, "edge", "the disk takes nothing"), "the edge says that its disk is full")
+        await until(lambda: "disk" in str(made.edge_stats().get("health")), "its health says so")
+        await until(lambda: len(made.oracle().scans) > 100, "values go on while nothing can be stored")
+        disk.make_room(made.edge)
+        await made.until_recorded_since(time.time_ns() // 1_000_000)
+        assert said(made, "edge", "the disk takes values again") == 1
+        assert said(made, "edge", "the disk takes nothing") == 1, "once, not at each try"
+        await made.drain()
+        account = await made.account()
+        assert account.faults(edge_lived=True) == []
+        assert account.dropped == 0
+        assert made.edge.running
+        assert "Traceback" not in made.edge.output
 
-    def wrap(command: list[str]) -> list[str]:
-        directory.mkdir(parents=True, exist_ok=True)
-        mount = f"mount -t tmpfs -o size={size} tmpfs {shlex.quote(str(directory))} && exec {shlex.join(command)}"
-        return ["unshare", "--map-root-user", "--mount", "sh", "-c", mount]
 
-    return wrap
-
-
-def seen_by(child, path: Path) -> Path:
-    """A path as the child sees it."""
-    return Path(f"/proc/{child.pid}/root{path}")
-
-
-def fill(directory: Path, *, leave: int) -> Path:
-    """Take all room but ``leave`` bytes."""
-    filler = directory / "filler"
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-                file.flush()
-        except OSError:
-            pass
-    file_size = filler.stat().st_size
-    with filler.open("r+b") as file:
-        file.truncate(max(0, file_size - leave))
-    return filler
+@pytest.mark.parametrize("make_disk", DISKS)
+async def test_a_host_without_room_confirms_nothing_and_keeps_present_values_alive(tmp_path, make_disk):
+    disk: Disk = make_disk("host")
+    async with plant(tmp_path, Options(host_command=disk.wrap, host_namespace=disk.is_namespace)) as made:
+        full_at = len(made.observer.texts)
+        disk.fill(made.host)
+        await until(lambda: said(made, "host", "takes nothing"), "the host says that its disk is full")
+        full_since = len(made.observer.texts)
+        await until(lambda: made.edge_stats()["waiting"] > 400, "the edge keeps what the host does not confirm")
+        health = [payload.decode() for topic, payload in made.observer.texts[full_at:] if topic.endswith("/_health")]
+        assert any("full" in text for text in health), "every _health says so"
+        present = [topic for topic, _ in made.observer.texts[full_since:] if "_pv" in topic.split("/")]
+        assert present, "present values stay alive"
+        disk.make_room(made.host)
+        await made.until_recorded_since(time.time_ns() // 1_000_000)
+        await made.drain()
+        account = await made.account()
+        assert account.faults(edge_lived=True) == []
+        assert made.host.starts == 1
+        assert made.host.running
+        assert "Traceback" not in made.host.output
+        assert said(made, "host", "takes nothing") < 10, "now and then, not at each try"

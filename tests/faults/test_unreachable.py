@@ -50,7 +50,7 @@ async def test_run_waits_for_plc_and_broker_and_check_names_what_is_missing(tmp_
 
         await made.drain()
         account = await made.account()
-        assert not account.faults(edge_lived=False)
+        assert account.faults(edge_lived=False) == []
         assert "Traceback" not in made.edge.output + made.host.output
         assert made.edge.starts == made.host.starts == 1
 

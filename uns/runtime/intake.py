@@ -100,7 +100,7 @@ class DeviceReader:
         """Samples of an NDATA or DDATA."""
         bindings = data.bindings
         count = len(bindings)
-        if not data.properties and not data.rejected:
+        if bindings and not data.properties and not data.rejected:
             contracts = self._contracts
             try:
                 metrics = [contracts[binding] for binding in bindings]
