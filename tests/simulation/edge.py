@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from edge_nodes.backlog import sample_properties
 from edge_nodes.ordinals import RECENT_SAMPLES_MAX, RecentSample
 from edge_nodes.reduction import Reducer, Reduction, Rows
 from tests.simulation.broker import CONNECT_TIMEOUT_MS, Connection, ConnectionGoneError, SimulatedBroker, give_up
-from tests.simulation.grouping import batches_of
+from tests.simulation.grouping import Row, batches_of
 from tests.simulation.plant import HOST_ID, EdgePlan, Key, Oracle, Plc
 from tests.simulation.world import MS, Timer, World
 from uns.delivery.edge import DeleteRows, EdgeDelivery, Level, PublishMark, Starved
 from uns.delivery.messages import Cursor, confirm_topic, decode_confirm, mark_topic
 from uns.errors import RemoteProtocolError
 from uns.source import Readings
-from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.edge import EdgeNodeSession
 from uns.sparkplug.messages import (
     BirthDue,
@@ -32,23 +32,13 @@ from uns.sparkplug.messages import (
     Publish,
     Subscribe,
 )
-from uns.sparkplug.metrics import PROPERTY_ORDINAL, PROPERTY_STATUS_CODE, BirthMetric, Property
+from uns.sparkplug.metrics import BirthMetric
 from uns.sparkplug.sequences import next_bd_seq
 
 __all__ = ["EdgeOptions", "EdgeStore", "Row", "SimulatedEdge", "batches_of"]
 
 LIVE_ROWS_MAX = 200
 HISTORY_ROWS_MAX = 25
-
-
-class Row(NamedTuple):
-    """One stored sample."""
-
-    metric: int
-    time_ns: int
-    ordinal: int
-    value: Value
-    status_code: int
 
 
 class EdgeStore:
@@ -224,8 +214,9 @@ class EdgeProcess:
     # from the PLC into the store
 
     def _poll(self) -> None:
-        if self.edge.reading:
-            self._take(self.edge.plc.read())
+        if not self.edge.reading:
+            return
+        self._take(self.edge.plc.read())
         self._later(self.edge.plan.poll_ms * self.world.random.uniform(0.5, 1.5), self._poll)
 
     def _take(self, readings: Readings) -> None:
@@ -234,7 +225,7 @@ class EdgeProcess:
     def _commit(self) -> None:
         self._commit_now()
         self._pump_soon()
-        self._later(self.edge.plan.commit_ms, self._commit)
+        self._later(self.edge.plan.commit_ms if self.edge.reading else 300, self._commit)
 
     def _commit_now(self) -> None:
         buffer, self.buffer = self.buffer, Rows()
@@ -378,7 +369,7 @@ class EdgeProcess:
                     datatype=metric.datatype,
                     value=value,
                     timestamp_ms=time_ns // MS,
-                    properties=properties_of(ordinal, status_code),
+                    properties=sample_properties(ordinal, status_code),
                 )
             devices[metric.device_id].append(birth)
         return NodeBirth(metrics=[], devices=devices)
@@ -435,13 +426,3 @@ class EdgeProcess:
         self.delivery.session_ended()
         self.session.receive_disconnected(self.world.now_ns)
         self._do()
-
-
-def properties_of(ordinal: int, status_code: int) -> tuple[Property, ...]:
-    """The properties that a sample carries beside its value."""
-    found = []
-    if ordinal:
-        found.append(Property(PROPERTY_ORDINAL, DataType.UINT32, ordinal))
-    if status_code:
-        found.append(Property(PROPERTY_STATUS_CODE, DataType.UINT32, status_code))
-    return tuple(found)

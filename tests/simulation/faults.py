@@ -117,13 +117,24 @@ def rebirth_requested(simulation: Simulation) -> None:
     simulation.broker.route(Message(edge.plan.descriptor.topic(MessageType.NCMD), payload))
 
 
-def disk_full(simulation: Simulation) -> None:
+def raw_log_full(simulation: Simulation) -> None:
     world, host = simulation.world, simulation.host
-    world.trace("host", "disk full")
-    host.disk_full = True
+    world.trace("host", "the raw log takes nothing")
+    host.raw_full = True
 
     def room() -> None:
-        host.disk_full = False
+        host.raw_full = False
+
+    world.after(world.random.uniform(100, 6_000), room)
+
+
+def record_log_full(simulation: Simulation) -> None:
+    world, host = simulation.world, simulation.host
+    world.trace("host", "the record log takes nothing")
+    host.records_full = True
+
+    def room() -> None:
+        host.records_full = False
 
     world.after(world.random.uniform(100, 6_000), room)
 
@@ -145,8 +156,9 @@ def state_spoiled(simulation: Simulation) -> None:
     """Somebody writes to the host's retained STATE (or the late will of an old connection does)."""
     world, rng = simulation.world, simulation.world.random
     now_ms = world.now_ns // MS
-    old = simulation.broker.retained.get(STATE_TOPIC)
-    stamp = json.loads(old.payload)["timestamp"] if old is not None else now_ms
+    process = simulation.host.process
+    will = process.connection.will if process is not None and process.connection is not None else None
+    stamp = json.loads(will.payload)["timestamp"] if will is not None else now_ms
     stamps = [stamp, stamp - 5_000]
     if not simulation.options.primary_host:
         # Edge nodes that wait for the host remember a stamp of the future longer than a host that crashes meanwhile:
@@ -191,7 +203,8 @@ FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
     (acl_denies_data, 2),
     (acl_denies_confirms, 1),
     (rebirth_requested, 3),
-    (disk_full, 2),
+    (raw_log_full, 2),
+    (record_log_full, 2),
     (loses_messages, 3),
     (state_spoiled, 1),
     (garbage, 2),

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING
 
+from tests.enrichment.oracle import context_at
 from tests.simulation.checkers import STATE_TOPIC, BrokenPromiseError
+from tests.simulation.plant import BAD_STATUS, Key, Sample
+from tests.simulation.world import MS
+from uns.runtime.intake import quality_of
 
 if TYPE_CHECKING:
     from tests.simulation.run import Simulation
+
+CONTEXTS_CHECKED = 20
 
 __all__ = ["CHECKS", "check_at_rest", "is_at_rest"]
 
 
 def is_at_rest(simulation: Simulation) -> bool:
-    """Nothing is waiting at any edge, and everything received is recorded."""
+    """Nothing is waiting at any edge, everything received is recorded, every fact is answered."""
     host = simulation.host
-    return all(
-        edge.store.waiting == 0 and edge.process is not None and edge.process.buffer.is_empty
-        for edge in simulation.edges
-    ) and host.store.records.joined == len(host.store.raw)
+    return (
+        all(
+            edge.store.waiting == 0 and edge.process is not None and edge.process.buffer.is_empty
+            for edge in simulation.edges
+        )
+        and host.store.joined == host.store.head
+        and simulation.sources.all_answered
+    )
 
 
 def require(condition: object, checker: str, text: str) -> None:
@@ -50,18 +61,29 @@ def all_confirmed(simulation: Simulation) -> None:
 
 
 def host_equation(simulation: Simulation) -> None:
-    """received = recorded + duplicates."""
-    records = simulation.host.store.records
+    """received = recorded + duplicates + rejected + unmapped, and recorded = resolved + unassigned + unresolved."""
+    store = simulation.host.store
+    counters = store.log.counters
+    received = store.received + counters["births_recorded"]
+    parts = [counters[name] for name in ("recorded", "duplicates_dropped", "rejected", "unmapped")]
+    require(received == sum(parts), "host_equation", f"received {received} = {parts}")
+    statuses = store.log.by_status()
     require(
-        records.received == records.recorded + records.duplicates + len(records.conflicts),
+        counters["recorded"] == statuses.total() == len(store.log.samples),
         "host_equation",
-        f"{records.received} = {records.recorded} + {records.duplicates}",
+        f"recorded {counters['recorded']}, by status {statuses}, rows {len(store.log.samples)}",
     )
 
 
 def nothing_lost(simulation: Simulation) -> None:
     """Every stored sample is recorded once, as the plant meant it, and nothing else is."""
-    records, oracle = simulation.host.store.records.records, simulation.oracle.samples
+    log, oracle = simulation.host.store.log, simulation.oracle.samples
+    records: dict[Key, Sample] = {}
+    for (equipment, metric, time_ns), rows in log.by_key.items():
+        for stored in log.at(equipment, metric, time_ns):
+            records[equipment, metric, time_ns // MS, stored.ordinal] = (stored.value, stored.status_code)
+            require(stored.quality == quality_of(stored.status_code, None), "nothing_lost", f"quality of {stored}")
+        require(len(rows) == len({*rows}), "nothing_lost", f"a key twice: {equipment} {metric} {time_ns}")
     missing = [key for key in oracle if key not in records]
     require(not missing, "nothing_lost", f"{len(missing)} of {len(oracle)} samples lost, first {missing[:3]}")
     foreign = [key for key in records if key not in oracle]
@@ -75,9 +97,32 @@ def nothing_lost(simulation: Simulation) -> None:
 
 
 def no_conflict(simulation: Simulation) -> None:
-    """No key came with two values."""
-    conflicts = simulation.host.store.records.conflicts
-    require(not conflicts, "no_conflict", f"{conflicts[:3]}")
+    """No key came with two values; nothing of ours was rejected or unknown."""
+    counters = simulation.host.store.log.counters
+    strange = {name: counters[name] for name in ("conflicts", "rejected", "unmapped", "clock_suspect")}
+    require(not any(strange.values()), "no_conflict", f"{strange}")
+
+
+def contexts_are_right(simulation: Simulation) -> None:
+    """The context of records at their highest revision is what the facts say as of their time (some of them)."""
+    store = simulation.host.store
+    facts = [fact for _, fact in simulation.sources.facts]
+    require(simulation.sources.all_answered, "contexts_are_right", "facts without an answer")
+    kinds = {
+        (metric.device_id, metric.name): metric.provides
+        for edge in simulation.edges
+        for metric in edge.plan.metrics
+        if metric.provides
+    }
+    steps = [
+        (equipment, metric, kinds[equipment, metric], time_ms * MS, ordinal, str(value))
+        for (equipment, metric, time_ms, ordinal), (value, status) in simulation.oracle.samples.items()
+        if (equipment, metric) in kinds and value is not None and status != BAD_STATUS
+    ]
+    records = store.log.records()
+    for record in random.Random(simulation.seed).sample(records, min(CONTEXTS_CHECKED, len(records))):
+        expected = context_at(simulation.tree, facts, steps, record.equipment, record.source_time_ns)
+        require(record.context == expected, "contexts_are_right", f"{record}: expected {expected}")
 
 
 def state_is_right(simulation: Simulation) -> None:
@@ -90,11 +135,11 @@ def state_is_right(simulation: Simulation) -> None:
     assert process is not None
     assert process.connection is not None
     assert process.connection.will is not None
-    state, will = json.loads(retained.payload), json.loads(process.connection.will.payload)
+    timestamp = json.loads(process.connection.will.payload)["timestamp"]
     require(
-        state["online"] and state["timestamp"] == will["timestamp"],
+        retained.payload == json.dumps({"online": True, "timestamp": timestamp}, separators=(",", ":")).encode(),
         "state_is_right",
-        f"retained {state}, will {will}",
+        f"retained {retained.payload!r}, this connection is of {timestamp}",
     )
 
 
@@ -118,6 +163,7 @@ CHECKS = (
     host_equation,
     no_conflict,
     nothing_lost,
+    contexts_are_right,
     state_is_right,
     nodes_are_online,
 )

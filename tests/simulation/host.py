@@ -1,98 +1,34 @@
-"""The host of the simulation: real session, real delivery; raw log and record log are lists that survive.
+"""The host of the simulation: real session, receiver, delivery and enricher; the logs are lists that survive.
 
 receive → decode → raw log commit (group) → answer marks → join → records in one commit. A crash may fall between any
-two of these.
+two of these. The stages stand in for those of ``uns.runtime`` that need an event loop: raw writer, joiner, connection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
 
 from tests.simulation.broker import CONNECT_TIMEOUT_MS, Connection, ConnectionGoneError, SimulatedBroker, give_up
-from tests.simulation.join import Joiner, RecordStore, keys_of
-from tests.simulation.plant import HOST_ID, Key, Sample
+from tests.simulation.join import Answer, HostStore, Joiner
+from tests.simulation.plant import HOST_ID
 from tests.simulation.world import Timer, World
+from uns.adapters.mqtt import IncomingMessage
+from uns.context.facts import Fact
 from uns.delivery.host import HostDelivery
-from uns.delivery.messages import (
-    MARK_FILTER,
-    MARK_ROOT,
-    Confirm,
-    confirm_topic,
-    decode_mark,
-    parse_mark_topic,
-)
-from uns.errors import RemoteProtocolError
+from uns.delivery.messages import MARK_FILTER, confirm_topic
 from uns.namespace.model import TopicTree
+from uns.runtime.groups import Group
+from uns.runtime.intake import DeviceReader
+from uns.runtime.raw_writer import OwedBirths
+from uns.runtime.receiver import DeliveryGate, Receiver
 from uns.sparkplug.host import HostSession
-from uns.sparkplug.messages import (
-    Connect,
-    DataReceived,
-    DataUnreadable,
-    DeviceBorn,
-    Disconnect,
-    HeldBirths,
-    Message,
-    NodeBorn,
-    NodeDied,
-    OtherMessage,
-    Publish,
-    Subscribe,
-)
-from uns.sparkplug.metrics import BirthPayload, DataPayload
-from uns.sparkplug.topics import EdgeNodeDescriptor
+from uns.sparkplug.messages import Connect, Disconnect, HostEvent, Message, Publish, Subscribe
 from uns.sparkplug.transitions import HostSessionState
 
-__all__ = ["HostStore", "RawRow", "SimulatedHost"]
-
-
-class RawRow(msgspec.Struct, kw_only=True):
-    """One message of the raw log. ``birth`` and ``data`` are what was read of it; they do not survive a crash."""
-
-    kind: str  # nbirth, dbirth, data
-    edge_node: EdgeNodeDescriptor
-    device_id: str | None
-    session_id: str
-    bd_seq: int
-    payload: bytes
-    received_at_ns: int
-    position: int = 0
-    birth: BirthPayload | None = None
-    data: DataPayload | None = None
-
-
-@dataclass
-class HostStore:
-    """What survives a crash of the host."""
-
-    raw: list[RawRow] = field(default_factory=list)
-    raw_samples: dict[Key, Sample] = field(default_factory=dict)
-    records: RecordStore = field(default_factory=RecordStore)
-
-    def commit_raw(self, rows: Iterable[RawRow]) -> None:
-        for row in rows:
-            row.position = len(self.raw) + 1
-            self.raw.append(row)
-            if row.data is not None:
-                for key, sample in keys_of(row.device_id or "", row.data):
-                    self.raw_samples.setdefault(key, sample)
-
-    def held_births(self) -> list[HeldBirths]:
-        """The newest births of each node."""
-        held: dict[EdgeNodeDescriptor, HeldBirths] = {}
-        for row in self.raw:
-            if row.kind == "nbirth":
-                before = held.get(row.edge_node)
-                same = before is not None and before.session_id == row.session_id
-                held[row.edge_node] = HeldBirths(
-                    row.edge_node, row.session_id, row.bd_seq, row.payload, before.devices if before and same else {}
-                )
-            elif row.kind == "dbirth" and row.edge_node in held:
-                held[row.edge_node].devices[row.device_id or ""] = row.payload
-        return list(held.values())
+__all__ = ["HostProcess", "SimulatedHost"]
 
 
 class SimulatedHost:
@@ -104,7 +40,8 @@ class SimulatedHost:
         self.tree = tree
         self.store = HostStore()
         self.process: HostProcess | None = None
-        self.disk_full = False
+        self.raw_full = False
+        self.records_full = False
         self.failed_commits = 0
 
     def start(self) -> None:
@@ -149,23 +86,26 @@ class HostProcess:
         self.frozen = False
         rng = self.world.random
         self.session = HostSession(HOST_ID, jitter=rng.randrange, extra_filters=((MARK_FILTER, 0),))
-        self.delivery = HostDelivery(HOST_ID)
-        self.joiner = Joiner(host.tree, host.store.records, self.world.now_ns)
+        self.gate = DeliveryGate(HostDelivery(HOST_ID))
+        self.receiver = Receiver(
+            host.tree, self.session, self.gate, next_position=host.store.head + 1, on_event=self._told
+        )
+        self.joiner = Joiner(host.tree, host.store, self.world.now_ns)
         self.connection: Connection | None = None
-        self.inbox: list[Message] = []
-        self.rows: list[RawRow] = []  # of the group being gathered
-        self.answers: list[tuple[EdgeNodeDescriptor, Confirm]] = []
+        self.inbox: list[IncomingMessage] = []
+        self.groups: list[Group] = []  # received, not yet committed
+        self.owed = OwedBirths()
         self.busy = False
+        self.joining = False
         self._timer: Timer | None = None
         self._timer_ns: int | None = None
 
     # life
 
     def start(self) -> None:
-        for held in self.store.held_births():
+        for held in self.store.held():
             self.session.hold_births(held, self.world.now_ns)
-        self.joiner.replay(self.store.raw, self.world.now_ns)
-        self._join()
+        self._join_soon()
         self._connect()
 
     def die(self) -> None:
@@ -223,102 +163,60 @@ class HostProcess:
 
     def _take_in(self) -> None:
         inbox, self.inbox = self.inbox, []
-        for message in inbox:
-            self.session.receive_message(
-                message.topic, message.payload, retain=message.retain, now_ns=self.world.now_ns
-            )
-            self._look()
+        if inbox:
+            self.groups.append(self.receiver.receive(inbox, self.world.now_ns))
 
     def _commit(self) -> None:
-        rows, self.rows = self.rows, []
-        answers, self.answers = self.answers, []
-        if self.host.disk_full and rows:
-            # The group is lost and so are its answers; births are needed to read what comes later, so they wait.
+        groups, self.groups = [self.owed.group(self.gate.epoch), *self.groups], []
+        messages = [message for group in groups for message in group.messages]
+        items = [item for group in groups for item in group.items]
+        if messages and self.host.raw_full:
             self.host.failed_commits += 1
-            self.rows = [row for row in rows if row.kind != "data"]
-            self.delivery.forget_all()
+            self.gate.forget_all()
+            self.owed.keep(groups)
             return
-        self.store.commit_raw(rows)
-        if self.session.state is not HostSessionState.ONLINE:
-            answers = []  # of a connection that is over; on a new one nothing goes before STATE
-        for edge_node, confirm in answers:
-            if self.world.tracing:
-                self.world.trace("host", f"{edge_node} {confirm}")
-            self._write(Message(confirm_topic(edge_node), msgspec.json.encode(confirm), qos=1))
-        for row in rows:
-            self.joiner.receive(row, self.world.now_ns)
-        self._join()
+        if messages:
+            self.owed.clear()
+            self.store.append(messages, [birth for group in groups for birth in group.births], items)
+        if self.session.state is HostSessionState.ONLINE:
+            answers = [answer for group in groups if group.epoch == self.gate.epoch for answer in group.answers]
+            for edge_node, confirm in answers:
+                if self.world.tracing:
+                    self.world.trace("host", f"{edge_node} {confirm}")
+                self._write(Message(confirm_topic(edge_node), msgspec.json.encode(confirm), qos=1))
+        self.joiner.waiting += items
+        self._join_soon()
+
+    def _join_soon(self) -> None:
+        """Records are committed a little later than the raw log: a crash may fall between."""
+        if not self.joining:
+            self.joining = True
+            self._later(self.world.random.uniform(0, 20), self._join)
 
     def _join(self) -> None:
-        """Records are committed a little later than the raw log: a crash may fall between."""
-        self._later(self.world.random.uniform(0, 20), lambda: self.joiner.commit(self.world.now_ns))
+        self.joining = False
+        failed = self.joiner.reloads
+        self.joiner.commit(self.world.now_ns, fails=self.host.records_full)
+        if self.joiner.reloads != failed:
+            self._later(200, self._join_soon)
+
+    def submit(self, fact: Fact, answer: Answer) -> None:
+        """A fact came on its own connection; the answer follows its commit."""
+        self.joiner.facts.append((fact, answer))
+        self._join_soon()
 
     # session
 
     def _connect(self) -> None:
         if self.session.state is not HostSessionState.DISCONNECTED:
             return
-        self.delivery.forget_all()
+        self.gate.forget_all()
         self.session.connect(self.world.now_ns)
         self._do()
 
-    def _look(self) -> None:
-        """What one message caused, before the next is received."""
-        now_ns = self.world.now_ns
-        for event in self.session.events():
-            if isinstance(event, NodeBorn):
-                self.delivery.receive_birth(event.edge_node, event.session_id)
-                self._raw("nbirth", event, None, birth=event.birth)
-            elif isinstance(event, DeviceBorn):
-                self._raw("dbirth", event, event.device_id, birth=event.birth)
-            elif isinstance(event, DataReceived):
-                self.delivery.count(event.edge_node, event.session_id)
-                self._raw("data", event, event.device_id, data=event.data)
-            elif isinstance(event, DataUnreadable):
-                self.joiner.unreadable(event)
-                if self.world.tracing:
-                    self.world.trace("host", f"unreadable: {event.reason} from {event.edge_node}")
-            elif isinstance(event, OtherMessage) and event.topic.startswith(MARK_ROOT):
-                self._receive_mark(event, now_ns)
-            elif isinstance(event, NodeDied):
-                self.world.trace("host", f"{event.edge_node} died: {event.reason}")
-            elif self.world.tracing:
-                self.world.trace("host", f"{event}"[:150])
-
-    def _receive_mark(self, event: OtherMessage, now_ns: int) -> None:
-        try:
-            edge_node = parse_mark_topic(event.topic)
-            mark = decode_mark(event.payload, where=event.topic)
-        except RemoteProtocolError:
-            self.joiner.records.garbage += 1
-            return
-        held = self.session.name_session(edge_node, mark.session, now_ns)
-        confirm = self.delivery.receive_mark(edge_node, mark, session_held=held)
-        if confirm is not None:
-            self.answers.append((edge_node, confirm))
-
-    def _raw(
-        self,
-        kind: str,
-        event: NodeBorn | DeviceBorn | DataReceived,
-        device_id: str | None,
-        *,
-        birth: BirthPayload | None = None,
-        data: DataPayload | None = None,
-    ) -> None:
-        self.rows.append(
-            RawRow(
-                kind=kind,
-                edge_node=event.edge_node,
-                device_id=device_id,
-                session_id=event.session_id,
-                bd_seq=getattr(event, "bd_seq", 0),
-                payload=event.payload,
-                received_at_ns=self.world.now_ns,
-                birth=birth,
-                data=data,
-            )
-        )
+    def _told(self, event: HostEvent, reader: DeviceReader | None) -> None:
+        if self.world.tracing:
+            self.world.trace("host", f"{event}"[:150])
 
     def _do(self) -> None:
         for action in self.session.actions():
@@ -335,7 +233,6 @@ class HostProcess:
                 connection, self.connection = self.connection, None
                 connection.disconnect()
                 self._lost()
-        self._look()
         self._arm()
 
     def _write(self, message: Message) -> None:
@@ -359,6 +256,7 @@ class HostProcess:
         self._timer = self._timer_ns = None
         if self.alive and not self.frozen:
             self.session.receive_timer(self.world.now_ns)
+            self.groups.append(self.receiver.drain(self.world.now_ns))
             self._do()
 
     # the client's end of the connection
@@ -375,7 +273,7 @@ class HostProcess:
 
     def on_message(self, connection: Connection, message: Message) -> None:
         if connection is self.connection and self.alive:
-            self.inbox.append(message)
+            self.inbox.append(IncomingMessage(message.topic, message.payload, message.qos, message.retain))
             self._work_soon()
 
     def on_puback(self, connection: Connection, message: Message) -> None: ...
@@ -390,5 +288,6 @@ class HostProcess:
         self.connection = None
         self.inbox.clear()
         self.session.receive_disconnected(self.world.now_ns)
+        self.receiver.drain(self.world.now_ns)
         self._do()
         self._later(self.world.random.uniform(200, 2_000), self._connect)

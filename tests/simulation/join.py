@@ -1,91 +1,140 @@
-"""From raw log to records: what the host of the simulation writes down, and how a restart goes on."""
+"""From raw log to record log in the simulation: the real reader, the real enricher, and a record log in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from tests.enrichment.memory_log import MemoryLog
 from tests.simulation.plant import Key, Sample
+from tests.simulation.world import MS
+from uns.adapters.sqlite.raw_log import RawBirth, RawMessage
+from uns.context.facts import Fact, FactAnswer
+from uns.enrichment.pipeline import Enricher
+from uns.enrichment.samples import SampleBatch
 from uns.namespace.model import TopicTree
-from uns.sparkplug import codec
-from uns.sparkplug.aliases import AliasTable
-from uns.sparkplug.messages import DataUnreadable
-from uns.sparkplug.metrics import PROPERTY_ORDINAL, PROPERTY_STATUS_CODE, DataPayload
+from uns.runtime.groups import DeathItem, Item, WorkItem
+from uns.runtime.rejoin import RawReader
+from uns.sparkplug.messages import HeldBirths
+from uns.sparkplug.topics import EdgeNodeDescriptor
 
-if TYPE_CHECKING:
-    from tests.simulation.host import RawRow
+__all__ = ["HostStore", "Joiner", "keys_of"]
 
-__all__ = ["Joiner", "RecordStore", "keys_of"]
+Answer = Callable[[FactAnswer], None]
 
 
-def keys_of(device_id: str, data: DataPayload) -> Iterator[tuple[Key, Sample]]:
+def keys_of(batch: SampleBatch) -> Iterator[tuple[Key, Sample]]:
     """The samples of a payload with their keys (design 4)."""
     seen: dict[tuple[str, int], int] = {}
-    for index, binding in enumerate(data.bindings):
-        time_ms = data.times_ms[index]
-        place = seen.get((binding.name, time_ms), 0)
-        seen[binding.name, time_ms] = place + 1
-        properties = data.properties.get(index, {})
-        ordinal = properties.get(PROPERTY_ORDINAL, place)
-        status = properties.get(PROPERTY_STATUS_CODE, 0)
-        assert isinstance(ordinal, int)
-        assert isinstance(status, int)
-        yield (device_id, binding.name, time_ms, ordinal), (data.values[index], status)
+    for at, contract in enumerate(batch.metrics):
+        time_ms = batch.times_ns[at] // MS
+        place = seen.get((contract.name, time_ms), 0)
+        seen[contract.name, time_ms] = place + 1
+        given = None if batch.ordinals is None else batch.ordinals[at]
+        status = 0 if batch.status_codes is None else batch.status_codes[at]
+        yield (
+            (batch.equipment, contract.name, time_ms, place if given is None else given),
+            (batch.values[at], status),
+        )
 
 
 @dataclass
-class RecordStore:
-    """The record log: survives."""
+class HostStore:
+    """What survives a crash of the host: raw log and record log."""
 
-    joined: int = 0  # position in the raw log
-    records: dict[Key, Sample] = field(default_factory=dict)
+    messages: list[RawMessage] = field(default_factory=list)
+    births: list[RawBirth] = field(default_factory=list)
     received: int = 0
-    recorded: int = 0
-    duplicates: int = 0
-    garbage: int = 0
-    conflicts: list[Key] = field(default_factory=list)
+    samples: dict[Key, Sample] = field(default_factory=dict)  # all that the raw log holds
+    log: MemoryLog = field(default_factory=MemoryLog)
+    joined: int = 0  # committed with the records
+
+    @property
+    def head(self) -> int:
+        return self.messages[-1].position if self.messages else 0
+
+    def append(self, messages: Sequence[RawMessage], births: Sequence[RawBirth], items: Sequence[Item]) -> None:
+        """One commit of the raw log."""
+        self.messages += messages
+        self.births += births
+        self.received += sum(message.samples for message in messages)
+        for item in items:
+            if isinstance(item, WorkItem):
+                for batch, _ in item.work.batches:
+                    if batch.origin == "data":
+                        for key, sample in keys_of(batch):
+                            self.samples.setdefault(key, sample)
+
+    def births_until(self, position: int) -> list[RawBirth]:
+        """As the raw log answers: by node and device the newest at or below."""
+        newest = {(birth.edge_node, birth.device_id): birth for birth in self.births if birth.position <= position}
+        return sorted(newest.values(), key=lambda birth: birth.position)
+
+    def held(self) -> list[HeldBirths]:
+        """As the raw log answers: the newest NBIRTH of each node, and the DBIRTHs of the same session."""
+        newest = {(birth.edge_node, birth.device_id): birth for birth in self.births if birth.payload is not None}
+        held: dict[EdgeNodeDescriptor, HeldBirths] = {}
+        for (edge_node, device_id), birth in newest.items():
+            if device_id is None and birth.payload is not None:
+                held[edge_node] = HeldBirths(edge_node, birth.session, birth.bd_seq or 0, birth.payload, {})
+        for (edge_node, device_id), birth in newest.items():
+            node = held.get(edge_node)
+            if device_id is not None and birth.payload is not None and node and node.session_id == birth.session:
+                node.devices[device_id] = birth.payload
+        return list(held.values())
 
 
 class Joiner:
-    """One life of the joining part."""
+    """One life of the joining stage."""
 
-    def __init__(self, tree: TopicTree, records: RecordStore, now_ns: int) -> None:
-        self.records = records
-        self.pending: list[RawRow] = []
+    def __init__(self, tree: TopicTree, store: HostStore, now_ns: int) -> None:
+        self.tree = tree
+        self.store = store
+        self.waiting: list[Item] = []
+        self.facts: list[tuple[Fact, Answer]] = []
+        self.reloads = 0
+        self.load(now_ns)
 
-    def replay(self, raw: list[RawRow], now_ns: int) -> None:
-        """After a restart: what the raw log holds beyond the join position."""
-        tables: dict[tuple[object, str | None], AliasTable] = {}
-        for row in raw:
-            key = (row.edge_node, row.device_id)
-            if row.kind in {"nbirth", "dbirth"}:
-                tables[key] = AliasTable.of_birth(codec.decode_birth(row.payload))
-            elif row.position > self.records.joined:
-                row.data = codec.decode_data(row.payload, tables[key])
-                self.pending.append(row)
+    def load(self, now_ns: int) -> None:
+        """Begin from what is committed: at start, and after a failed commit."""
+        self.enricher = Enricher(self.tree, self.store.log)
+        self.enricher.load(self.store.log.state(self.tree), now_ns)
+        reader = RawReader(self.tree, self.store.births_until(self.store.joined))
+        self.waiting = [reader.read(message) for message in self.store.messages if message.position > self.store.joined]
 
-    def receive(self, row: RawRow, now_ns: int) -> None:
-        self.pending.append(row)
+    def commit(self, now_ns: int, *, fails: bool) -> bool:
+        """One plan with everything that waits; False if there was nothing. After a failure all begins anew."""
+        items, self.waiting = self.waiting, []
+        facts, self.facts = self.facts, []
+        if not items and not facts:
+            return False
+        answers = [
+            (answer, self.enricher.receive_fact(fact, now_ns, source_of_topic=fact.source)) for fact, answer in facts
+        ]
+        for item in items:
+            if isinstance(item, DeathItem):
+                self.enricher.board.mark_stale(item.edge_node, item.device_id)
+            else:
+                self._receive(item, now_ns)
+        plan = self.enricher.drain()
+        if fails:
+            self.reloads += 1
+            self.load(now_ns)
+            return True
+        self.store.log.apply(plan)
+        if items:
+            self.store.joined = items[-1].position
+        self.enricher.committed()
+        for answer, content in answers:
+            answer(content)
+        return True
 
-    def unreadable(self, event: DataUnreadable) -> None:
-        if event.reason == "malformed":
-            self.records.garbage += 1
-
-    def commit(self, now_ns: int) -> None:
-        rows, self.pending = self.pending, []
-        records = self.records
-        for row in rows:
-            records.joined = row.position
-            if row.data is None:
-                continue
-            for key, sample in keys_of(row.device_id or "", row.data):
-                records.received += 1
-                known = records.records.get(key)
-                if known is None:
-                    records.records[key] = sample
-                    records.recorded += 1
-                elif known == sample:
-                    records.duplicates += 1
-                else:
-                    records.conflicts.append(key)
+    def _receive(self, item: WorkItem, now_ns: int) -> None:
+        work, enricher = item.work, self.enricher
+        ours = bool(work.provenance.session)
+        if work.rejected:
+            enricher.count_rejected(work.rejected, work.provenance, now_ns, ours=ours)
+        if work.unmapped:
+            enricher.count_unmapped(work.unmapped, work.provenance, now_ns, ours=ours)
+        for batch, clock in work.batches:
+            enricher.receive_batch(batch, now_ns, past_max_ns=clock.past_max_ns, future_max_ns=clock.future_max_ns)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
-from tests.simulation.world import MS, World
-from uns.namespace.model import Equipment, EquipmentClass, EquipmentLevel, MetricContract, Site, TopicTree
+from tests.simulation.world import MS, START_NS, World
+from uns.context.facts import Fact
+from uns.namespace.model import (
+    ContextSource,
+    Equipment,
+    EquipmentClass,
+    EquipmentLevel,
+    MetricContract,
+    Site,
+    TopicTree,
+)
 from uns.source import Readings, RefusedReading
 from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.topics import EdgeNodeDescriptor
@@ -20,6 +30,7 @@ __all__ = [
     "Oracle",
     "Plc",
     "Sample",
+    "draw_facts",
     "draw_plant",
     "tree_of",
 ]
@@ -29,6 +40,7 @@ HOST_ID = "uns-host-1"
 BAD_STATUS = 0x8005_0000
 UNCERTAIN_STATUS = 0x4092_0000
 CLASS = "Machine"
+LINE = "line0"
 
 Key = tuple[str, str, int, int]  # device, metric, source time in ms, ordinal
 Sample = tuple[Value, int]  # value, status code
@@ -44,6 +56,7 @@ class MetricPlan:
     name: str
     datatype: DataType
     reduced: bool
+    provides: str | None = None
 
 
 @dataclass
@@ -54,6 +67,7 @@ class EdgePlan:
     metrics: list[MetricPlan]
     poll_ms: float
     commit_ms: float
+    metrics_max: int  # in one payload
 
     @property
     def devices(self) -> list[str]:
@@ -76,15 +90,26 @@ def draw_plant(world: World) -> list[EdgePlan]:
                 MetricPlan(device_id, f"gw{number}/m{index}", rng.choice(_TYPES), reduced=world.chance(0.4))
                 for index in range(rng.randint(1, 4))
             ]
+            if world.chance(0.2):  # the PLC says the phase of its recipe
+                metrics.append(
+                    MetricPlan(device_id, f"gw{number}/phase", DataType.STRING, reduced=True, provides="recipe_phase")
+                )
         poll_ms = rng.uniform(40, 90) if fast else rng.uniform(200, 900)
         descriptor = EdgeNodeDescriptor(GROUP, f"gw-{number}")
-        plans.append(EdgePlan(descriptor, metrics, poll_ms=poll_ms, commit_ms=rng.uniform(0.3, 1.5) * poll_ms))
+        plans.append(
+            EdgePlan(
+                descriptor,
+                metrics,
+                poll_ms=poll_ms,
+                commit_ms=rng.uniform(0.3, 1.5) * poll_ms,
+                metrics_max=rng.choice((2, 5, 500)),
+            )
+        )
     return plans
 
 
-def tree_of(plans: list[EdgePlan]) -> TopicTree:
-    """The topic tree that declares this plant."""
-    # A class per equipment.
+def tree_of(world: World, plans: list[EdgePlan]) -> TopicTree:
+    """The topic tree that declares this plant: a line, some machines in it and some beside it, a class for each."""
     gateways: dict[str, list[str]] = {}
     metrics: dict[str, dict[str, MetricContract]] = {}
     for plan in plans:
@@ -93,29 +118,77 @@ def tree_of(plans: list[EdgePlan]) -> TopicTree:
             if plan.descriptor.edge_node_id not in ways:
                 ways.append(plan.descriptor.edge_node_id)
             metrics.setdefault(metric.device_id, {})[metric.name] = MetricContract(
-                name=metric.name, datatype=metric.datatype
+                name=metric.name,
+                datatype=metric.datatype,
+                role="measurement" if metric.provides is None else "context",
+                provides=metric.provides,
             )
+    line = Equipment(id=LINE, level=EquipmentLevel.PROCESS_CELL, path=("acme", "dallas", LINE), site="dallas")
+    equipment = {LINE: line}
+    classes = {}
+    for device_id, found in metrics.items():
+        in_line = world.chance(0.5)
+        classes[f"{CLASS}-{device_id}"] = EquipmentClass(
+            name=f"{CLASS}-{device_id}", metrics=found, requires=world.random.choice(((), ("job",), ("job", "lot")))
+        )
+        equipment[device_id] = Equipment(
+            id=device_id,
+            level=EquipmentLevel.UNIT,
+            path=("acme", "dallas", LINE, device_id) if in_line else ("acme", "dallas", device_id),
+            site="dallas",
+            class_name=f"{CLASS}-{device_id}",
+            parent=LINE if in_line else None,
+            gateways=tuple(gateways[device_id]),
+        )
     return TopicTree(
         enterprise="acme",
         sites={"dallas": Site(id="dallas", time_zone="America/Chicago")},
-        classes={
-            f"{CLASS}-{device_id}": EquipmentClass(name=f"{CLASS}-{device_id}", metrics=found, requires=("job",))
-            for device_id, found in metrics.items()
+        classes=classes,
+        equipment=equipment,
+        context={
+            "mes": ContextSource(name="mes", provides=("job",), precedence=10),
+            "scanner": ContextSource(name="scanner", provides=("lot",), precedence=10),
+            "plc": ContextSource(name="plc", provides=("recipe_phase",)),
         },
-        equipment={
-            device_id: Equipment(
-                id=device_id,
-                level=EquipmentLevel.UNIT,
-                path=("acme", "dallas", device_id),
-                site="dallas",
-                class_name=f"{CLASS}-{device_id}",
-                gateways=tuple(ways),
-            )
-            for device_id, ways in gateways.items()
-        },
-        context={},
         contract_hash="0" * 64,
     )
+
+
+def draw_facts(world: World, tree: TopicTree, duration_s: float) -> list[tuple[float, Fact]]:
+    """What MES and scanner state, and when they get round to it: on time, early, late, corrected, taken back."""
+    rng = world.random
+    drawn = []
+    for number in range(rng.randrange(0, 12)):
+        starts_s = rng.uniform(-5, duration_s)
+        lot = world.chance(0.3)
+        values: dict[str, object] = {
+            "id": f"{'lot' if lot else 'job'}:{number}",
+            "equipment": rng.choice(list(tree.equipment)),
+            "valid_from": _when(starts_s),
+            "valid_to": _when(starts_s + rng.uniform(0.5, 8)) if world.chance(0.4) else None,
+            "source_rev": "1",
+        }
+        if lot:
+            values |= {"kind": "lot", "source": "scanner", "lot": f"L-{number:04}", "use": "Produced"}
+        elif world.chance(0.15):
+            values |= {"kind": "job", "source": "mes", "job_order": None}
+        else:
+            order = f"WO-{number:05}"
+            values |= {"kind": "job", "source": "mes", "job_order": f"{order}/0010", "work_order": order}
+            values |= {"operation": "0010", "state": "running"}
+        sent_s = max(0.0, starts_s + rng.choice((0.0, rng.uniform(-2, 2), rng.uniform(0, 15))))
+        drawn.append((sent_s, Fact(**values)))  # type: ignore[arg-type]
+        if world.chance(0.3):
+            values |= {"source_rev": "2", "valid_from": _when(starts_s + rng.uniform(-3, 0.4))}
+            if world.chance(0.3):
+                values["action"] = "delete"
+            drawn.append((max(0.0, sent_s + rng.uniform(-1, 10)), Fact(**values)))  # type: ignore[arg-type]
+    return drawn
+
+
+def _when(seconds: float) -> datetime:
+    start = datetime.fromtimestamp(START_NS // 1_000_000_000, UTC)
+    return start + timedelta(milliseconds=round(seconds * 1_000))
 
 
 @dataclass
@@ -139,7 +212,7 @@ class Plc:
                 continue
             time_ns = max(world.now_ns - rng.randrange(0, 20 * MS), self.newest.get(number, (0,))[0])
             for _ in range(1 if world.chance(0.85) else rng.randint(2, 4)):
-                if not (metric.reduced and world.chance(0.3)):
+                if not (metric.reduced and world.chance(0.9 if metric.provides else 0.3)):
                     self.counters[number] += 1
                 status = 0 if world.chance(0.95) else rng.choice((BAD_STATUS, UNCERTAIN_STATUS))
                 value = None if status == BAD_STATUS else spelled(metric.datatype, self.counters[number])

@@ -9,6 +9,8 @@ import traceback
 
 from tests.simulation.run import Simulation, replay_line
 
+FAILURES_SHOWN = 20
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -26,6 +28,8 @@ def main() -> int:
             Simulation(seed).run()
         except Exception as error:  # noqa: BLE001 whatever a seed finds is told, and the hunt goes on
             failures += 1
+            if failures > FAILURES_SHOWN:
+                continue
             print(f"{replay_line(seed)}    # {type(error).__name__}: {error}"[:300], flush=True)
     spent = time.perf_counter() - begin
     print(f"{arguments.count} seeds, {failures} failures, {1000 * spent / max(1, arguments.count):.0f} ms each")

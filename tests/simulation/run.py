@@ -8,11 +8,12 @@ from functools import partial
 
 from tests.simulation.broker import SimulatedBroker
 from tests.simulation.checkers import BrokenPromiseError, WireTap
+from tests.simulation.context import FactSources
 from tests.simulation.edge import EdgeOptions, Row, SimulatedEdge
 from tests.simulation.faults import draw_faults
 from tests.simulation.final import check_at_rest, is_at_rest
 from tests.simulation.host import SimulatedHost
-from tests.simulation.plant import Oracle, draw_plant, tree_of
+from tests.simulation.plant import Oracle, draw_facts, draw_plant, tree_of
 from tests.simulation.world import SECOND, START_NS, World
 
 __all__ = ["Simulation", "replay_line", "run_seed"]
@@ -43,7 +44,7 @@ class Simulation:
         self.broker.taps.append(self.tap)
         self.oracle = Oracle()
         plans = draw_plant(world)
-        self.tree = tree_of(plans)
+        self.tree = tree_of(world, plans)
         self.options = options = EdgeOptions(
             primary_host=world.chance(0.15),
             mark_interval_ms=rng.choice((100, 500, 1_000)),
@@ -53,7 +54,8 @@ class Simulation:
         self.host = SimulatedHost(world, self.broker, self.tree)
         for edge in self.edges:
             edge.rows_deleted = partial(self._check_deleted, edge)
-        self.duration_s = rng.uniform(8, 25)
+        self.duration_s = rng.uniform(6, 20)
+        self.sources = FactSources(world, self.host, draw_facts(world, self.tree, self.duration_s))
 
     def run(self) -> None:
         """Raises :class:`BrokenPromiseError`, or whatever a session raised."""
@@ -61,6 +63,7 @@ class Simulation:
         for edge in self.edges:
             world.after(world.random.uniform(0, 2_000), edge.start)
         world.after(world.random.uniform(0, 3_000), self.host.start)
+        self.sources.start()
         self.faults = draw_faults(self)
         end_ns = START_NS + int(self.duration_s * SECOND)
         world.run(end_ns)
@@ -79,7 +82,7 @@ class Simulation:
         self.world.trace("world", "no more faults")
         self.broker.start()
         self.broker.denies = lambda client_id, topic: False
-        self.host.disk_full = False
+        self.host.raw_full = self.host.records_full = False
         self.host.start()
         for edge in self.edges:
             edge.start()
@@ -88,7 +91,7 @@ class Simulation:
     def _check_deleted(self, edge: SimulatedEdge, rows: list[Row]) -> None:
         if edge.options.level != "host":
             return
-        committed = self.host.store.raw_samples
+        committed = self.host.store.samples
         for row in rows:
             key = edge.key_of(row)
             if key not in committed:

@@ -8,16 +8,20 @@ import msgspec
 import pytest
 
 import tests.simulation.edge as simulated_edge
-import tests.simulation.join as simulated_join
 import uns.sparkplug.edge as session_module
 from schemas.sparkplug_b_pb2 import Payload
+from tests.enrichment.memory_log import MemoryLog
 from tests.simulation import faults, final
 from tests.simulation.broker import Connection, SimulatedBroker
 from tests.simulation.checkers import CHECKERS, BrokenPromiseError
-from tests.simulation.host import HostProcess, HostStore
+from tests.simulation.host import HostProcess
+from tests.simulation.join import Joiner
 from tests.simulation.run import Simulation
+from uns.context.facts import FactAnswer
 from uns.delivery.edge import EdgeDelivery
 from uns.delivery.host import HostDelivery
+from uns.enrichment.contexts import Contexts
+from uns.enrichment.pipeline import Enricher
 from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.edge import EdgeNodeSession
@@ -44,7 +48,13 @@ def a_hole_in_seq(patch):
     patch.setattr(session_module, "next_seq", lambda seq: next_seq(seq) if seq % 7 else next_seq(seq + 1))
 
 
+def only(patch, *kinds):
+    """Let nothing else go wrong: what was planted shows sooner."""
+    patch.setattr(faults, "FAULTS", tuple((kind, 1) for kind in kinds))
+
+
 def an_ndeath_with_seq(patch):
+    only(patch, faults.edge_stop)
     wrong_payload(patch, "encode_death", lambda payload: setattr(payload, "seq", 0))
 
 
@@ -197,6 +207,7 @@ def state_with_a_new_timestamp(patch):
 
 
 def a_host_that_leaves_without_a_word(patch):
+    only(patch, faults.host_stop)
     close = HostSession.close
 
     def silent(self, now_ns):
@@ -207,6 +218,7 @@ def a_host_that_leaves_without_a_word(patch):
 
 
 def an_edge_that_leaves_without_a_word(patch):
+    only(patch, faults.edge_stop)
     close = EdgeNodeSession.close
 
     def silent(self, now_ns):
@@ -248,7 +260,7 @@ def no_limit_to_rebirths(patch):
     def births_denied(simulation):
         simulation.broker.denies = lambda who, topic: "/NBIRTH/" in topic or "/DBIRTH/" in topic
 
-    patch.setattr(faults, "FAULTS", ((births_denied, 1), (faults.host_cut, 1)))
+    only(patch, births_denied, faults.host_cut)
 
 
 def a_host_that_confirms_everything(patch):
@@ -262,17 +274,27 @@ def a_host_that_confirms_everything(patch):
 
 
 def a_host_that_confirms_before_its_commit(patch):
-    write = HostProcess._write
-    receive_mark = HostProcess._receive_mark
+    take_in = HostProcess._take_in
 
-    def hasty(self, event, now_ns):
-        receive_mark(self, event, now_ns)
-        answers, self.answers = self.answers, []
-        for edge_node, confirm in answers:
-            topic = f"uns1/_confirm/{edge_node.group_id}/{edge_node.edge_node_id}"
-            write(self, Message(topic, msgspec.json.encode(confirm), qos=1))
+    def hasty(self):
+        take_in(self)
+        for group in self.groups:
+            for edge_node, confirm in group.answers:
+                topic = f"uns1/_confirm/{edge_node.group_id}/{edge_node.edge_node_id}"
+                self._write(Message(topic, msgspec.json.encode(confirm), qos=1))
+            group.answers.clear()
 
-    patch.setattr(HostProcess, "_receive_mark", hasty)
+    patch.setattr(HostProcess, "_take_in", hasty)
+
+
+def a_host_that_goes_on_counting_after_a_failed_commit(patch):
+    def oblivious(self):
+        if self.host.raw_full:
+            self.groups.clear()
+        commit(self)
+
+    commit = HostProcess._commit
+    patch.setattr(HostProcess, "_commit", oblivious)
 
 
 def reductions_not_counted(patch):
@@ -300,13 +322,13 @@ def a_host_that_knows_no_held_session(patch):
 
 
 def duplicates_not_counted(patch):
-    commit = simulated_join.Joiner.commit
+    apply = MemoryLog.apply
 
-    def careless(self, now_ns):
-        commit(self, now_ns)
-        self.records.duplicates = 0
+    def careless(self, plan):
+        plan.counters.pop("duplicates_dropped", None)
+        apply(self, plan)
 
-    patch.setattr(simulated_join.Joiner, "commit", careless)
+    patch.setattr(MemoryLog, "apply", careless)
 
 
 def history_that_differs(patch):
@@ -322,14 +344,29 @@ def history_that_differs(patch):
 
 
 def a_raw_log_that_forgets(patch):
-    commit_raw = HostStore.commit_raw
+    only(patch, faults.host_crash, faults.record_log_full)
+    load = Joiner.load
 
-    def forgetful(self, rows):
-        commit_raw(self, rows)
-        if len(self.raw) % 9 == 0 and self.raw and self.raw[-1].data is not None:
-            self.raw[-1].data = None
+    def forgetful(self, now_ns):
+        load(self, now_ns)
+        del self.waiting[:3]
 
-    patch.setattr(HostStore, "commit_raw", forgetful)
+    patch.setattr(Joiner, "load", forgetful)
+
+
+def facts_that_are_answered_and_forgotten(patch):
+    receive_fact = Enricher.receive_fact
+
+    def forgetful(self, fact, now_ns, **options):
+        if fact.source_rev == "2":
+            return FactAnswer(id=fact.id, source_rev=fact.source_rev, accepted=True, rev=2)
+        return receive_fact(self, fact, now_ns, **options)
+
+    patch.setattr(Enricher, "receive_fact", forgetful)
+
+
+def late_facts_that_change_nothing(patch):
+    patch.setattr(Contexts, "_revise", lambda self, state, windows, reason: None)
 
 
 def old_births_after_a_reconnect(patch):
@@ -346,10 +383,21 @@ def old_births_after_a_reconnect(patch):
 
     patch.setattr(HostSession, "receive_subscribed", subscribed)
     patch.setattr(EdgeNodeSession, "_alias", alias)
-    patch.setattr(faults, "FAULTS", ((faults.host_crash, 1), (faults.edge_crash, 2)))
+    only(patch, faults.host_crash, faults.edge_crash, faults.edge_crash)
+
+
+def a_codec_that_rounds(patch):
+    def change(payload):
+        for metric in payload.metrics:
+            if metric.HasField("double_value"):
+                metric.double_value = int(metric.double_value)
+
+    wrong_payload(patch, "encode_data", change)
+    wrong_payload(patch, "encode_birth", change)
 
 
 def a_host_that_lets_its_old_will_stand(patch):
+    only(patch, faults.state_spoiled)
     patch.setattr(HostSession, "_receive_own_state", lambda self, payload, *, retain, now_ns: None)
 
 
@@ -362,7 +410,7 @@ def a_host_that_obeys_every_ndeath(patch):
         receive_node_death(self, node, arrived)
 
     patch.setattr(HostRules, "_receive_node_death", obedient)
-    patch.setattr(faults, "FAULTS", ((faults.edge_cut, 1),))
+    only(patch, faults.edge_cut)
 
 
 PLANTED = [
@@ -392,13 +440,17 @@ PLANTED = [
     (no_limit_to_rebirths, "CommandChecker"),
     (a_host_that_confirms_everything, "DeletionChecker"),
     (a_host_that_confirms_before_its_commit, "DeletionChecker"),
+    (a_host_that_goes_on_counting_after_a_failed_commit, "DeletionChecker"),
     (reductions_not_counted, "edge_equation"),
     (a_host_that_never_answers, "all_confirmed"),
     (a_host_that_knows_no_held_session, "all_confirmed"),
     (duplicates_not_counted, "host_equation"),
     (history_that_differs, "no_conflict"),
-    (a_raw_log_that_forgets, "nothing_lost"),
-    (old_births_after_a_reconnect, "nothing_lost"),
+    (a_raw_log_that_forgets, "host_equation"),
+    (a_codec_that_rounds, "nothing_lost"),
+    (old_births_after_a_reconnect, "no_conflict"),
+    (facts_that_are_answered_and_forgotten, "contexts_are_right"),
+    (late_facts_that_change_nothing, "contexts_are_right"),
     (a_host_that_lets_its_old_will_stand, "state_is_right"),
     (a_host_that_obeys_every_ndeath, "nodes_are_online"),
 ]
