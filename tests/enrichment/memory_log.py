@@ -19,6 +19,7 @@ from uns.enrichment.plan import (
     IntervalRow,
     OutboxMessage,
     PayloadRow,
+    PresentSample,
     RecordPlan,
     SampleRow,
     SeriesRow,
@@ -144,12 +145,24 @@ class MemoryLog:
             context_samples=context_samples,
             intervals=[row for row in self.intervals.values() if row[6] == MAX_NS],
             series=[(row, newest.get(number)) for number, row in self.series.items()],
+            present=self._present(),
             equipment_logs=list(self.equipment_logs.items()),
             counters=dict(self.counters),
             next_position=self.next_position,
             next_payload=self.next_payload,
             contract_hash=self.contract_hash,
         )
+
+    def _present(self) -> list[PresentSample]:
+        newest: dict[int, SampleRow] = {}
+        for row in self.samples:
+            if row[1] not in newest or (row[2], row[3]) > newest[row[1]][2:4]:
+                newest[row[1]] = row
+        found = []
+        for row in newest.values():
+            payload = self.payloads[row[10]]
+            found.append(PresentSample(row[1], row[2], row[3], self._value(row), row[7], row[8], row[9], *payload[1:4]))
+        return found
 
     # Views
 

@@ -72,18 +72,25 @@ class PvBoard:
 
     def mark_stale(self, edge_node: EdgeNodeDescriptor, device_id: str | None = None) -> int:
         """After a death: values that came from that device (or, without one, from that node) are stale now."""
+        return self._mark(edge_node, device_id, stale=True)
+
+    def mark_alive(self, edge_node: EdgeNodeDescriptor, device_id: str | None = None) -> int:
+        """After a node came back without a birth (it named a session whose births are held): its values hold."""
+        return self._mark(edge_node, device_id, stale=False)
+
+    def _mark(self, edge_node: EdgeNodeDescriptor, device_id: str | None, *, stale: bool) -> int:
         marked = 0
         for state in self._equipment.values():
             for series in state.metrics.values():
                 way = series.pv_provenance
                 if (
                     way is not None
-                    and not series.pv_stale
+                    and series.pv_stale is not stale
                     and way.edge_node_id == edge_node.edge_node_id
                     and way.group_id == edge_node.group_id
                     and (device_id is None or way.device_id == device_id)
                 ):
-                    series.pv_stale = True
+                    series.pv_stale = stale
                     self.touch(series)
                     marked += 1
         return marked

@@ -27,7 +27,7 @@ from uns.enrichment.live import PV_INTERVAL_MS, PV_TOPICS_MAX, PvBoard
 from uns.enrichment.notices import clock_notice, conflict_notice, fact_notice, overlap_notice
 from uns.enrichment.plan import EnricherState, FactRow, RecordPlan
 from uns.enrichment.plan_writer import PlanWriter
-from uns.enrichment.rendering import render
+from uns.enrichment.rendering import render, restore
 from uns.enrichment.samples import Provenance, Quality, RecordIndex, SampleBatch, UnrecordedSample
 from uns.enrichment.series import Series
 from uns.enrichment.ticks import chunks
@@ -94,10 +94,59 @@ class Enricher:
         writer.position, writer.payload = state.next_position, state.next_payload
         writer.totals.update(state.counters)
         self.store.load(state.facts)
+        self._load_series(state, now_ns)
+        self._load_context_samples(state)
+        self._contexts.load(state.intervals)
+        for equipment, last_to in state.equipment_logs:
+            if equipment in self._states:
+                self._states[equipment].last_to = last_to
+        for equipment in self._states:
+            self.board.context_changed(equipment)
+        if state.contract_hash != self.tree.contract_hash:
+            writer.learn(now_ns)
+            self._contexts.revise_all("the topic tree changed")
+
+    def _load_series(self, state: EnricherState, now_ns: int) -> None:
+        """Series with their newest times, which guard identity, and their present values."""
+        by_number: dict[int, Series] = {}
         for (number, equipment, metric, type_label, unit), newest_ns in state.series:
             self._series_next = max(self._series_next, number + 1)
             if equipment in self._states:
-                self._load_series(self._states[equipment], number, metric, (type_label, unit), newest_ns)
+                held = self._states[equipment]
+                by_number[number] = self._load_definition(held, number, metric, (type_label, unit), newest_ns)
+        for present in state.present:
+            if present.series in by_number:
+                restore(by_number[present.series], present)
+        for series in by_number.values():
+            # Without its value at least its time: history that comes now is no present value.
+            if not series.pv_part and series.newest_ns <= now_ns + FUTURE_MAX_NS:
+                series.pv_time_ns = series.newest_ns
+
+    def _load_definition(
+        self,
+        state: EquipmentState,
+        number: int,
+        metric: str,
+        form: tuple[str, str | None],
+        newest_ns: int | None,
+    ) -> Series:
+        """One definition of a metric. Of several, the newest sample of any guards identity for all."""
+        if newest_ns is not None:
+            state.newest_ns = max(state.newest_ns, newest_ns)
+        equipment_class = self.tree.class_of(state.id)
+        contract = None if equipment_class is None else equipment_class.metrics.get(metric)
+        if contract is None or (contract.datatype.label, contract.unit) != form:
+            contract = MetricContract(name=metric, datatype=DataType.from_label(form[0]), unit=form[1])
+        held = state.metrics.get(metric)
+        if held is None:
+            held = state.metrics[metric] = Series(number, state.id, contract, newest_ns)
+            return held
+        if newest_ns is not None and newest_ns > held.newest_ns:
+            held.newest_ns, held.at_newest = newest_ns, None
+        held.also_numbers[(contract.datatype, contract.unit)] = number
+        return held
+
+    def _load_context_samples(self, state: EnricherState) -> None:
         for sample in state.context_samples:
             kind = self._provides(sample.equipment, sample.metric)
             if kind is not None and sample.quality in _USABLE:
@@ -109,38 +158,6 @@ class Enricher:
                     ordinal=sample.ordinal,
                     value=sample.value,
                 )
-        self._contexts.load(state.intervals)
-        for equipment, last_to in state.equipment_logs:
-            if equipment in self._states:
-                self._states[equipment].last_to = last_to
-        for equipment in self._states:
-            self.board.context_changed(equipment)
-        if state.contract_hash != self.tree.contract_hash:
-            writer.learn(now_ns)
-            self._contexts.revise_all("the topic tree changed")
-
-    def _load_series(
-        self,
-        state: EquipmentState,
-        number: int,
-        metric: str,
-        form: tuple[str, str | None],
-        newest_ns: int | None,
-    ) -> None:
-        """One definition of a metric. Of several, the one with the newest sample guards identity for all."""
-        if newest_ns is not None:
-            state.newest_ns = max(state.newest_ns, newest_ns)
-        equipment_class = self.tree.class_of(state.id)
-        contract = None if equipment_class is None else equipment_class.metrics.get(metric)
-        if contract is None or (contract.datatype.label, contract.unit) != form:
-            contract = MetricContract(name=metric, datatype=DataType.from_label(form[0]), unit=form[1])
-        held = state.metrics.get(metric)
-        if held is None:
-            state.metrics[metric] = Series(number, state.id, contract, newest_ns)
-            return
-        if newest_ns is not None and newest_ns > held.newest_ns:
-            held.newest_ns, held.at_newest = newest_ns, None
-        held.also_numbers[(contract.datatype, contract.unit)] = number
 
     def _provides(self, equipment: str, metric: str) -> str | None:
         if equipment not in self._states:

@@ -40,6 +40,7 @@ __all__ = [
     "IntervalRow",
     "OutboxMessage",
     "PayloadRow",
+    "PresentSample",
     "RecordPlan",
     "SampleRow",
     "SeriesRow",
@@ -206,18 +207,35 @@ class ContextSample(msgspec.Struct, frozen=True):
     quality: int
 
 
+class PresentSample(msgspec.Struct, frozen=True):
+    """The newest sample of a series (highest source time, then ordinal) and by which way it came."""
+
+    series: int
+    source_time_ns: int
+    ordinal: int
+    value: Value
+    quality: int
+    status_code: int
+    flags: int
+    group_id: str
+    edge_node_id: str
+    device_id: str | None
+
+
 class EnricherState(msgspec.Struct, kw_only=True):
     """What the record log hands back at start; all of it is derived from committed rows.
 
     ``facts``: every fact message, in any order. ``context_samples``: every sample of every metric whose contract has
     role ``context``. ``intervals``: rows with ``known_to_ns`` = MAX_NS, as INTERVAL_COLUMNS. ``series``: all rows of
-    the series table, each with the highest source_time_ns of its samples (None: it has no samples).
+    the series table, each with the highest source_time_ns of its samples (None: it has no samples). ``present``: the
+    newest samples, for the board of present values; where it is left out, values are shown again when they change.
     """
 
     facts: list[StoredFact] = []
     context_samples: list[ContextSample] = []
     intervals: list[IntervalRow] = []
     series: list[tuple[SeriesRow, int | None]] = []
+    present: list[PresentSample] = []
     equipment_logs: list[EquipmentLogRow] = []
     counters: dict[str, int] = {}
     next_position: int = 1
@@ -263,6 +281,6 @@ def value_of(type_label: str, value_num: float | None, value_int: int | None, va
     try:
         if type_label in _FLOATS:
             return float(value_text)
-        return base64.b64decode(value_text) if type_label in _BYTES else int(value_text)
+        return base64.b64decode(value_text, validate=True) if type_label in _BYTES else int(value_text)
     except ValueError:
         return value_text  # a value that did not fit its type was kept as it came

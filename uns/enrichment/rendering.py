@@ -11,14 +11,15 @@ from uns.enrichment.plan import (
     FLAG_CLOCK_SUSPECT,
     FLAG_TIME_GATEWAY,
     FLAG_TIME_SERVER,
+    PresentSample,
     SampleRow,
     columns_of,
 )
-from uns.enrichment.samples import SampleBatch
+from uns.enrichment.samples import Provenance, Quality, SampleBatch
 from uns.enrichment.series import Series
 from uns.enrichment.values import FLOAT_TEXTS, ValueKind, float32_text, value_text
 
-__all__ = ["render"]
+__all__ = ["render", "restore"]
 
 _TIME_FLAGS = {"device": 0, "server": FLAG_TIME_SERVER, "gateway": FLAG_TIME_GATEWAY}
 _TIME_SUFFIX = {"device": "", "server": ',"time_source":"server"', "gateway": ',"time_source":"gateway"'}
@@ -86,6 +87,40 @@ def render(
             series.pv_dirty = True
             dirty.append(series)
     return parts
+
+
+def restore(series: Series, sample: PresentSample) -> None:
+    """Give a series the present value that it had before a restart; it is shown when it changes."""
+    if sample.flags & FLAG_CLOCK_SUSPECT:
+        return
+    way = Provenance(
+        group_id=sample.group_id,
+        edge_node_id=sample.edge_node_id,
+        device_id=sample.device_id,
+        session="",
+        bd_seq=0,
+        seq=0,
+        historical=False,
+        received_at_ns=0,
+        raw_position=0,
+    )
+    batch = SampleBatch(
+        equipment=series.equipment,
+        metrics=[series.contract],
+        values=[sample.value],
+        times_ns=[sample.source_time_ns],
+        qualities=[Quality(sample.quality)],
+        status_codes=[sample.status_code],
+        time_source="gateway"
+        if sample.flags & FLAG_TIME_GATEWAY
+        else "server"
+        if sample.flags & FLAG_TIME_SERVER
+        else "device",
+        origin="birth" if sample.flags & FLAG_BIRTH else "data",
+        provenance=way,
+    )
+    render(batch, [(0, series, sample.ordinal, False)], position=0, payload=0, rows=[], dirty=[])
+    series.pv_dirty = False
 
 
 def _suffix(quality: int, code: int, ordinal: int, *, suspect: bool) -> str:

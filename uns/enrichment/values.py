@@ -44,6 +44,8 @@ _KINDS = {
 FLOAT_TEXTS_MAX = 65_536
 FLOAT_TEXTS: dict[float, str] = {}  # 32-bit values as text: a plant shows the same few thousand again and again
 
+_NORMAL_MIN = 2.0**-126
+
 _pack = struct.Struct("<f").pack
 _unpack = struct.Struct("<f").unpack
 _encoder = msgspec.json.Encoder()
@@ -71,7 +73,8 @@ def float32_text(value: float) -> str:
         narrow = _unpack(_pack(value))[0]
     except OverflowError:  # no 32-bit value at all: write what there is
         return _with_fraction(repr(value))
-    for digits in (6, 7, 8):
+    # Six digits always survive 32 bits, so that six are the shortest for most; subnormal numbers have fewer.
+    for digits in (6, 7, 8) if abs(narrow) >= _NORMAL_MIN else range(1, 9):
         text = f"{narrow:.{digits}g}"
         if _unpack(_pack(float(text)))[0] == narrow:
             break
