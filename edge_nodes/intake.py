@@ -96,6 +96,7 @@ class Intake:
         self._forgotten_gap: Gap | None = None
         self._log = structlog.get_logger(component="intake")
         self.sources: dict[str, str] = {}  # by name: "connected", or why not
+        self._up: set[str] = set()  # sources as the queue tells it: as of the rows that are being committed
         self.disk_full = False
         self._draining = False
 
@@ -182,7 +183,10 @@ class Intake:
         return None
 
     async def _source_changed(self, change: _SourceState) -> None:
-        if not change.is_up:
+        if change.is_up:
+            self._up.add(change.source)
+        else:
+            self._up.discard(change.source)
             await self._mark_bad(change.source)
         self._listener.source_changed(change.source, is_up=change.is_up)
 
@@ -191,11 +195,10 @@ class Intake:
 
         A device that loses its only source dies as a whole, which says the same without a row per metric.
         """
-        up = {name for name, state in self.sources.items() if state == "connected"}
         numbers = [
             number
             for number in self._definition.numbers_of_source(source)
-            if self._definition.sources_of_device[str(self._definition.device_of[number])] & up
+            if self._definition.sources_of_device[str(self._definition.device_of[number])] & self._up
             and self._reducer.status_of(number) is not None
         ]
         n = len(numbers)
@@ -247,7 +250,7 @@ class Intake:
             if lost.times_ns:
                 gap = Gap.of(lost.times_ns, reason="disk full")
                 self._forgotten_gap = merge_gaps(self._forgotten_gap, gap)
-            kept = self._forgotten or Rows()
+            kept = Rows() if self._forgotten is None else self._forgotten  # Rows without rows are falsy
             self._forgotten = Rows(
                 read=kept.read + lost.read, reduced=kept.reduced + lost.reduced, refused=kept.refused + lost.refused
             )
