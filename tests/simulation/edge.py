@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -46,6 +47,7 @@ class EdgeStore:
 
     def __init__(self) -> None:
         self.rows: dict[int, Row] = {}
+        self.ids: list[int] = []  # ascending
         self.next_id = 1
         self.bd_seq: int | None = None
         self.recent: dict[int, list[RecentSample]] = {}
@@ -63,8 +65,9 @@ class EdgeStore:
         """Store rows with their counts, delete what was confirmed; give back both."""
         deleted = []
         for deletion in deletions:
-            below = [row_id for row_id in self.rows if deletion.from_id <= row_id < deletion.below_id]
-            deleted += [self.rows.pop(row_id) for row_id in below]
+            first, last = bisect_left(self.ids, deletion.from_id), bisect_left(self.ids, deletion.below_id)
+            deleted += [self.rows.pop(row_id) for row_id in self.ids[first:last]]
+            del self.ids[first:last]
         self.confirmed += len(deleted)
         self.read += rows.read
         self.reduced += rows.reduced
@@ -76,6 +79,7 @@ class EdgeStore:
         self.stored += len(stored)
         for row in stored:
             self.rows[self.next_id] = row
+            self.ids.append(self.next_id)
             self.next_id += 1
             recent = self.recent.setdefault(row.metric, [])
             recent.append((row.time_ns, row.ordinal, row.value, row.status_code))
@@ -84,15 +88,12 @@ class EdgeStore:
 
     def select(self, from_id: int, below_id: int, limit: int) -> tuple[list[Row], int]:
         """The oldest rows of a range, and where reading goes on."""
-        found = []
-        for row_id, row in self.rows.items():  # in order of id: they are only appended
-            if row_id >= below_id:
-                break
-            if row_id >= from_id:
-                found.append(row)
-                if len(found) == limit:
-                    return found, row_id + 1
-        return found, below_id
+        ids = self.ids
+        first, last = bisect_left(ids, from_id), bisect_left(ids, below_id)
+        if last - first > limit:
+            last = first + limit
+            below_id = ids[last - 1] + 1
+        return [self.rows[row_id] for row_id in ids[first:last]], below_id
 
 
 class EdgeOptions(NamedTuple):
