@@ -85,6 +85,7 @@ class Joiner:
         self._behind = True
         self._poisoned: set[int] = set()
         self._forgotten = 0  # outbox rows deleted up to here
+        self._enqueued = 0  # outbox rows made up to here
         self._busy = False
         self._first_load = True
         self.enricher: Enricher
@@ -179,6 +180,7 @@ class Joiner:
         self._forgotten = published
         self.joined = self._position = max(joined, self._position)
         self._output.enqueue(ids, plan.outbox)
+        self._enqueued = max(self._enqueued, ids.stop - 1)
         for item, answer in answers:
             if not item.done.done():
                 item.done.set_result(answer)
@@ -304,7 +306,7 @@ class Joiner:
             last = 0
             while rows := await self._in_writer(lambda after=last: self._records.outbox_after(after, messages_max=500)):  # type: ignore[misc]
                 self._output.enqueue([row[0] for row in rows], [row[1] for row in rows])
-                last = rows[-1][0]
+                last = self._enqueued = rows[-1][0]
             self._first_load = False
         self._wake.set()
 
@@ -329,13 +331,14 @@ class Joiner:
         self._wake.clear()
         if self._waiting or self._facts or (self._behind and self._position < self.head):
             return
-        behind = self._output.published > self._forgotten
+        kept = self._forgotten < self._enqueued  # outbox rows that no commit will delete on its way
         try:
-            await asyncio.wait_for(self._wake.wait(), _IDLE_FORGET_S if behind else None)
+            await asyncio.wait_for(self._wake.wait(), _IDLE_FORGET_S if kept else None)
         except TimeoutError:
             published = self._output.published
-            await self._in_writer(lambda: self._records.forget_published(published))
-            self._forgotten = published
+            if published > self._forgotten:
+                await self._in_writer(lambda: self._records.forget_published(published))
+                self._forgotten = published
 
     async def _in_writer(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._record_writes, call)
