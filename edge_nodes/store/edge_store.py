@@ -11,9 +11,9 @@ drops it, and lies in a gap record that is sent like a row (metric number ``GAP`
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -22,12 +22,13 @@ from edge_nodes.ordinals import RECENT_SAMPLES_MAX
 from edge_nodes.reduction import Rows
 from edge_nodes.rows import GAP, LastSample, MetricName, StoredRows
 from edge_nodes.store.file import DatabaseFile, OwnBoundError, open_for_reading
-from uns.errors import StorageError
+from uns.errors import StorageError, StorageFullError
 from uns.sparkplug.datatypes import DataType, Value
 
 __all__ = ["Committed", "Counters", "EdgeStore", "WhenFull", "waiting_orphans"]
 
 WhenFull = Literal["drop_oldest", "drop_newest"]
+_T = TypeVar("_T")
 DROP_SHARE = 20  # drop_oldest makes room for a twentieth of what waits, so that it is rare
 SNAPSHOT_ROWS = 50_000  # rows that a start may have to read again to know the last samples
 
@@ -146,7 +147,10 @@ class EdgeStore:
 
     def next_bd_seq(self) -> int:
         """The bdSeq of the next CONNECT, on disk before this returns (tck-id-payloads-ndeath-bdseq…)."""
-        with self._transaction() as execute:
+        return self._even_when_full(self._next_bd_seq)
+
+    def _next_bd_seq(self) -> int:
+        with self._transaction(reserve=True) as execute:
             (last,) = execute("SELECT bd_seq FROM state").fetchone()
             bd_seq = 0 if last is None else (int(last) + 1) % 256
             execute("UPDATE state SET bd_seq = ?", (bd_seq,))
@@ -215,6 +219,11 @@ class EdgeStore:
 
     def delete(self, ranges: Sequence[tuple[int, int]]) -> int:
         """Take out what the host has confirmed; ``ranges`` are (from_id, below_id). Gives how many rows that were."""
+        confirmed = self._even_when_full(lambda: self._delete(ranges))
+        self._file.keep_ballast()
+        return confirmed
+
+    def _delete(self, ranges: Sequence[tuple[int, int]]) -> int:
         counters = msgspec.structs.replace(self.counters)
         confirmed = 0
         with self._transaction(reserve=True) as execute:
@@ -279,6 +288,15 @@ class EdgeStore:
         self.counters, self._gap = counters, gap
         self._snapshot_done()
         return len(times_ns)
+
+    def _even_when_full(self, write: Callable[[], _T]) -> _T:
+        """For writes that make room, or without which nothing goes on: on a full disk they may use the ballast."""
+        try:
+            return write()
+        except StorageFullError:
+            if not self._file.drop_ballast():
+                raise
+            return write()
 
     # ── helpers ─────────────────────────────────────────────────────────────────────────────────────────────────
 

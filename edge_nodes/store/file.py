@@ -20,7 +20,9 @@ PAGE_BYTES = 4096
 BYTES_MIN = 1_000_000
 WAL_SHARE = 5  # a fifth of bytes_max is the WAL's
 AUTOCHECKPOINT_PAGES_MIN = 50
-AUTOCHECKPOINT_PAGES_MAX = 1000
+AUTOCHECKPOINT_PAGES_MAX = 500
+BALLAST_SHARE = 20  # a twentieth of bytes_max lies beside the database as a file that a full disk may have
+BALLAST_BYTES_MAX = 2 * 2**20
 RESERVE_PAGES = 32  # never given to rows: DELETE needs a few pages too, exactly when the store is full
 CORRUPT_FILES_MAX = 100
 DISK_FREE_BYTES_MIN = 2 * 2**20  # below, a full database is the disk's fault and not our bound's
@@ -58,7 +60,10 @@ class DatabaseFile:
         self.identity = identity
         self.bytes_max = max(bytes_max, BYTES_MIN)
         self.set_aside: Path | None = None
-        self._pages_max = self.bytes_max * (WAL_SHARE - 1) // WAL_SHARE // PAGE_BYTES
+        self._ballast = path.with_name(path.name + ".ballast")
+        self._ballast_bytes = min(self.bytes_max // BALLAST_SHARE, BALLAST_BYTES_MAX)
+        own_bytes = self.bytes_max - self._ballast_bytes
+        self._pages_max = own_bytes * (WAL_SHARE - 1) // WAL_SHARE // PAGE_BYTES
         had_lock = _lock_path(path).exists()
         self._lock = _locked(path)
         try:
@@ -77,6 +82,7 @@ class DatabaseFile:
                 raise _storage_error(error, self.path) from error
             self.set_aside = _set_aside(self.path)
             self.connection = self._connect()
+        self.keep_ballast()
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -176,6 +182,22 @@ class DatabaseFile:
             if reserve:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute(f"PRAGMA max_page_count = {self._pages_max - RESERVE_PAGES}")
+
+    def keep_ballast(self) -> None:
+        """Lay room aside, if the disk has it: for what must be written when nothing else can be."""
+        if self._ballast.exists() or self._disk_free() < DISK_FREE_BYTES_MIN + 2 * self._ballast_bytes:
+            return
+        with contextlib.suppress(OSError):
+            self._ballast.write_bytes(bytes(self._ballast_bytes))
+
+    def drop_ballast(self) -> bool:
+        """Give that room back and use it for a checkpoint, so that the log begins anew; False if there is none."""
+        if not self._ballast.exists():
+            return False
+        with contextlib.suppress(OSError, sqlite3.Error):
+            self._ballast.unlink()
+            self.connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        return True
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:

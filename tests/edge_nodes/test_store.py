@@ -323,6 +323,35 @@ def test_a_full_disk_drops_nothing_that_waits(path: Path, monkeypatch: pytest.Mo
         assert store.counters.waiting == before.waiting + 1
 
 
+def test_on_a_full_disk_what_makes_room_still_works(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bdSeq and DELETE may use the ballast; rows may not."""
+    with opened(path) as store:
+        store.commit(rows(1.0, 2.0))
+        ballast = path.with_name("store.db.ballast")
+        assert ballast.stat().st_size > 0
+        monkeypatch.setattr(DatabaseFile, "_disk_free", lambda _: 0)
+        whole = store._file.transaction
+
+        @contextlib.contextmanager
+        def full_while_the_ballast_lies_there(*, reserve: bool = False):
+            if ballast.exists():
+                raise StorageFullError("full")
+            with whole(reserve=reserve) as execute:
+                yield execute
+
+        monkeypatch.setattr(store, "_transaction", full_while_the_ballast_lies_there)
+        with pytest.raises(StorageFullError):
+            store.commit(rows(3.0))
+        assert ballast.exists()
+        assert store.next_bd_seq() == 0
+        assert not ballast.exists()
+        assert store.delete([(0, 3)]) == 2
+        monkeypatch.undo()
+        store.commit(rows(3.0))
+        store.delete([(3, 4)])
+        assert ballast.exists(), "laid aside again"
+
+
 def test_gaps_merge_and_read_back() -> None:
     one = Gap.of([5 * MS, 3 * MS], reason="a")
     both = merge_gaps(one, Gap.of([9 * MS], reason="b"))
