@@ -307,6 +307,22 @@ def test_rebirth_keeps_session_bd_seq_and_aliases_and_starts_seq_at_zero():
     session.publish_data("reactor4", batch_of([before["temperature"]], [3.0]), T0)
 
 
+def test_no_data_between_a_rebirth_request_and_the_births():  # operational-behavior-data-commands-rebirth-action-1
+    session = online_edge()
+    batch = data_for(session, "temperature")
+    session.receive_message(NCMD, rebirth_command(), T0 + 5 * S)
+    for publish in (
+        lambda: session.publish_data("reactor4", batch, T0),
+        lambda: session.device_birth("new", [metric()], T0),
+        lambda: session.device_death("reactor4", T0),
+    ):
+        with pytest.raises(LocalProtocolError, match="rebirth_due"):
+            publish()
+    assert session.actions() == []
+    session.birth(node_birth(), T0)
+    session.publish_data("reactor4", batch, T0)
+
+
 def test_metric_that_comes_back_with_another_type_gets_another_alias():
     session = online_edge()
     old = session.bindings("reactor4")["temperature"]
@@ -430,10 +446,10 @@ def test_close_publishes_ndeath_at_qos_0_before_disconnect():
     death, disconnect = session.actions()
     assert death == Publish(Message("spBv1.0/acme.dallas/NDEATH/gw-reaction-1", codec.encode_death(7), 0, False))
     assert disconnect == Disconnect()
-    session.close(T0)
-    assert session.actions() == []
-    session.receive_disconnected(T0)
     assert session.events() == [Offline("closed")]
+    session.close(T0)
+    session.receive_disconnected(T0)
+    assert (session.actions(), session.events()) == ([], [])
 
 
 def test_close_before_the_birth_has_nothing_to_die():  # principles-birth-certificates-order
@@ -518,9 +534,9 @@ def test_primary_host_that_goes_offline_ends_the_session():
     assert isinstance(death, Publish)
     assert "/NDEATH/" in death.message.topic
     assert disconnect == Disconnect()
-    assert session.events() == [HostStateChanged(False, 5)]
+    assert session.events() == [HostStateChanged(False, 5), Offline("primary_host_offline")]
     session.receive_disconnected(T0)
-    assert session.events() == [Offline("primary_host_offline")]
+    assert session.events() == []
 
 
 def test_primary_host_that_goes_offline_while_a_birth_is_due_is_waited_for():
@@ -528,9 +544,20 @@ def test_primary_host_that_goes_offline_while_a_birth_is_due_is_waited_for():
     session.receive_message(STATE_TOPIC, state_payload(timestamp=5), T0)
     session.receive_message(STATE_TOPIC, state_payload(online=False, timestamp=5), T0)
     assert session.state is EdgeState.WAITING_FOR_HOST
-    session.events()
+    assert not any(isinstance(event, BirthDue) for event in session.events())  # nobody may act on it any more
     session.receive_message(STATE_TOPIC, state_payload(timestamp=6), T0)
     assert session.events() == [HostStateChanged(True, 6), BirthDue("primary_host")]
+
+
+def test_primary_host_that_goes_offline_while_a_rebirth_is_due_ends_the_session():
+    session = waiting_edge()
+    session.receive_message(STATE_TOPIC, state_payload(timestamp=5), T0)
+    session.birth(node_birth(), T0)
+    session.actions(), session.events()
+    session.receive_message(NCMD, rebirth_command(), T0 + 5 * S)
+    session.receive_message(STATE_TOPIC, state_payload(online=False, timestamp=6), T0 + 5 * S)
+    assert session.events() == [HostStateChanged(False, 6), Offline("primary_host_offline")]
+    assert [type(action) for action in session.actions()] == [Publish, Disconnect]
 
 
 def test_state_is_remembered_over_reconnects_but_online_must_be_heard_again():

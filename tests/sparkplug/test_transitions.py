@@ -48,7 +48,7 @@ def test_data_is_possible_online_only():  # payloads-ndata-order, payloads-ddata
 
 def test_births_need_a_connection():  # message-flow-edge-node-birth-publish-connect
     births = {state for state, received in EDGE_TRANSITIONS if received is EdgeInput.BIRTH}
-    assert births == {EdgeState.BIRTH_DUE, EdgeState.ONLINE}
+    assert births == {EdgeState.BIRTH_DUE, EdgeState.REBIRTH_DUE, EdgeState.ONLINE}
 
 
 def test_mark_does_not_revive_a_dead_node():
@@ -56,7 +56,9 @@ def test_mark_does_not_revive_a_dead_node():
 
 
 def test_illegal_input_names_the_states_in_which_it_is_legal():
-    with pytest.raises(LocalProtocolError, match=r"'birth' is not possible in state 'connecting'.*birth_due or online"):
+    with pytest.raises(
+        LocalProtocolError, match=r"'birth' is not possible in state 'connecting'.*birth_due or online or rebirth_due"
+    ):
         next_state(EDGE_TRANSITIONS, EdgeState.CONNECTING, EdgeInput.BIRTH)
 
 

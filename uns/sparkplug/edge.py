@@ -96,7 +96,6 @@ class EdgeNodeSession:
         self._seq: int | None = None  # of the newest message; None before the first NBIRTH
         self._primary_host = StateMemory()
         self._primary_host_online = False
-        self._leaving: Offline | None = None
         self._forget_session()
 
     def _forget_session(self) -> None:
@@ -104,7 +103,6 @@ class EdgeNodeSession:
         self._aliases: dict[tuple[str | None, str, DataType], int] = {}
         self._tables: dict[str | None, AliasTable] = {}
         self._born_at_ns: int | None = None
-        self._birth_asked = False  # BirthDue is out, birth() has not been called yet
         self._rebirth_due_ns: int | None = None
         self._primary_host_online = False
 
@@ -165,7 +163,6 @@ class EdgeNodeSession:
         self._forget_session()
         self._bd_seq = bd_seq
         self._session_id = session_id
-        self._leaving = None
         will = Message(self._topic(MessageType.NDEATH), codec.encode_death(bd_seq), qos=1, retain=False)
         self._actions.append(Connect(client_id=_client_id(self.descriptor), will=will))
 
@@ -184,7 +181,7 @@ class EdgeNodeSession:
             self._input(EdgeInput.SUBSCRIBED_HOST_UNKNOWN)
             return
         self._input(EdgeInput.SUBSCRIBED)
-        self._ask_for_birth(BirthDue("connected"))
+        self._events.append(BirthDue("connected"))
 
     def birth(self, birth: NodeBirth, now_ns: int) -> None:
         """Publish NBIRTH and a DBIRTH per device; also to answer a rebirth: same bdSeq, same session, same aliases.
@@ -216,7 +213,6 @@ class EdgeNodeSession:
         for device_id, metrics in devices.items():
             self._tables[device_id] = _table(metrics, old_tables.get(device_id))
         self._born_at_ns = now_ns
-        self._birth_asked = False
         self._rebirth_due_ns = None
         self._actions += [Publish(Message(topic, payload)) for topic, payload in payloads]
         self._events.append(Online(self._session_id, reborn))
@@ -275,8 +271,7 @@ class EdgeNodeSession:
     def receive_timer(self, now_ns: int) -> None:
         """The deadline has come."""
         if self._rebirth_due_ns is not None and now_ns >= self._rebirth_due_ns:
-            self._rebirth_due_ns = None
-            self._ask_for_birth(BirthDue("rebirth"))
+            self._rebirth()
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -286,9 +281,8 @@ class EdgeNodeSession:
         self._input(EdgeInput.DISCONNECTED)
         self._actions.clear()  # they belonged to that connection
         self._forget_session()
-        if was is not EdgeState.DISCONNECTED:
-            self._events.append(self._leaving or Offline("connection_lost"))
-        self._leaving = None
+        if was not in {EdgeState.DISCONNECTED, EdgeState.LEAVING}:  # leaving was told when it was decided
+            self._events.append(Offline("connection_lost"))
 
     def close(self, now_ns: int) -> None:  # noqa: ARG002
         """End the session on purpose: NDEATH, then DISCONNECT (edge-node-intentional-disconnect-ndeath)."""
@@ -304,7 +298,7 @@ class EdgeNodeSession:
             death = Message(self._topic(MessageType.NDEATH), codec.encode_death(self._bd_seq))
             self._actions.append(Publish(death))
         self._actions.append(Disconnect())
-        self._leaving = event
+        self._events.append(event)
         self._rebirth_due_ns = None
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -371,10 +365,10 @@ class EdgeNodeSession:
         fresh = ((len(self._aliases) + 1) * SEQ_MODULUS) + (self._bd_seq or 0)
         return self._aliases.setdefault((device_id, name, datatype), fresh)
 
-    def _ask_for_birth(self, event: BirthDue) -> None:
-        if not self._birth_asked:
-            self._birth_asked = True
-            self._events.append(event)
+    def _rebirth(self) -> None:
+        self._rebirth_due_ns = None
+        self._input(EdgeInput.REBIRTH_REQUESTED)
+        self._events.append(BirthDue("rebirth"))
 
     def _receive_state(self, topic: str, payload: bytes) -> None:
         try:
@@ -390,10 +384,10 @@ class EdgeNodeSession:
             self._events.append(HostStateChanged(state.online, state.timestamp))
         self._input(EdgeInput.HOST_ONLINE if state.online else EdgeInput.HOST_OFFLINE)
         if was is EdgeState.WAITING_FOR_HOST and self._state is EdgeState.BIRTH_DUE:
-            self._ask_for_birth(BirthDue("primary_host"))
-        elif self._state is EdgeState.WAITING_FOR_HOST:
-            self._birth_asked = False
-        elif self._state is EdgeState.LEAVING:
+            self._events.append(BirthDue("primary_host"))
+        elif self._state is not was:  # a birth that nobody has read of yet is not due any more
+            self._events = [event for event in self._events if not isinstance(event, BirthDue)]
+        if self._state is EdgeState.LEAVING:
             self._leave(Offline("primary_host_offline"))
 
     def _receive_command(self, topic: NodeTopic | DeviceTopic, payload: bytes, now_ns: int, *, retain: bool) -> None:
@@ -421,13 +415,13 @@ class EdgeNodeSession:
 
     def _receive_rebirth_request(self, now_ns: int) -> None:
         # Requests while a birth is awaited are answered by that birth. While none is: at most one per interval.
-        if self._state is not EdgeState.ONLINE or self._birth_asked or self._rebirth_due_ns is not None:
+        if self._state is not EdgeState.ONLINE or self._rebirth_due_ns is not None:
             return
         since_ns = now_ns - (self._born_at_ns or 0)
         if 0 <= since_ns < self._rebirth_interval_ns:
             self._rebirth_due_ns = now_ns + self._rebirth_interval_ns - since_ns
         else:
-            self._ask_for_birth(BirthDue("rebirth"))
+            self._rebirth()
 
 
 def _client_id(descriptor: EdgeNodeDescriptor) -> str:

@@ -114,7 +114,10 @@ class Online(msgspec.Struct, frozen=True):
 
 
 class Offline(msgspec.Struct, frozen=True):
-    """The MQTT session is over, or must end: connect again."""
+    """The session is over, told once: when the connection was lost, or when leaving was decided.
+
+    In the latter case NDEATH and Disconnect are among the actions; ``receive_disconnected`` then says nothing more.
+    """
 
     reason: Literal["connection_lost", "closed", "primary_host_offline"]
 

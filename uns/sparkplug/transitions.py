@@ -7,8 +7,8 @@ never reaches these tables; sessions turn it into events before.
 
     DISCONNECTED ─connect─▶ CONNECTING ─connected─▶        UNKNOWN ──born, named──▶ ONLINE
       SUBSCRIBING ─subscribed─▶ BIRTH_DUE ─birth─▶ ONLINE     ▲  ▲                  │   │
-           └─(primary host)─▶ WAITING_FOR_HOST ─▲              │  └──host_lost───────┘  died
-                                                               └──host_lost── OFFLINE ◀─┘
+           └─(primary host)─▶ WAITING_FOR_HOST ─▲   ▲  │       │  └──host_lost───────┘  died
+                                       REBIRTH_DUE ─┘◀─┘       └──host_lost── OFFLINE ◀─┘
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class EdgeState(StrEnum):
     WAITING_FOR_HOST = "waiting_for_host"
     BIRTH_DUE = "birth_due"
     ONLINE = "online"
+    REBIRTH_DUE = "rebirth_due"  # born, but silent until the births are out again
     LEAVING = "leaving"
 
 
@@ -56,6 +57,7 @@ class EdgeInput(StrEnum):
     HOST_ONLINE = "host_online"
     HOST_OFFLINE = "host_offline"
     BIRTH = "birth"
+    REBIRTH_REQUESTED = "rebirth_requested"
     PUBLISH = "publish"
     CLOSE = "close"
     DISCONNECTED = "disconnected"
@@ -83,6 +85,12 @@ EDGE_TRANSITIONS: Mapping[tuple[EdgeState, EdgeInput], EdgeState] = {
     (_E.BIRTH_DUE, _I.CLOSE): _E.LEAVING,
     (_E.ONLINE, _I.PUBLISH): _E.ONLINE,  # ndata-order, ddata-order: nowhere else
     (_E.ONLINE, _I.BIRTH): _E.ONLINE,
+    # operational-behavior-data-commands-rebirth-action-1: no DATA until the births are out
+    (_E.ONLINE, _I.REBIRTH_REQUESTED): _E.REBIRTH_DUE,
+    (_E.REBIRTH_DUE, _I.BIRTH): _E.ONLINE,
+    (_E.REBIRTH_DUE, _I.HOST_ONLINE): _E.REBIRTH_DUE,
+    (_E.REBIRTH_DUE, _I.HOST_OFFLINE): _E.LEAVING,
+    (_E.REBIRTH_DUE, _I.CLOSE): _E.LEAVING,
     (_E.ONLINE, _I.HOST_ONLINE): _E.ONLINE,
     (_E.ONLINE, _I.HOST_OFFLINE): _E.LEAVING,  # message-flow-edge-node-birth-publish-phid-offline
     (_E.ONLINE, _I.CLOSE): _E.LEAVING,
