@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ from uns.runtime.accounting import (
     Equation,
     edge_equations,
     host_equations,
-    loss_equation,
     sum_equation,
 )
 from uns.runtime.children import Child
@@ -52,7 +51,6 @@ from uns.runtime.fact_sender import FactSender
 from uns.runtime.plant_run import PlantRun, terms_of
 
 READ_STALL_S = 20.0  # so long without a newly read value, and the gateway will not read the rest
-SETTLE_TIMEOUT_S = 120.0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +69,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int
     restated_intervals: int
     jobs: int
+    lost: int
+    duplicates: int
     samples_by_work_order: dict[str, int]
     recorded: int
     edges: dict[str, dict[str, int]]
@@ -87,6 +87,9 @@ async def play(
     """Play the day once into the stores under ``directory``."""
     began = time.monotonic()
     records = directory / "host" / "records.db"
+    if not day.observations:  # nothing that a plant could read
+        nothing = _Found(books=balance(day, (), known_before=0), host=dict.fromkeys(HOST_TERMS, 0))
+        return _outcome(day, file, nothing)
     known_before = _last_position(records)
     async with PlantRun(directory) as plant:
         tree_file = directory / "topic_tree.yaml"
@@ -106,21 +109,14 @@ async def play(
         node_file.write_text(
             node_text(day, tree=str(tree_file), broker_url=plant.broker_url, opcua_url=ready["url"]), encoding="utf-8"
         )
-        read_before = _read_so_far(directory)
+        read_before = _read_before(directory)
         await plant.start_edge(GATEWAY, node_file)
         await _until_written(plant, server, day, say)
         await _until_read(plant, read_before, notifications(day), say)
         edges = await plant.stop_edges()
         await plant.stop_simulators()
         say("joining")
-        stored = int(edges[GATEWAY].get("stored", 0))
-
-        def settled(status: Mapping[str, Any]) -> bool:
-            counters = status.get("counters", {})
-            kept = sum(int(counters.get(name, 0)) for name in ("recorded", "rejected", "unmapped"))
-            return bool(counters) and counters.get("unjoined") == 0 and kept >= stored
-
-        status = await plant.until(settled, "everything stored is recorded", timeout_s=SETTLE_TIMEOUT_S)
+        status = await plant.joined()
         await plant.stop_host()
     with open_audit(records) as audit:
         found = _Found(
@@ -128,6 +124,7 @@ async def play(
             rejected=audit.rejected(),
             restated_intervals=audit.restated_intervals(),
             recorded=audit.recorded(),
+            duplicates=audit.duplicates(),
             edges={gateway: terms_of(counters, EDGE_TERMS) for gateway, counters in edges.items()},
             host=terms_of(status["counters"], HOST_TERMS),
             seconds=time.monotonic() - began,
@@ -139,20 +136,23 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
     """What a play left behind: the log counted by itself, and the counters."""
 
     books: Books
-    rejected: int
-    restated_intervals: int
-    recorded: int
-    edges: dict[str, dict[str, int]]
+    rejected: int = 0
+    restated_intervals: int = 0
+    recorded: int = 0
+    duplicates: int = 0
+    edges: dict[str, dict[str, int]] = {}
     host: dict[str, int]
-    seconds: float
+    seconds: float = 0.0
 
 
 def _outcome(day: Day, file: Path, found: _Found) -> Outcome:
     books, rejected = found.books, found.rejected
+    held = books.samples + rejected
+    lost = day.samples - held
     statuses = {name: books.statuses.get(name, 0) for name in ("resolved", "unassigned", "unresolved")}
     terms = {
         "rows": day.rows,
-        "samples": books.samples + rejected,
+        "samples": held,
         "liveness": day.liveness,
         "repeats": day.repeats,
         "malformed": day.malformed,
@@ -164,7 +164,9 @@ def _outcome(day: Day, file: Path, found: _Found) -> Outcome:
         sum_equation("the day", "samples", ("resolved", "unassigned", "unresolved", "rejected"), terms),
         *(each for gateway, counters in found.edges.items() for each in edge_equations(gateway, counters)),
         *host_equations(found.host),
-        loss_equation(found.edges, found.host),
+        _nothing("this play", f"lost {lost} = values in the file {day.samples} - in the record log {held}", lost),
+        _nothing("record log", f"keys held twice {found.duplicates} = 0", found.duplicates),
+        _nothing("record log", f"records that no row stands for {books.unexpected} = 0", books.unexpected),
     ]
     return Outcome(
         file=file.name,
@@ -173,6 +175,8 @@ def _outcome(day: Day, file: Path, found: _Found) -> Outcome:
         **statuses,
         restated_intervals=found.restated_intervals,
         jobs=len(books.work_orders),
+        lost=lost,
+        duplicates=found.duplicates,
         samples_by_work_order=books.work_orders,
         recorded=found.recorded,
         edges=found.edges,
@@ -182,6 +186,10 @@ def _outcome(day: Day, file: Path, found: _Found) -> Outcome:
         seconds=round(found.seconds, 1),
         ok=all(equation.holds for equation in equations),
     )
+
+
+def _nothing(subject: str, text: str, count: int) -> Equation:
+    return Equation(subject=subject, text=text, holds=count == 0)
 
 
 async def _until_written(plant: PlantRun, server: Child, day: Day, say: Callable[[str], None]) -> None:
@@ -206,7 +214,7 @@ async def _until_read(plant: PlantRun, before: int, wanted: int, say: Callable[[
             say(f"{newest - before} of {wanted} values read")
 
 
-def _read_so_far(directory: Path) -> int:
+def _read_before(directory: Path) -> int:
     """What the gateway counted in earlier plays into the same store."""
     path = directory / f"{GATEWAY}.db"
     if not path.exists():
@@ -239,8 +247,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory = Path(tempfile.mkdtemp(prefix="uns-day-")) if options.store is None else options.store.resolve()
     say = _Progress(quiet=options.json)
     try:
-        day = load_day(options.file)
         directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"--store {directory}: {error.strerror}", file=sys.stderr)
+        return 2
+    try:
+        day = load_day(options.file)
         outcome = asyncio.run(
             _interruptible(
                 play(day, options.file.resolve(), directory, broker=options.broker, speed=options.speed, say=say)

@@ -53,9 +53,7 @@ def test_the_wanted_reading_makes_the_example() -> None:
     assert example_sample(seen.example, "temperature", 182.0)["value"] == 182.0
 
 
-@pytest.mark.parametrize(
-    "context", [{"status": "unresolved"}, {"status": "unassigned"}, {"work_order": None}], ids=str
-)
+@pytest.mark.parametrize("context", [{"status": "unresolved"}, {"status": "unassigned"}, {"work_order": None}], ids=str)
 def test_only_a_resolved_record_is_an_example(context: dict[str, Any]) -> None:
     seen = view()
     seen.receive(DATA, tick(182.0, **context))

@@ -44,7 +44,11 @@ def demo(
     """Check the options, run, print, exit."""
     if not SECONDS_MIN <= seconds <= SECONDS_MAX:
         raise ConfigurationError(f"--seconds {seconds:g}", expected=f"{SECONDS_MIN:g} to {SECONDS_MAX:g}")
-    directory = Path(tempfile.mkdtemp(prefix="uns-demo-")) if keep is None else keep.resolve()
+    try:
+        directory = Path(tempfile.mkdtemp(prefix="uns-demo-")) if keep is None else keep.resolve()
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"no directory can be made: {error}", where=str(keep or "")) from error
     plant = Demo(directory, seconds=seconds, broker=broker, seed=seed, kept=keep is not None)
     try:
         outcome = _run(plant, as_json=as_json)

@@ -31,54 +31,66 @@ class Told(msgspec.Struct, frozen=True):
     says: str  # for people
 
 
-def opening(now_ns: int) -> list[Told]:
-    """What is known before the first value is read: running orders, the lot, and what each CNC program makes."""
+def opening(now_ns: int, *, run: str = "demo") -> list[Told]:
+    """What is known before the first value is read: running orders, the lot, and what each CNC program makes.
+
+    ``run`` stands in the facts' ids: told twice into one store, other facts need other names.
+    """
     now = _moment(now_ns)
     told = [
         Told(
             0,
-            _job("mes:line2:1", now, FIRST_ORDER, operation="0010", recipe="RCP-7@3"),
+            _job(f"mes:{run}:line2:1", now, FIRST_ORDER, operation="0010", recipe="RCP-7@3"),
             f"{FIRST_ORDER} runs on line 2",
         ),
-        Told(0, _lot("scan:reactor4:1", "1", now, FIRST_LOT), f"lot {FIRST_LOT} is in reactor 4"),
+        Told(0, _lot(f"scan:{run}:reactor4:1", "1", now, FIRST_LOT), f"lot {FIRST_LOT} is in reactor 4"),
         Told(
             0,
-            _job("mes:line7:1", now, PACKING_ORDER, equipment="line7", operation="0020"),
+            _job(f"mes:{run}:line7:1", now, PACKING_ORDER, equipment="line7", operation="0020"),
             f"{PACKING_ORDER} runs on line 7",
         ),
     ]
     for number, program in enumerate(PROGRAMS, start=1):
         order = f"WO-104{number:02d}"
         fact = _job(
-            f"mes:cell3:{number}", now, order, equipment="mill1", operation="0010", recipe=program, state="released"
+            f"mes:{run}:cell3:{number}",
+            now,
+            order,
+            equipment="mill1",
+            operation="0010",
+            recipe=program,
+            state="released",
         )
         told.append(Told(0, fact, f"{order} is released for program {program}"))
     return told
 
 
-def story(start_ns: int, seconds: float) -> list[Told]:
+def story(start_ns: int, seconds: float, *, run: str = "demo") -> list[Told]:
     """What is told while it runs, in the order of telling. ``start_ns`` is when the demo's clock started."""
     start = _moment(start_ns)
     idle_at, second_at, corrected_at = (part * seconds for part in (IDLE_AT, SECOND_AT, CORRECTED_AT))
     late_s = min(LATE_S_MAX, LATE_PART * seconds)
     second = start + timedelta(seconds=second_at)
+    scan = f"scan:{run}:reactor4:2"
     told = [
         Told(
             idle_at,
-            _job("mes:line2:2", start + timedelta(seconds=idle_at), None),
+            _job(f"mes:{run}:line2:2", start + timedelta(seconds=idle_at), None),
             f"{FIRST_ORDER} ends, line 2 is idle",
         ),
         Told(
-            second_at, _lot("scan:reactor4:2", "1", second, MISREAD_LOT), f"lot {MISREAD_LOT} is scanned at reactor 4"
+            second_at,
+            _lot(scan, "1", second, MISREAD_LOT),
+            f"lot {MISREAD_LOT} is scanned at reactor 4",
         ),
         Told(
             second_at + late_s,
-            _job("mes:line2:3", second, SECOND_ORDER, operation="0010", recipe="RCP-7@3"),
+            _job(f"mes:{run}:line2:3", second, SECOND_ORDER, operation="0010", recipe="RCP-7@3"),
             f"{SECOND_ORDER} started {late_s:.0f} s ago, as MES says only now",
         ),
         Told(
             corrected_at,
-            _lot("scan:reactor4:2", "2", second, SECOND_LOT, reason=f"label misread as {MISREAD_LOT}"),
+            _lot(scan, "2", second, SECOND_LOT, reason=f"label misread as {MISREAD_LOT}"),
             f"correction: the lot was {SECOND_LOT}, not {MISREAD_LOT}",
         ),
     ]

@@ -147,6 +147,16 @@ class PlantRun:
                 raise child.failure(f"did not drain: exit code {code}")
         return self.edge_stats()
 
+    async def joined(self) -> dict[str, Any]:
+        """Wait until the host has joined all that it has confirmed; its status then.
+
+        With the gateways drained (nothing waits there) this is everything. What still waits at a gateway is not waited
+        for: the equations tell of it.
+        """
+        return await self.until(
+            lambda status: bool(status) and status["counters"]["unjoined"] == 0, "everything received is recorded"
+        )
+
     async def stop_host(self) -> None:
         """SIGTERM to the host."""
         if self._host is not None and await self._host.stop() != 0:

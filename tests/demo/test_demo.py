@@ -1,0 +1,167 @@
+"""``uns demo`` as a newcomer runs it: the books balance, Ctrl-C leaves nothing behind, failures are one message."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+DEMO = [sys.executable, "-m", "uns", "demo", "--seconds", "15"]
+SENTENCE = re.compile(
+    r"182\.0 °C was read on Reactor 4, during Work Order WO-10234, producing Lot L-8891, "
+    r"at \d\d:\d\d:\d\d\.\d{3} [+\u2212]\d\d:\d\d on \d{1,2} [A-Z][a-z]+\."
+)
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("UNS_")} | more
+
+
+def processes_naming(text: str) -> list[str]:
+    """Command lines of running processes that hold ``text``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in command:
+            found.append(command)
+    return found
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One run, looked at from all sides."""
+    keep = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [*DEMO, "--json", "--keep", str(keep)],
+        capture_output=True, text=True, timeout=150, env=environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stderr == ""
+    document: dict[str, Any] = json.loads(done.stdout)
+    document["processes_left"] = processes_naming(str(keep))
+    return document
+
+
+def test_every_equation_holds(report: dict[str, Any]) -> None:
+    assert [e for e in report["equations"] if not e["holds"]] == []
+    assert report["ok"] is True
+    assert (report["lost"], report["duplicates"]) == (0, 0)
+
+
+def test_the_terms_of_the_equations_are_all_there(report: dict[str, Any]) -> None:
+    for edge in report["edges"].values():
+        assert edge["read"] == edge["reduced"] + edge["stored"] + edge["refused"]
+        assert edge["stored"] == edge["confirmed"] + edge["waiting"] + edge["dropped"]
+        assert edge["waiting"] == 0
+        assert edge["stored"] > 20
+    host = report["host"]
+    others = host["duplicates_dropped"] + host["rejected"] + host["unmapped"] + host["unjoined"]
+    assert host["received"] == host["recorded"] + others
+    assert host["recorded"] == host["resolved"] + host["unassigned"] + host["unresolved"]
+    assert sum(edge["stored"] for edge in report["edges"].values()) == host["recorded"]
+    assert set(report["edges"]) == {"gw-reaction-1", "gw-energy"}
+
+
+def test_the_idle_while_is_unassigned_and_nothing_is_unresolved(report: dict[str, Any]) -> None:
+    assert report["host"]["unassigned"] > 0
+    assert report["host"]["unresolved"] == 0
+
+
+def test_late_and_corrected_facts_restate_intervals(report: dict[str, Any]) -> None:
+    assert report["restated_intervals"] >= 2
+    assert report["facts_refused"] == 0
+
+
+def test_the_example_is_a_resolved_tick_and_makes_the_sentence(report: dict[str, Any]) -> None:
+    example = report["example"]
+    assert example["schema"] == "uns1.tick/1"
+    assert (example["equipment"], example["context"]["status"]) == ("reactor4", "resolved")
+    assert any(s["metric"] == "temperature" and s["value"] == 182.0 for s in example["samples"])
+    assert SENTENCE.fullmatch(report["sentence"])
+
+
+def test_no_process_is_left(report: dict[str, Any]) -> None:
+    assert report["processes_left"] == []
+
+
+async def test_ctrl_c_on_the_live_screen_ends_it_cleanly(tmp_path: Path) -> None:
+    """In a terminal: the screen fills, Ctrl-C gives 130, and nothing runs on."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*DEMO, "--keep", str(tmp_path)], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env=environment(TERM="xterm", COLUMNS="120", LINES="50"),
+    )  # fmt: skip
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    shown = bytearray()
+
+    def screen_holds(text: str) -> bool:
+        with contextlib.suppress(OSError):  # nothing to read now, or no terminal any more
+            shown.extend(os.read(ours, 1 << 20))
+        return text.encode() in shown
+
+    try:
+        await eventually(lambda: screen_holds("reactor4"), timeout_s=60, what="the reactor on the screen")
+        await eventually(lambda: screen_holds("L-8891"), timeout_s=30, what="the lot on the screen")
+        os.kill(process.pid, signal.SIGINT)
+        await eventually(lambda: screen_holds("\0") or process.poll() is not None, timeout_s=30, what="the end")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(ours)
+    assert process.returncode == 130
+    assert processes_naming(str(tmp_path)) == []
+    assert b"Traceback" not in shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells children of their parent's death on Linux only")
+async def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
+    log = tmp_path / "out.txt"
+    keep = tmp_path / "keep"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [*DEMO, "--keep", str(keep)], stdout=sink, stderr=sink, start_new_session=True, env=environment()
+        )
+    try:
+        await eventually(lambda: b"running |" in log.read_bytes(), timeout_s=60, what="the demo runs")
+        assert len(processes_naming(str(keep))) > 4
+    finally:
+        process.kill()
+        process.wait()
+    await eventually(lambda: not processes_naming(str(keep)), timeout_s=20, what="all children are gone")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--broker", "mqtt://127.0.0.1:1"], 3, "no connection to the broker"),
+        (["--broker", "ftp://x"], 2, "mqtt://host"),
+        (["--seconds", "5"], 2, "15"),
+        (["--keep", __file__], 2, "no directory"),
+    ],
+)
+def test_what_cannot_work_is_one_clear_message(options: list[str], code: int, says: str) -> None:
+    began = time.monotonic()
+    done = subprocess.run([*DEMO, *options], capture_output=True, text=True, timeout=60, env=environment(), check=False)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - began < 30
