@@ -27,11 +27,14 @@ _Name = tuple[str, str, str]  # source, id, source_rev
 class FactSender:
     """A connection that tells facts of any source and waits for each answer; an async context manager."""
 
-    def __init__(self, address: BrokerAddress, tree: TopicTree, *, client_id: str) -> None:
+    def __init__(
+        self, address: BrokerAddress, tree: TopicTree, *, client_id: str, keep_session: bool = True
+    ) -> None:
         self._tree = tree
         self._topics = Uns1Topics(tree)
-        # A session that the broker keeps: an answer that comes while we are away waits for us.
-        self._connection = MqttConnection(address, client_id=client_id, clean_session=False)
+        # A session that the broker keeps: an answer that comes while we are away waits for us. With a client id that
+        # never comes again it would stay at the broker for ever.
+        self._connection = MqttConnection(address, client_id=client_id, clean_session=not keep_session)
         self._waiting: dict[_Name, asyncio.Future[FactAnswer]] = {}
         self._receiver: asyncio.Task[None] | None = None
 
