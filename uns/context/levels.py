@@ -7,8 +7,7 @@ for lots also of the same ``use``. Persons and materials stay until they are clo
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right, insort
 from typing import NamedTuple
 
 from uns.context.claims import Claim, Order, rev_key
@@ -89,66 +88,119 @@ class Overlap(NamedTuple):
 
 
 class FactLevel:
-    """The claims that facts make of one kind at one equipment; immutable, made anew when a fact changes."""
+    """The claims that facts make of one kind at one equipment.
 
-    __slots__ = ("_ends_so_far", "_starts", "claims")
+    Adding or removing a fact costs what it changes: its own claim, and the ends of open facts just before it.
+    """
 
-    def __init__(self, facts: Iterable[EffectiveFact]) -> None:
-        groups: dict[tuple[str, str | None], list[EffectiveFact]] = {}
-        for item in facts:
-            groups.setdefault(end_group(item.fact), []).append(item)
-        found: list[Claim] = []
-        for members in groups.values():
-            found.extend(_claims_of_group(members))
-        found.sort(key=lambda claim: (claim.from_ns, claim.order))
-        self.claims = found
-        self._starts = [claim.from_ns for claim in found]
+    __slots__ = ("_by_order", "_claims", "_ends_so_far", "_groups", "_keys")
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str | None], list[EffectiveFact]] = {}  # each in order of start
+        self._by_order: dict[Order, tuple[EffectiveFact, Claim]] = {}
+        self._claims: list[Claim] = []
+        self._keys: list[tuple[int, Order]] = []  # (start, order) of the claims, for bisection
         self._ends_so_far: list[int] = []  # highest end up to here: tells how far back a window must look
-        end = MIN_NS
-        for claim in found:
-            end = max(end, claim.to_ns)
-            self._ends_so_far.append(end)
+
+    def add(self, item: EffectiveFact) -> set[Claim]:
+        """Take a fact; gives the claims that are no more, and those that are new."""
+        insort(self._groups.setdefault(end_group(item.fact), []), item, key=_start_and_order)
+        return self._renew(item)
+
+    def remove(self, item: EffectiveFact) -> set[Claim]:
+        """Forget a fact; gives the claims that are no more, and those that are new."""
+        group = self._groups[end_group(item.fact)]
+        del group[bisect_left(group, _start_and_order(item), key=_start_and_order)]
+        return self._renew(item)
 
     def overlapping(self, lo: int, hi: int) -> list[Claim]:
         """Claims that hold somewhere in [lo, hi)."""
-        at = bisect_left(self._starts, hi) - 1
+        at = bisect_left(self._keys, (hi,)) - 1
         found: list[Claim] = []
         while at >= 0 and self._ends_so_far[at] > lo:
-            claim = self.claims[at]
+            claim = self._claims[at]
             if claim.to_ns > lo:
                 found.append(claim)
             at -= 1
         return found
 
+    def fact_of(self, claim: Claim) -> EffectiveFact:
+        """The fact that makes a claim."""
+        return self._by_order[claim.order][0]
 
-EMPTY_LEVEL = FactLevel(())
+    def _renew(self, item: EffectiveFact) -> set[Claim]:
+        """Make anew the claims of a group from the last fact on that ends others, up to ``item``'s own start."""
+        group = self._groups[end_group(item.fact)]
+        last = bisect_right(group, item.valid_from_ns, key=_start)
+        first = bisect_left(group, item.valid_from_ns, key=_start)
+        while first > 0:
+            first -= 1
+            if not group[first].fact.also:
+                first = bisect_left(group, group[first].valid_from_ns, key=_start)
+                break
+        old: set[Claim] = set()
+        new: set[Claim] = set()
+        if item.order in self._by_order:
+            old.add(self._by_order.pop(item.order)[1])
+        for at in range(first, last):
+            renewed = group[at]
+            claim = _claim(renewed, _end(group, at))
+            held = self._by_order.get(renewed.order)
+            if held is None or held[1] != claim:
+                if held is not None:
+                    old.add(held[1])
+                self._by_order[renewed.order] = (renewed, claim)
+                new.add(claim)
+        self._exchange(old, new)
+        return {claim for claim in old | new if claim.from_ns < claim.to_ns}
+
+    def _exchange(self, old: set[Claim], new: set[Claim]) -> None:
+        lowest = len(self._claims)
+        for claim in old:
+            if claim.from_ns < claim.to_ns:
+                at = bisect_left(self._keys, (claim.from_ns, claim.order))
+                del self._keys[at], self._claims[at]
+                lowest = min(lowest, at)
+        for claim in new:
+            if claim.from_ns < claim.to_ns:
+                at = bisect_left(self._keys, (claim.from_ns, claim.order))
+                self._keys.insert(at, (claim.from_ns, claim.order))
+                self._claims.insert(at, claim)
+                lowest = min(lowest, at)
+        del self._ends_so_far[lowest:]
+        end = self._ends_so_far[-1] if self._ends_so_far else MIN_NS
+        for claim in self._claims[lowest:]:
+            end = max(end, claim.to_ns)
+            self._ends_so_far.append(end)
+
+
+EMPTY_LEVEL = FactLevel()
+
+
+def _end(group: list[EffectiveFact], at: int) -> int:
+    """Where a fact ends: as it says, else at the next start in its group of one that does not say ``also``."""
+    item = group[at]
+    if item.valid_to_ns is not None:
+        return item.valid_to_ns
+    if item.fact.kind in _OPEN_UNTIL_CLOSED:
+        return MAX_NS
+    for after in range(bisect_right(group, item.valid_from_ns, key=_start), len(group)):
+        if not group[after].fact.also:
+            return group[after].valid_from_ns
+    return MAX_NS
+
+
+def _start(item: EffectiveFact) -> int:
+    return item.valid_from_ns
+
+
+def _start_and_order(item: EffectiveFact) -> tuple[int, Order]:
+    return item.valid_from_ns, item.order
 
 
 def end_group(fact: Fact) -> tuple[str, str | None]:
     """Facts whose open ends meet: same source (kind and equipment are given), for lots the same use."""
     return fact.source, fact.use if fact.kind == "lot" else None
-
-
-def _claims_of_group(members: list[EffectiveFact]) -> list[Claim]:
-    members.sort(key=lambda item: (item.valid_from_ns, item.order))
-    found: list[Claim] = []
-    next_start = MAX_NS  # of facts that end what was open before them
-    pending = MAX_NS
-    last = MAX_NS
-    for item in reversed(members):
-        if item.valid_from_ns < last:
-            next_start, last = pending, item.valid_from_ns
-        if not item.fact.also:
-            pending = item.valid_from_ns
-        if item.valid_to_ns is not None:
-            end = item.valid_to_ns
-        elif item.fact.kind in _OPEN_UNTIL_CLOSED:
-            end = MAX_NS
-        else:
-            end = next_start
-        if item.valid_from_ns < end:
-            found.append(_claim(item, end))
-    return found
 
 
 def _claim(item: EffectiveFact, end: int) -> Claim:

@@ -12,7 +12,7 @@ from datetime import UTC
 
 import msgspec
 
-from uns.context.claims import Window, merge_windows, rev_key
+from uns.context.claims import Claim, Window, merge_windows, rev_key
 from uns.context.facts import Fact, FactAnswer
 from uns.context.levels import (
     EMPTY_LEVEL,
@@ -68,8 +68,8 @@ class ContextStore:
         self.facts_max = facts_max
         self.facts_known = 0
         self._histories: dict[tuple[str, str], _History] = {}
-        self._groups: dict[tuple[str, str], dict[tuple[str, str], EffectiveFact]] = {}
-        self._levels: dict[tuple[str, str], FactLevel] = {}
+        self._placed: dict[tuple[str, str], EffectiveFact] = {}  # facts that make a claim, by (source, id)
+        self._levels: dict[tuple[str, str], FactLevel] = {}  # by (equipment, kind)
         self._definitions: dict[str, dict[tuple[str, str], EffectiveFact]] = {}
         self._steps: dict[tuple[str, str], dict[str, StepSeries]] = {}  # (equipment, kind) to metric to series
         plc = tree.context.get(PLC_SOURCE)
@@ -122,13 +122,7 @@ class ContextStore:
 
     def level(self, equipment: str, kind: str) -> FactLevel:
         """What facts claim of a kind at an equipment itself."""
-        key = (equipment, kind)
-        level = self._levels.get(key)
-        if level is None:
-            group = self._groups.get(key)
-            level = FactLevel(group.values()) if group else EMPTY_LEVEL
-            self._levels[key] = level
-        return level
+        return self._levels.get((equipment, kind), EMPTY_LEVEL)
 
     def steps(self, equipment: str, kind: str) -> dict[str, StepSeries] | None:
         """The PLC metrics that provide a kind at an equipment itself, by name."""
@@ -176,37 +170,39 @@ class ContextStore:
                 history.top = fact
         self.facts_known += 1
 
-    def _place(self, fact: Fact) -> None:
+    def _place(self, fact: Fact) -> set[Claim]:
         """Enter the counting message of a fact where the timeline looks for it."""
         if fact.equipment not in self.tree.equipment:
-            return  # the tree lost this equipment; its history stays
+            return set()  # the tree lost this equipment; its history stays
         key = (fact.source, fact.id)
         item = effective(fact, self._precedence.get(fact.source, 0))
         if is_definition(fact) and fact.action != "delete":
             self._definitions.setdefault(fact.equipment, {})[key] = item
         elif makes_interval(fact):
-            self._groups.setdefault((fact.equipment, fact.kind), {})[key] = item
-            self._levels.pop((fact.equipment, fact.kind), None)
+            self._placed[key] = item
+            return self._levels.setdefault((fact.equipment, fact.kind), FactLevel()).add(item)
+        return set()
+
+    def _displace(self, fact: Fact) -> set[Claim]:
+        """Take a message out again that counts no more."""
+        key = (fact.source, fact.id)
+        self._definitions.get(fact.equipment, {}).pop(key, None)
+        item = self._placed.pop(key, None)
+        return set() if item is None else self._levels[fact.equipment, fact.kind].remove(item)
 
     def _replace(self, before: Fact | None, fact: Fact) -> list[tuple[str, int, int]]:
         """Let ``fact`` count instead of ``before``; where that may change anything."""
-        touched = {(fact.equipment, fact.kind)}
+        changed: dict[str, set[Claim]] = {}
         if before is not None:
-            touched.add((before.equipment, before.kind))
-        old_levels = {key: self.level(*key) for key in touched}
-        key = (fact.source, fact.id)
-        if before is not None:
-            self._definitions.get(before.equipment, {}).pop(key, None)
-            self._groups.get((before.equipment, before.kind), {}).pop(key, None)
-        for level_key in touched:
-            self._levels.pop(level_key, None)
-        self._place(fact)
-        windows: list[tuple[str, int, int]] = []
-        for level_key, old in old_levels.items():
-            if level_key[0] not in self.tree.equipment:
-                continue
-            changed = set(old.claims) ^ set(self.level(*level_key).claims)
-            windows += [(level_key[0], lo, hi) for lo, hi in merge_windows((c.from_ns, c.to_ns) for c in changed)]
+            changed[before.equipment] = self._displace(before)
+        placed = self._place(fact)
+        # What goes and comes again is the same.
+        changed[fact.equipment] = changed.get(fact.equipment, set()) ^ placed
+        windows = [
+            (equipment, lo, hi)
+            for equipment, claims in changed.items()
+            for lo, hi in merge_windows((claim.from_ns, claim.to_ns) for claim in claims)
+        ]
         for definition in (before, fact):
             if definition is not None and is_definition(definition):
                 windows += self._windows_of_definition(definition)
@@ -233,10 +229,10 @@ class ContextStore:
         equipment_class = self.tree.class_of(fact.equipment)
         if fact.kind == "job" and equipment_class is not None and equipment_class.allow_parallel:
             return []
-        group = self._groups.get((fact.equipment, fact.kind), {})
-        mine = group[(fact.source, fact.id)]
+        mine, level = self._placed[fact.source, fact.id], self.level(fact.equipment, fact.kind)
+        until = mine.valid_from_ns + 1 if mine.valid_to_ns is None else mine.valid_to_ns
         found: list[Overlap] = []
-        for item in group.values():
+        for item in map(level.fact_of, level.overlapping(mine.valid_from_ns, until)):
             if item is mine or end_group(item.fact) != end_group(fact):
                 continue
             first, second = sorted((mine, item), key=lambda x: (x.valid_from_ns, x.order))
