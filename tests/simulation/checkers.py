@@ -88,7 +88,7 @@ def is_edge(connection: Connection) -> bool:
 
 
 def is_host(connection: Connection) -> bool:
-    return connection.will is not None and connection.will.topic == STATE_TOPIC
+    return connection.will is not None and "/STATE/" in connection.will.topic
 
 
 class SequenceChecker(Checker):
@@ -462,7 +462,7 @@ class SessionChecker(Checker):
             )
         elif seen.kind == "STATE" and is_host(connection):
             self.require(
-                "spBv1.0/#" in granted and granted.get(STATE_TOPIC) == 1,
+                "spBv1.0/#" in granted and granted.get(seen.topic) == 1,
                 "tck-id-message-flow-phid-sparkplug-subscription",
                 f"STATE with {granted}",
             )
@@ -586,8 +586,8 @@ class CommandChecker(Checker):
             return
         (metric,) = seen.payload.metrics
         self.require(metric.name == REBIRTH and metric.boolean_value, self.tck_ids[0], f"{metric}")
-        if not is_host(connection):
-            return  # a stranger's request
+        if connection.client_id != f"host:{HOST_ID}":
+            return  # of a stranger, or of another host
         self.times = [time for time in self.times if time > now_ns - SECOND] + [now_ns]
         self.require(len(self.times) <= self.per_second_max, "no rebirth storm", f"{len(self.times)} NCMD in 1 s")
         mine = [time for time in self.by_node.get(seen.node, []) if time > now_ns - 60 * SECOND]

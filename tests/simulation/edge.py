@@ -51,7 +51,7 @@ class EdgeStore:
         self.next_id = 1
         self.bd_seq: int | None = None
         self.recent: dict[int, list[RecentSample]] = {}
-        self.read = self.reduced = self.stored = self.refused = self.confirmed = 0
+        self.read = self.reduced = self.stored = self.refused = self.confirmed = self.dropped = 0
 
     @property
     def waiting(self) -> int:
@@ -61,8 +61,10 @@ class EdgeStore:
         self.bd_seq = 0 if self.bd_seq is None else next_bd_seq(self.bd_seq)
         return self.bd_seq
 
-    def commit(self, rows: Rows, deletions: list[DeleteRows]) -> tuple[list[Row], list[Row]]:
-        """Store rows with their counts, delete what was confirmed; give back both."""
+    def commit(
+        self, rows: Rows, deletions: list[DeleteRows], *, rows_max: int | None = None
+    ) -> tuple[list[Row], list[Row], list[Row]]:
+        """Store rows with their counts, delete what was confirmed, drop the oldest beyond a quota; give back all."""
         deleted = []
         for deletion in deletions:
             first, last = bisect_left(self.ids, deletion.from_id), bisect_left(self.ids, deletion.below_id)
@@ -84,7 +86,10 @@ class EdgeStore:
             recent = self.recent.setdefault(row.metric, [])
             recent.append((row.time_ns, row.ordinal, row.value, row.status_code))
             del recent[:-RECENT_SAMPLES_MAX]
-        return stored, deleted
+        dropped = [] if rows_max is None else [self.rows.pop(row_id) for row_id in self.ids[:-rows_max]]
+        del self.ids[: len(dropped)]
+        self.dropped += len(dropped)
+        return stored, deleted, dropped
 
     def select(self, from_id: int, below_id: int, limit: int) -> tuple[list[Row], int]:
         """The oldest rows of a range, and where reading goes on."""
@@ -103,6 +108,7 @@ class EdgeOptions(NamedTuple):
     primary_host: bool = False
     mark_interval_ms: int = 500
     mark_messages_max: int = 200
+    rows_max: int | None = None  # quota of the store; None: it never fills
 
 
 class SimulatedEdge:
@@ -231,7 +237,8 @@ class EdgeProcess:
     def _commit_now(self) -> None:
         buffer, self.buffer = self.buffer, Rows()
         deletions, self.deletions = self.deletions, []
-        stored, deleted = self.store.commit(buffer, deletions)
+        stored, deleted, dropped = self.store.commit(buffer, deletions, rows_max=self.edge.options.rows_max)
+        self.edge.oracle.dropped.update(map(self.edge.key_of, dropped))
         for row in stored:
             self.edge.oracle.stored(self.edge.plan.metrics[row.metric], *row[1:])
         if deleted:

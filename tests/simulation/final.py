@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tests.enrichment.oracle import context_at
@@ -13,6 +14,7 @@ from tests.simulation.world import MS
 from uns.runtime.intake import quality_of
 
 if TYPE_CHECKING:
+    from tests.simulation.host import SimulatedHost
     from tests.simulation.run import Simulation
 
 CONTEXTS_CHECKED = 20
@@ -48,9 +50,9 @@ def edge_equation(simulation: Simulation) -> None:
             f"{edge.name}: read {store.read} = {store.reduced} + {store.stored} + {store.refused}",
         )
         require(
-            store.stored == store.confirmed + store.waiting,
+            store.stored == store.confirmed + store.waiting + store.dropped,
             "edge_equation",
-            f"{edge.name}: stored {store.stored} = {store.confirmed} + {store.waiting}",
+            f"{edge.name}: stored {store.stored} = {store.confirmed} + {store.waiting} + {store.dropped}",
         )
 
 
@@ -75,20 +77,36 @@ def host_equation(simulation: Simulation) -> None:
     )
 
 
+def recorded_samples(host: SimulatedHost) -> dict[Key, Sample]:
+    """All records by key."""
+    log = host.store.log
+    return {
+        (equipment, metric, time_ns // MS, stored.ordinal): (stored.value, stored.status_code)
+        for equipment, metric, time_ns in log.by_key
+        for stored in log.at(equipment, metric, time_ns)
+    }
+
+
 def nothing_lost(simulation: Simulation) -> None:
-    """Every stored sample is recorded once, as the plant meant it, and nothing else is."""
+    """Every stored sample is recorded once, as the plant meant it, and nothing else is.
+
+    What a quota dropped may be missing; at level ``broker`` what the broker did not bring over may be, too.
+    """
     log, oracle = simulation.host.store.log, simulation.oracle.samples
-    records: dict[Key, Sample] = {}
-    for (equipment, metric, time_ns), rows in log.by_key.items():
+    for equipment, metric, time_ns in log.by_key:
         for stored in log.at(equipment, metric, time_ns):
-            records[equipment, metric, time_ns // MS, stored.ordinal] = (stored.value, stored.status_code)
             require(stored.quality == quality_of(stored.status_code, None), "nothing_lost", f"quality of {stored}")
-        require(len(rows) == len({*rows}), "nothing_lost", f"a key twice: {equipment} {metric} {time_ns}")
-    missing = [key for key in oracle if key not in records]
+    records = recorded_samples(simulation.host)
+    if simulation.other is not None:
+        others = recorded_samples(simulation.other)
+        strange = [key for key, sample in others.items() if oracle.get(key) != sample]
+        require(not strange, "nothing_lost", f"wrong at the other host: {strange[:3]}")
+    may_miss = oracle if simulation.options.level == "broker" else simulation.oracle.dropped
+    missing = [key for key in oracle if key not in records and key not in may_miss]
     require(not missing, "nothing_lost", f"{len(missing)} of {len(oracle)} samples lost, first {missing[:3]}")
     foreign = [key for key in records if key not in oracle]
     require(not foreign, "nothing_lost", f"{len(foreign)} records that nobody stored, first {foreign[:3]}")
-    wrong = [key for key, sample in oracle.items() if records[key] != sample]
+    wrong = [key for key, sample in records.items() if oracle[key] != sample]
     require(
         not wrong,
         "nothing_lost",
@@ -116,13 +134,59 @@ def contexts_are_right(simulation: Simulation) -> None:
     }
     steps = [
         (equipment, metric, kinds[equipment, metric], time_ms * MS, ordinal, str(value))
-        for (equipment, metric, time_ms, ordinal), (value, status) in simulation.oracle.samples.items()
+        for (equipment, metric, time_ms, ordinal), (value, status) in recorded_samples(simulation.host).items()
         if (equipment, metric) in kinds and value is not None and status != BAD_STATUS
     ]
     records = store.log.records()
     for record in random.Random(simulation.seed).sample(records, min(CONTEXTS_CHECKED, len(records))):
         expected = context_at(simulation.tree, facts, steps, record.equipment, record.source_time_ns)
         require(record.context == expected, "contexts_are_right", f"{record}: expected {expected}")
+
+
+def ticks_are_whole(simulation: Simulation) -> None:
+    """Every record is in one tick as it was recorded; each message names the log position of the one before it."""
+    log = simulation.host.store.log
+    last: dict[str, int] = {}
+    told: dict[Key, object] = {}
+    for message in log.outbox:
+        document = json.loads(message.payload)
+        if "log" not in document:
+            continue
+        equipment, positions = document["equipment"], document["log"]
+        require(
+            positions["after"] == last.get(equipment, 0) and positions["from"] <= positions["to"],
+            "ticks_are_whole",
+            f"{message.topic} says {positions}, the one before ended at {last.get(equipment, 0)}",
+        )
+        last[equipment] = positions["to"]
+        samples = document.get("samples")
+        for sample in samples if isinstance(samples, list) else ():
+            time_ms = round(datetime.fromisoformat(sample["time"]).timestamp() * 1_000)
+            key = (equipment, sample["metric"], time_ms, sample.get("ordinal", 0))
+            require(key not in told, "ticks_are_whole", f"{key} twice")
+            told[key] = sample["value"]
+    require(len(told) == len(log.samples), "ticks_are_whole", f"{len(told)} told, {len(log.samples)} recorded")
+    for key, shown in told.items():
+        value = simulation.oracle.samples[key][0]
+        require(str(shown) == str(value), "ticks_are_whole", f"{key}: {shown!r}, stored {value!r}")
+
+
+def present_values_are_right(simulation: Simulation) -> None:
+    """``_pv`` of each metric is its newest sample, and nothing is stale while its node is online."""
+    shown = simulation.host.shown
+    assert simulation.host.process is not None
+    topics = simulation.host.process.joiner.enricher.topics
+    for (device_id, metric), (time_ms, ordinal, value, _) in simulation.oracle.newest.items():
+        topic = topics.of(device_id).pv[metric]
+        require(topic in shown, "present_values_are_right", f"nothing on {topic}")
+        document = json.loads(shown[topic])
+        found = (round(datetime.fromisoformat(document["time"]).timestamp() * 1_000), document.get("ordinal", 0))
+        require(
+            found == (time_ms, ordinal) and str(document["value"]) == str(value),
+            "present_values_are_right",
+            f"{topic} shows {document['value']!r} of {found}, newest is {value!r} of {(time_ms, ordinal)}",
+        )
+        require(document.get("quality") != "stale", "present_values_are_right", f"{topic} is stale")
 
 
 def state_is_right(simulation: Simulation) -> None:
@@ -144,7 +208,9 @@ def state_is_right(simulation: Simulation) -> None:
 
 
 def nodes_are_online(simulation: Simulation) -> None:
-    """The host sees every node online, in the session it is in."""
+    """The host sees every node online, in the session it is in; by a mark at the latest, where marks come to it."""
+    if simulation.options.level != "host":
+        return
     process = simulation.host.process
     assert process is not None
     for edge in simulation.edges:
@@ -164,6 +230,7 @@ CHECKS = (
     no_conflict,
     nothing_lost,
     contexts_are_right,
+    ticks_are_whole,
     state_is_right,
     nodes_are_online,
 )

@@ -34,8 +34,9 @@ __all__ = ["HostProcess", "SimulatedHost"]
 class SimulatedHost:
     """The machine: logs survive, processes come and go."""
 
-    def __init__(self, world: World, broker: SimulatedBroker, tree: TopicTree) -> None:
+    def __init__(self, world: World, broker: SimulatedBroker, tree: TopicTree, *, host_id: str = HOST_ID) -> None:
         self.world = world
+        self.host_id = host_id
         self.broker = broker
         self.tree = tree
         self.store = HostStore()
@@ -43,6 +44,7 @@ class SimulatedHost:
         self.raw_full = False
         self.records_full = False
         self.failed_commits = 0
+        self.shown: dict[str, bytes] = {}  # what is retained under uns1/…
 
     def start(self) -> None:
         if self.process is not None:
@@ -85,8 +87,8 @@ class HostProcess:
         self.alive = True
         self.frozen = False
         rng = self.world.random
-        self.session = HostSession(HOST_ID, jitter=rng.randrange, extra_filters=((MARK_FILTER, 0),))
-        self.gate = DeliveryGate(HostDelivery(HOST_ID))
+        self.session = HostSession(host.host_id, jitter=rng.randrange, extra_filters=((MARK_FILTER, 0),))
+        self.gate = DeliveryGate(HostDelivery(host.host_id))
         self.receiver = Receiver(
             host.tree, self.session, self.gate, next_position=host.store.head + 1, on_event=self._told
         )
@@ -106,6 +108,7 @@ class HostProcess:
         for held in self.store.held():
             self.session.hold_births(held, self.world.now_ns)
         self._join_soon()
+        self._show()
         self._connect()
 
     def die(self) -> None:
@@ -199,6 +202,12 @@ class HostProcess:
         self.joiner.commit(self.world.now_ns, fails=self.host.records_full)
         if self.joiner.reloads != failed:
             self._later(200, self._join_soon)
+
+    def _show(self) -> None:
+        """Present values and contexts that are due."""
+        for message in self.joiner.enricher.board.due(self.world.now_ns):
+            self.host.shown[message.topic] = message.payload
+        self._later(200, self._show)
 
     def submit(self, fact: Fact, answer: Answer) -> None:
         """A fact came on its own connection; the answer follows its commit."""

@@ -255,6 +255,7 @@ class Oracle:
     """Everything that any edge committed, by key, as the plant meant it."""
 
     samples: dict[Key, Sample] = field(default_factory=dict)
+    dropped: set[Key] = field(default_factory=set)  # by a quota: they may have arrived all the same
     newest: dict[tuple[str, str], tuple[int, int, Value, int]] = field(default_factory=dict)
 
     def stored(self, metric: MetricPlan, time_ns: int, ordinal: int, value: Value, status: int) -> None:

@@ -49,9 +49,13 @@ class Simulation:
             primary_host=world.chance(0.15),
             mark_interval_ms=rng.choice((100, 500, 1_000)),
             mark_messages_max=rng.choice((3, 20, 200)),
+            level="broker" if world.chance(0.05) else "host",
+            rows_max=rng.randint(10, 100) if world.chance(0.1) else None,
         )
         self.edges = [SimulatedEdge(world, self.broker, plan, self.oracle, options) for plan in plans]
         self.host = SimulatedHost(world, self.broker, self.tree)
+        # Another host listens, asks for rebirths, and has to leave marks alone.
+        self.other = SimulatedHost(world, self.broker, self.tree, host_id="other") if world.chance(0.1) else None
         for edge in self.edges:
             edge.rows_deleted = partial(self._check_deleted, edge)
         self.duration_s = rng.uniform(6, 20)
@@ -63,6 +67,8 @@ class Simulation:
         for edge in self.edges:
             world.after(world.random.uniform(0, 2_000), edge.start)
         world.after(world.random.uniform(0, 3_000), self.host.start)
+        if self.other is not None:
+            world.after(world.random.uniform(0, 10_000), self.other.start)
         self.sources.start()
         self.faults = draw_faults(self)
         end_ns = START_NS + int(self.duration_s * SECOND)

@@ -14,8 +14,9 @@ from tests.enrichment.memory_log import MemoryLog
 from tests.simulation import faults, final
 from tests.simulation.broker import Connection, SimulatedBroker
 from tests.simulation.checkers import CHECKERS, BrokenPromiseError
-from tests.simulation.host import HostProcess
+from tests.simulation.host import HostProcess, SimulatedHost
 from tests.simulation.join import Joiner
+from tests.simulation.plant import HOST_ID
 from tests.simulation.run import Simulation
 from uns.context.facts import FactAnswer
 from uns.delivery.edge import EdgeDelivery
@@ -297,12 +298,51 @@ def a_host_that_goes_on_counting_after_a_failed_commit(patch):
     patch.setattr(HostProcess, "_commit", oblivious)
 
 
+def drops_not_counted(patch):
+    commit = simulated_edge.EdgeStore.commit
+
+    def careless(self, rows, deletions, *, rows_max=None):
+        found = commit(self, rows, deletions, rows_max=20)
+        self.dropped = 0
+        return found
+
+    patch.setattr(simulated_edge.EdgeStore, "commit", careless)
+
+
+def a_host_that_answers_for_another(patch):
+    init = SimulatedHost.__init__
+
+    def renamed(self, *arguments, host_id=HOST_ID):
+        init(self, *arguments, host_id=host_id)
+        if host_id != HOST_ID:
+            start = self.start
+
+            def start_and_pretend():
+                start()
+                if self.process is not None:
+                    self.process.gate.delivery.host_id = HOST_ID
+
+            self.start = start_and_pretend
+
+    patch.setattr(SimulatedHost, "__init__", renamed)
+
+
+def a_tick_twice(patch):
+    apply = MemoryLog.apply
+
+    def repeating(self, plan):
+        apply(self, plan)
+        self.outbox += [message for message in plan.outbox if "/_data/" in message.topic][:1]
+
+    patch.setattr(MemoryLog, "apply", repeating)
+
+
 def reductions_not_counted(patch):
     commit = simulated_edge.EdgeStore.commit
 
-    def careless(self, rows, deletions):
+    def careless(self, rows, deletions, **options):
         rows.reduced = 0
-        return commit(self, rows, deletions)
+        return commit(self, rows, deletions, **options)
 
     patch.setattr(simulated_edge.EdgeStore, "commit", careless)
 
@@ -442,6 +482,9 @@ PLANTED = [
     (a_host_that_confirms_before_its_commit, "DeletionChecker"),
     (a_host_that_goes_on_counting_after_a_failed_commit, "DeletionChecker"),
     (reductions_not_counted, "edge_equation"),
+    (drops_not_counted, "edge_equation"),
+    (a_host_that_answers_for_another, "DeletionChecker"),
+    (a_tick_twice, "ticks_are_whole"),
     (a_host_that_never_answers, "all_confirmed"),
     (a_host_that_knows_no_held_session, "all_confirmed"),
     (duplicates_not_counted, "host_equation"),
