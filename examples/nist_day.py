@@ -98,7 +98,8 @@ async def play(
         await plant.start_broker(broker)
         await plant.start_host(tree_file, host_id=HOST_ID)
         address = BrokerAddress(url=plant.broker_url)
-        async with FactSender(address, load_tree(tree_file), client_id=f"uns-planner-{os.getpid()}") as planner:
+        client_id = f"uns-planner-{os.getpid()}"
+        async with FactSender(address, load_tree(tree_file), client_id=client_id, keep_session=False) as planner:
             for fact in job_definitions(day):
                 answer = await planner.tell(fact)
                 if not answer.accepted:

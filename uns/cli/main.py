@@ -30,6 +30,7 @@ class CommandModule(msgspec.Struct, frozen=True):
 
 COMMANDS = (
     CommandModule("uns.cli.demo", ("demo",)),
+    CommandModule("uns.cli.broker", ("broker",)),
     CommandModule("uns.cli.tree", ("tree",)),
     CommandModule("uns.cli.host", ("host",)),
     CommandModule("uns.cli.context", ("context",)),

@@ -107,7 +107,7 @@ class Demo:
                     watcher = tasks.create_task(self._watch(watching), name="namespace")
                     state.phase = "starting the host"
                     await plant.start_host(tree_file.resolve())
-                    async with FactSender(address, tree, client_id=_client_id("facts")) as sender:
+                    async with FactSender(address, tree, client_id=_client_id("facts"), keep_session=False) as sender:
                         await self._tell_all(sender, opening(time.time_ns(), run=self._run_id))
                         state.phase = "starting PLCs and gateways"
                         await self._start_edges(plant)
