@@ -55,7 +55,7 @@ def fits(document: Any, schema: dict[str, Any], root: dict[str, Any]) -> list[st
                 problems.append(f"{key} is unknown")
     if isinstance(document, list):
         for item in document:
-            problems += fits(item, schema.get("items", {}), root)
+            problems += fits(item, schema.get("items") or {}, root)
     return problems
 
 
