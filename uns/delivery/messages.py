@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from uns.errors import RemoteProtocolError
+from uns.sparkplug.metrics import SESSION_METRIC
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
 MARK_ROOT = "uns1/_mark"
 CONFIRM_ROOT = "uns1/_confirm"
 MARK_FILTER = f"{MARK_ROOT}/#"
-SESSION_METRIC = "uns/session"  # String metric of every NBIRTH: one uuid per CONNECT, the same on rebirth
 GAP_METRIC = "uns/gap"  # String metric of NDATA: what a quota dropped
 
 Cursor = Literal["live", "history"]
