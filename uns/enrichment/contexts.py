@@ -102,10 +102,11 @@ class Contexts:
             self._writer.publish_event(state, "unresolved", payload)
 
     def _revise(self, state: EquipmentState, windows: Sequence[Window], reason: str) -> None:
+        if windows:
+            self._board.context_changed(state.id, (windows[0][0], windows[-1][1]))
+        if state.tiling is None:
+            return
         for lo, hi in windows:
-            self._board.context_changed(state.id, (lo, hi))
-            if state.tiling is None:
-                continue
             segments = self._timeline.segments(state.id, lo, hi)
             closed, opened = plan_revision(state.tiling, segments, reason, _Count(state, self._index))
             for interval in closed:
