@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import msgspec
 
-from edge_nodes.definition import metric_names
+from edge_nodes.definition import Definition, metric_names
 from edge_nodes.node_file import NodeConfig
-from edge_nodes.runtime import make_source, refuse_orphans
+from edge_nodes.runtime import make_source, refuse_births_that_do_not_fit, refuse_orphans
 from edge_nodes.store import waiting_orphans
 from uns.adapters.mqtt import MqttConnection
 from uns.errors import ConnectionLost, UnreachableError
@@ -38,9 +38,11 @@ async def check_node(config: NodeConfig, findings: Sequence[Finding], *, offline
     orphans = waiting_orphans(config.store.path, identity=str(config.edge_node), names=names)
     refuse_orphans(orphans, where=config.store.path)
     report.lines.append(f"store {config.store.path}: the definition fits what waits")
+    definition = Definition(config, range(1, len(names) + 1))
+    refuse_births_that_do_not_fit(config, definition)
     if offline:
         return report
-    numbers = {wiring.key: number for number, wiring in enumerate(config.metrics, start=1)}
+    numbers = definition.numbers
     sources = [make_source(source, numbers) for source in config.sources]
     answers = await asyncio.gather(*(source.check() for source in sources), return_exceptions=True)
     for source, answer in zip(config.sources, answers, strict=True):

@@ -123,7 +123,8 @@ def _print_check(node: NodeConfig, report: Any) -> None:
         print(line)
     for finding in report.findings:
         print(finding)
-    print("fine" if not report.findings and not report.unreachable else f"{len(report.findings)} findings")
+    found = (f"{len(report.findings)} findings", f"{len(report.unreachable)} do not answer")
+    print("fine" if not report.findings and not report.unreachable else ", ".join(found))
 
 
 def _level(text: str) -> str:

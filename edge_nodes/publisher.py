@@ -37,7 +37,14 @@ from uns.delivery.edge import (
     Unanswered,
 )
 from uns.delivery.messages import Mark, confirm_topic, decode_confirm, mark_topic
-from uns.errors import ConfigurationError, ConnectionLost, RemoteProtocolError, StorageFullError, UnreachableError
+from uns.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    LocalProtocolError,
+    RemoteProtocolError,
+    StorageFullError,
+    UnreachableError,
+)
 from uns.sparkplug.edge import EdgeNodeSession
 from uns.sparkplug.messages import (
     BirthDue,
@@ -178,6 +185,10 @@ class Publisher:
                 await self._one_session()
             except* (ConnectionLost, UnreachableError, ConfigurationError, StorageFullError) as group:
                 self._tell_offline(str(_first(group)))
+            except* LocalProtocolError as group:
+                # A bug of ours, or values too large for any payload: reading and storing go on all the same.
+                self._log.exception("nothing can be published", reason=str(_first(group)))
+                self.broker = str(_first(group))
             self._end_session()
             if loop.time() - started > STEADY_SESSION_S:
                 backoff.reset()

@@ -28,15 +28,16 @@ from edge_nodes.reduction import Reducer
 from edge_nodes.rows import MetricName
 from edge_nodes.store import EdgeStore
 from edge_nodes.wiring import MetricKey
-from uns.errors import ConfigurationError, ConnectionLost
+from uns.errors import ConfigurationError, ConnectionLost, LocalProtocolError
 from uns.source import Source
+from uns.sparkplug.edge import EdgeNodeSession
 
-__all__ = ["EdgeRuntime", "make_source", "refuse_orphans", "run"]
+__all__ = ["EdgeRuntime", "make_source", "refuse_births_that_do_not_fit", "refuse_orphans", "run"]
 
 STATS_INTERVAL_S = 1.0
 DRAIN_STORE_S = 2.0  # commit what was read
-DRAIN_CONFIRM_S = 4.5  # wait for the host's answers
-DRAIN_LEAVE_S = 2.5  # NDEATH and DISCONNECT; together below the 10 s after which SIGKILL may come
+DRAIN_CONFIRM_S = 4.0  # wait for the host's answers
+DRAIN_LEAVE_S = 1.5  # NDEATH and DISCONNECT; together below the 10 s after which SIGKILL may come
 ORPHANS_SHOWN_MAX = 5
 
 
@@ -69,6 +70,18 @@ def refuse_orphans(orphans: Mapping[MetricName, int], *, where: Path) -> None:
     )
 
 
+def refuse_births_that_do_not_fit(config: NodeConfig, definition: Definition) -> None:
+    """Raise :class:`ConfigurationError` where the births cannot be published, before anybody waits for them."""
+    session = EdgeNodeSession(config.edge_node)
+    session.connect(bd_seq=0, session_id="check", now_ns=0)
+    session.receive_connected(0)
+    session.receive_subscribed(0)
+    try:
+        session.birth(definition.node_birth(definition.devices, {}), 0)
+    except LocalProtocolError as error:
+        raise ConfigurationError(str(error), where=str(config.file)) from error
+
+
 class EdgeRuntime:
     """All parts of one gateway, wired."""
 
@@ -79,6 +92,7 @@ class EdgeRuntime:
         numbers = store.register(names)
         self.config = config
         self.definition = Definition(config, numbers)
+        refuse_births_that_do_not_fit(config, self.definition)
         store.register([], definition=self.definition.definition_hash)
         self.store = StoreThread(store)
         last = {metric: samples for metric, samples in store.last_samples().items() if samples}
