@@ -303,6 +303,8 @@ class _Session:
 
     async def _check_sequence(self, sequence: int) -> None:
         """Numbers go up by one; what a jump leaves out is asked for again (asyncua does not look)."""
+        if sequence == 0:  # numbers begin at 1; a server that shuts down may say so in a message without one
+            return
         expected, self._next_sequence = self._next_sequence, sequence % 0xFFFFFFFF + 1
         if expected is None or sequence == expected:
             return
