@@ -24,6 +24,7 @@ import contextlib
 import random
 import socket
 import struct
+from collections.abc import Callable
 from typing import Literal, Self
 
 __all__ = ["Direction", "FaultProxy", "How"]
@@ -36,8 +37,9 @@ CHUNK_BYTES = 16_384
 class _Link:
     """One client and its connection to the server."""
 
-    def __init__(self, client: asyncio.StreamWriter) -> None:
+    def __init__(self, client: asyncio.StreamWriter, number: int) -> None:
         self.client = client
+        self.number = number
         self.server: asyncio.StreamWriter | None = None
         self.cut_at: dict[Direction, int] = {}  # bytes still to pass in that direction
         self.cut_how: How = "rst"
@@ -47,9 +49,21 @@ class _Link:
 
 
 class FaultProxy:
-    """Forwards TCP to one server and misbehaves on demand. ``seed`` fixes every random number it draws."""
+    """Forwards TCP to one server and misbehaves on demand. ``seed`` fixes every random number it draws.
 
-    def __init__(self, host: str, port: int, *, seed: int = 0, listen_port: int = 0) -> None:
+    ``tap`` is shown what came in: number of the connection (from 1), direction, bytes.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        seed: int = 0,
+        listen_port: int = 0,
+        tap: Callable[[int, Direction, bytes], None] | None = None,
+    ) -> None:
+        self._tap = tap
         self._target = (host, port)
         self._random = random.Random(seed)
         self._listen_port = listen_port
@@ -163,9 +177,9 @@ class FaultProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        link = _Link(writer)
-        self._links.add(link)
         self.connections += 1
+        link = _Link(writer, self.connections)
+        self._links.add(link)
         if self._cut_range is not None:
             at_least, at_most, direction, how = self._cut_range
             link.cut_at[direction] = self._random.randint(at_least, at_most)
@@ -198,6 +212,8 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while True:
                 data = await reader.read(CHUNK_BYTES)
+                if self._tap is not None:
+                    self._tap(link.number, direction, data)
                 if self._delay_s:
                     await asyncio.sleep(self._delay_s + self._random.uniform(0, self._jitter_s))
                 await self._gates[direction].wait()  # FIN is held back by a freeze as well

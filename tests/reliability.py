@@ -66,22 +66,25 @@ def say(text: str) -> None:
 PAGE = """\
 # Reliability: what was broken, and what it cost
 
-Written by `{command}`; do not edit. Real processes on one machine: a simulated PLC (OPC UA, {tags} tags that count,
-{scans:g} scans a second), `uns-edge`, mosquitto, `uns host`. Each fault strikes at a seeded random moment under that
-load, the next one after the plant has recovered. The oracle is the PLC's own file of what it wrote.
+Written by `{command}`; do not edit. Real processes on one machine: a simulated
+PLC (OPC UA, {tags} tags that count, {scans:g} scans a second), `uns-edge`, mosquitto, `uns host`. Each fault strikes at
+a seeded random moment under that load, the next one after the plant has recovered. The oracle is the PLC's own file of
+what it wrote.
 
-| fault | times | noticed in: median, worst | recovered in: median, worst | stored | recorded | lost | keys twice |
-|---|--:|--:|--:|--:|--:|--:|--:|
+| fault | times | noticed (median, worst) | recovered (median, worst) | stored | recorded | copies | lost | keys twice |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|
 {rows}
 
 * **noticed**: until an outsider on the broker sees the death certificate, the host's STATE or the broker's end
   (— where nobody is meant to notice).
 * **recovered**: from the fault until a value that was acquired *after the repair* stands in the record log; the random
   time until a supervisor starts the process again (up to 0.5 s), or for which the host was stopped, is part of it.
+* **copies**: samples that the edge sent again for want of a confirmation and that the host knew by their key.
 * **lost** = stored - (recorded + rejected + unmapped), after draining. **keys twice**: rows of the record log with the
   same equipment, metric, source time and ordinal. Where the edge itself lived, every value that the PLC wrote is
   recorded exactly once. A value that the PLC overwrites while `uns-edge` is dead was never read, and is in no term.
-* bdSeq rose with every CONNECT, and all equations of both sides held{verdict}.
+* Every connection ends by FIN or RST as the seed says, after a seeded number of bytes. bdSeq rose by 1 with each
+  CONNECT on the wire, and all equations of both sides held{verdict}.
 
 {stamp}
 """
@@ -111,6 +114,7 @@ def row(outcome: Outcome, title: str) -> str:
         spread(recovered),
         f"{account.stored:,}",
         f"{account.recorded:,}",
+        f"{account.duplicates:,}",
         account.lost,
         len(account.repeated_keys),
     )
@@ -121,13 +125,13 @@ def spread(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.2f} s, {max(seconds):.2f} s" if seconds else "—"
 
 
-def stamp(*, seed: int) -> str:
+def stamp() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     broker = first_line([find_mosquitto() or "mosquitto", "-h"])
     commit = first_line(["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"])
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {cores} cores ({platform.machine()}), {platform.system()}, "
-        f"Python {platform.python_version()}, {broker}, commit {commit}, seed {seed}."
+        f"Python {platform.python_version()}, {broker}, commit {commit}."
     )
 
 
@@ -157,8 +161,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="uns-reliability-") as temporary:
         outcomes = asyncio.run(run(todo, seed=seed, directory=arguments.keep or Path(temporary)))
     titles = {campaign.name: campaign.title for campaign, _ in todo}
-    command = " ".join(["python -m tests.reliability", *sys.argv[1:]])
-    page = render(outcomes, titles=titles, command=command, stamp=stamp(seed=seed))
+    command = " ".join(["python -m tests.reliability", *(["--quick"] if arguments.quick else []), f"--seed {seed}"])
+    page = render(outcomes, titles=titles, command=command, stamp=stamp())
     if arguments.write is not None:
         arguments.write.write_text(page, encoding="utf-8")
     print(page)

@@ -13,11 +13,20 @@ import msgspec
 
 from tests.faults.plant import Account, Options, Plant, plant
 from tests.faults.process import LateError, until
-from tests.proxy import Direction, How
+from tests.proxy import Direction, FaultProxy, How
 
-__all__ = ["CAMPAIGNS", "Campaign", "Outcome", "Strike", "run_campaign", "stopped_host"]
+__all__ = ["CAMPAIGNS", "ODD_METRICS", "Campaign", "Outcome", "Strike", "run_campaign", "stopped_host"]
 
 RECOVERY_DEADLINE_S = 60.0
+
+
+# Values whose copies are hard to know again: NaN is not equal to itself, and SQLite keeps integers in 63 bits.
+ODD_METRICS = (
+    ("odd/nan", "Double", "Odd.Nan"),
+    ("odd/infinity", "Double", "Odd.Infinity"),
+    ("odd/largest", "UInt64", "Odd.Largest"),
+    ("odd/smallest", "Int64", "Odd.Smallest"),
+)
 
 
 class Strike(msgspec.Struct, frozen=True):
@@ -75,16 +84,24 @@ async def kill_broker(made: Plant, rng: random.Random) -> None:
     await asyncio.to_thread(made.broker.start)
 
 
-async def cut_connection(made: Plant, rng: random.Random) -> None:
+async def cut_edge(made: Plant, rng: random.Random) -> None:
+    # What goes up is DATA, some kB a second; what comes down is acknowledgements and confirmations.
+    await cut(made.proxy, rng, most={"up": 6000, "down": 60})
+
+
+async def cut_host(made: Plant, rng: random.Random) -> None:
+    await cut(made.host_proxy, rng, most={"up": 200, "down": 6000})
+
+
+async def cut(proxy: FaultProxy | None, rng: random.Random, *, most: dict[Direction, int]) -> None:
     """After a seeded number of bytes, in either direction, so mid-packet as a rule; FIN or RST."""
-    proxy = made.proxy
     assert proxy is not None
     direction: Direction = rng.choice(("up", "down"))
-    count = rng.randint(0, 6000 if direction == "up" else 60)
+    count = rng.randint(0, most[direction])
     how: How = rng.choice(("fin", "rst"))
     cuts, armed = proxy.cuts, -1
 
-    def cut() -> bool:
+    def is_cut() -> bool:
         nonlocal armed
         # Between two connections there is nothing to cut: wait for the next, which may be a CONNECT under way.
         if proxy.open_connections and armed != proxy.connections:
@@ -92,7 +109,7 @@ async def cut_connection(made: Plant, rng: random.Random) -> None:
             proxy.cut_after(count, direction=direction, how=how)
         return proxy.cuts > cuts
 
-    await until(cut, "the connection is cut", deadline_s=30)
+    await until(is_cut, "the connection is cut", deadline_s=30)
 
 
 def stop_host_for(seconds: float) -> Callable[[Plant, random.Random], Awaitable[None]]:
@@ -141,17 +158,28 @@ CAMPAIGNS: dict[str, Campaign] = {
             edge_lives=False,
         ),
         Campaign(
-            name="host", title="`kill -9` of `uns host`", strike=kill_host, detected=host_offline, options=Options()
+            name="host",
+            title="`kill -9` of `uns host`",
+            strike=kill_host,
+            detected=host_offline,
+            options=Options(beside=ODD_METRICS),
         ),
         Campaign(
             name="broker", title="`kill -9` of mosquitto", strike=kill_broker, detected=broker_lost, options=Options()
         ),
         Campaign(
             name="cut",
-            title="connection cut, FIN or RST, mid-packet",
-            strike=cut_connection,
+            title="edge's connection cut, mid-packet",
+            strike=cut_edge,
             detected=edge_death,
-            options=Options(through_proxy=True),
+            options=Options(),
+        ),
+        Campaign(
+            name="host-cut",
+            title="host's connections cut, mid-packet",
+            strike=cut_host,
+            detected=host_offline,
+            options=Options(host_through_proxy=True),
         ),
     )
 }
@@ -164,7 +192,10 @@ def stopped_host(seconds: float) -> Campaign:
         title=f"host stopped (SIGSTOP) for {seconds:g} s",
         strike=stop_host_for(seconds),
         detected=nobody,
-        options=Options(broker_settings=("max_queued_messages 20", "max_inflight_messages 20")),
+        options=Options(
+            broker_settings=("max_queued_messages 20", "max_inflight_messages 20"),
+            ballast=5,
+        ),
     )
 
 

@@ -4,7 +4,8 @@ Each scan raises every tag by one and stamps all of them with one source time. T
 (``tag * 1_000_000 + scan``), so a value under a wrong name shows. Every scan is written to the oracle file
 before the values can be read.
 
-With ``--odd`` it has some more variables, written at each scan, that no careful PLC would have (``ODD``).
+Beside them, written at each scan as well: values that no careful PLC would have (``ODD``), and with
+``--ballast N`` long texts, which fill every buffer on the way to a reader that does not read.
 
 SIGUSR1: count. SIGUSR2: pause (answered by a line ``paused SCAN`` in the oracle file). SIGTERM: end.
 """
@@ -20,9 +21,10 @@ from pathlib import Path
 
 from asyncua import Server, ua
 
-__all__ = ["NAMESPACE_URI", "ODD", "STEP", "node_name"]
+__all__ = ["NAMESPACE_URI", "ODD", "STEP", "ballast_name", "node_name"]
 
 NAMESPACE_URI = "urn:uns:tests:counter-plc"
+BALLAST_BYTES = 30_000
 STEP = 1_000_000  # value = tag * STEP + scan
 
 # Name, OPC UA type, and what is written at each scan.
@@ -40,7 +42,11 @@ def node_name(tag: int) -> str:
     return f"Tag.{tag:04d}"
 
 
-async def serve(*, port: int, tags: int, scans_per_second: float, oracle: Path, odd: bool) -> None:
+def ballast_name(number: int) -> str:
+    return f"Ballast.{number}"
+
+
+async def serve(*, port: int, tags: int, scans_per_second: float, oracle: Path, ballast: int) -> None:
     server = Server()
     await server.init()
     server.iserver.max_monitored_item_queue_size = 1_000_000  # what a subscription asks for counts below it
@@ -55,11 +61,12 @@ async def serve(*, port: int, tags: int, scans_per_second: float, oracle: Path, 
             node_id, ua.QualifiedName(node_name(tag), index), ua.Variant(tag * STEP, ua.VariantType.UInt32)
         )
         nodes.append(variable.nodeid)
-    strange = []
-    for name, variant_type, value in ODD if odd else ():
+    beside = []
+    texts = [(ballast_name(number), ua.VariantType.String, "x" * BALLAST_BYTES) for number in range(ballast)]
+    for name, variant_type, value in (*ODD, *texts):
         node_id = ua.NodeId(name, index)
         await folder.add_variable(node_id, ua.QualifiedName(name, index), ua.Variant(value, variant_type))
-        strange.append((node_id, ua.Variant(value, variant_type)))
+        beside.append((node_id, ua.Variant(value, variant_type)))
 
     counting, ended = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -85,7 +92,7 @@ async def serve(*, port: int, tags: int, scans_per_second: float, oracle: Path, 
                 stamp = datetime.fromtimestamp(last_ms / 1000, UTC).replace(microsecond=last_ms % 1000 * 1000)
                 print(f"scan {scan} {last_ms}", file=lines, flush=True)
                 counted = [(n, ua.Variant(tag * STEP + scan, ua.VariantType.UInt32)) for tag, n in enumerate(nodes)]
-                for node_id, value in counted + strange:
+                for node_id, value in counted + beside:
                     await server.write_attribute_value(
                         node_id, ua.DataValue(value, SourceTimestamp=stamp, ServerTimestamp=stamp)
                     )
@@ -99,7 +106,7 @@ def main() -> None:
     parser.add_argument("--tags", type=int, default=20)
     parser.add_argument("--scans-per-second", type=float, default=20.0)
     parser.add_argument("--oracle", type=Path, required=True)
-    parser.add_argument("--odd", action="store_true")
+    parser.add_argument("--ballast", type=int, default=0)
     arguments = parser.parse_args()
     asyncio.run(
         serve(
@@ -107,7 +114,7 @@ def main() -> None:
             tags=arguments.tags,
             scans_per_second=arguments.scans_per_second,
             oracle=arguments.oracle,
-            odd=arguments.odd,
+            ballast=arguments.ballast,
         )
     )
 

@@ -12,15 +12,14 @@ from tests.faults.process import until
 
 pytestmark = pytest.mark.integration
 
+# One of the two is enough for `make test`; the other is run with the full figures.
 DISKS = [
     pytest.param(
         Tmpfs,
         id="no space left",
-        marks=pytest.mark.skipif(
-            not can_mount(), reason="no user namespaces with mounts here; the file size limit stands in"
-        ),
+        marks=pytest.mark.skipif(not can_mount(), reason="no user namespaces here; the file size limit stands in"),
     ),
-    pytest.param(lambda _name: FileSizeLimit(), id="file too large"),
+    pytest.param(lambda _name: FileSizeLimit(), id="file too large", marks=[pytest.mark.long] if can_mount() else []),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.faults.campaign import CAMPAIGNS, run_campaign, stopped_host
@@ -19,6 +20,16 @@ async def test_a_fault_in_a_row_loses_and_doubles_nothing(name, tmp_path):
     assert outcome.account.recorded > 500, "there was hardly any load"
 
 
-async def test_a_stopped_host_loses_nothing_although_the_broker_drops(tmp_path):
+async def test_a_stopped_host_loses_nothing(tmp_path):
     outcome = await run_campaign(stopped_host(5), tmp_path, times=1, seed=SEED)
     assert not outcome.faults, "\n".join(outcome.faults)
+
+
+async def test_the_harness_notices_what_a_broker_drops(tmp_path):
+    """With the broker's word in place of the host's, a dead host costs values: the oracle must say so."""
+    campaign = CAMPAIGNS["host"]
+    trusting = msgspec.structs.replace(campaign, options=msgspec.structs.replace(campaign.options, level="broker"))
+    outcome = await run_campaign(trusting, tmp_path, times=1, seed=SEED)
+    assert outcome.account.lost > 0
+    assert outcome.account.comparison.missing
+    assert outcome.faults

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.faults.plant import plant
+from tests.faults.plant import Options, plant
 from tests.faults.process import REPOSITORY, python_module, until
 
 pytestmark = pytest.mark.integration
@@ -22,7 +22,7 @@ async def check(made) -> subprocess.CompletedProcess[str]:
 
 
 async def test_run_waits_for_plc_and_broker_and_check_names_what_is_missing(tmp_path):
-    async with plant(tmp_path, started=False) as made:
+    async with plant(tmp_path, Options(through_proxy=False), started=False) as made:
         made.broker.kill()
         made.edge.start()
         made.host.start()
