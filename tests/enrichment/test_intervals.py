@@ -20,10 +20,7 @@ def segment(from_ns: int, to_ns: int, letter: str) -> Segment:
 
 def tiling(*rows: Row) -> Tiling:
     return Tiling(
-        [
-            ContextInterval(a, b, rev=rev, body=ContextBody(status="resolved", phase=letter), text=letter, reason="old")
-            for a, b, letter, rev in rows
-        ]
+        [ContextInterval(a, b, rev=rev, context=(letter, "resolved", None), reason="old") for a, b, letter, rev in rows]
     )
 
 

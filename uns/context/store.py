@@ -28,7 +28,7 @@ from uns.context.levels import (
 )
 from uns.context.steps import StepSeries
 from uns.context.times import MAX_NS, MIN_NS
-from uns.context.validation import refusal
+from uns.context.validation import TEXT_CHARACTERS_MAX, refusal
 from uns.namespace.model import TopicTree
 from uns.sparkplug.datatypes import Value
 
@@ -253,10 +253,10 @@ def _definition_rank(item: EffectiveFact, start_ns: int) -> tuple[int, int, int,
 def step_text(value: Value) -> str:
     """The word a PLC value stands for: text without blanks around it, whole numbers without a fraction."""
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").strip("\0 \t\r\n")
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip("\0 \t\r\n")
+        value = value.decode("utf-8", "replace")
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip("\0 \t\r\n")[:TEXT_CHARACTERS_MAX]
 
 
 def fact_hash(fact: Fact) -> str:

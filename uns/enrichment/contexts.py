@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from uns.context.claims import Window, merge_windows
-from uns.context.timeline import ContextBody, Timeline
+from uns.context.timeline import Timeline
 from uns.context.times import MAX_NS, MIN_NS
 from uns.enrichment.equipment import EquipmentState
-from uns.enrichment.intervals import ContextInterval, Revision, Tiling, plan_revision
+from uns.enrichment.intervals import ContextInterval, Revision, Tiling, context_of, plan_revision
 from uns.enrichment.live import PvBoard
 from uns.enrichment.plan import IntervalRow
 from uns.enrichment.plan_writer import PlanWriter
@@ -19,8 +17,6 @@ from uns.errors import LocalProtocolError
 from uns.namespace.model import TopicTree
 
 __all__ = ["Contexts"]
-
-_body_decoder = msgspec.json.Decoder(ContextBody)
 
 
 class Contexts:
@@ -51,9 +47,8 @@ class Contexts:
         """Take back the current rows; they must cover all time of each equipment once."""
         by_equipment: dict[str, list[ContextInterval]] = {}
         for row in sorted(rows, key=lambda r: (r[1], r[2])):
-            position, equipment, from_ns, to_ns, rev, known_from_ns, _, _, _, text, reason = row
-            body = _body_decoder.decode(text)
-            interval = ContextInterval(from_ns, to_ns, rev=rev, body=body, text=text, reason=reason)
+            position, equipment, from_ns, to_ns, rev, known_from_ns, _, status, work_order, text, reason = row
+            interval = ContextInterval(from_ns, to_ns, rev=rev, context=(text, status, work_order), reason=reason)
             interval.position, interval.known_from_ns, interval.announced = position, known_from_ns, None
             self._writer.learn(known_from_ns)
             by_equipment.setdefault(equipment, []).append(interval)
@@ -74,7 +69,7 @@ class Contexts:
         """The tiling of an equipment; opened with its first sample, from what is known by then."""
         if state.tiling is None:
             intervals = [
-                ContextInterval(s.from_ns, s.to_ns, rev=0, body=s.body, text=s.text, reason="first sample")
+                ContextInterval(s.from_ns, s.to_ns, rev=0, context=context_of(s), reason="first sample")
                 for s in self._timeline.segments(state.id, MIN_NS, MAX_NS)
             ]
             state.tiling = Tiling(intervals)
@@ -161,8 +156,8 @@ def _row(equipment: str, interval: ContextInterval) -> IntervalRow:
         interval.rev,
         interval.known_from_ns,
         MAX_NS,
-        interval.body.status,
-        interval.body.work_order,
+        interval.status,
+        interval.work_order,
         interval.text,
         interval.reason,
     )

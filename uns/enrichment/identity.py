@@ -195,7 +195,7 @@ class Identity:
 
 def _content(kind: ValueKind, value: Value, quality: int, status_code: int) -> Content:
     """What makes two samples of one key equal; the same columns that its row has."""
-    if value.__class__ is int and kind <= ValueKind.DOUBLE:
+    if kind <= ValueKind.DOUBLE and isinstance(value, int):
         value = float(value)
     return (*columns_of(value), quality, status_code)
 

@@ -12,41 +12,63 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from uns.context.timeline import ContextBody, Segment
 from uns.context.times import MAX_NS, MIN_NS
 
-__all__ = ["ContextInterval", "Revision", "Tiling", "plan_revision"]
+__all__ = ["Context", "ContextInterval", "Revision", "Tiling", "context_of", "plan_revision"]
+
+Context = tuple[str, str, str | None]  # JSON of the body, status, work order
+
+_body_decoder = msgspec.json.Decoder(ContextBody)
+
+
+def context_of(segment: Segment) -> Context:
+    """What an interval keeps of a segment."""
+    return segment.text, segment.body.status, segment.body.work_order
 
 
 class ContextInterval:
-    """One current row of ``context_intervals``. ``prefix`` is the beginning of its ticks, made when first needed."""
+    """One current row of ``context_intervals``. All of them are in memory, so each keeps only text."""
 
     __slots__ = (
         "announced",
-        "body",
         "from_ns",
         "known_from_ns",
         "position",
-        "prefix",
         "reason",
         "rev",
+        "status",
         "text",
         "to_ns",
-        "unresolved",
+        "work_order",
     )
 
-    def __init__(self, from_ns: int, to_ns: int, *, rev: int, body: ContextBody, text: str, reason: str) -> None:
+    def __init__(self, from_ns: int, to_ns: int, *, rev: int, context: Context, reason: str) -> None:
         self.from_ns = from_ns
         self.to_ns = to_ns
         self.rev = rev
-        self.body = body
-        self.text = text
+        self.text, self.status, self.work_order = context
         self.reason = reason
         self.position = 0  # both are set when the row is opened
         self.known_from_ns = 0
-        self.prefix: str | None = None
-        self.unresolved = body.status == "unresolved"
         self.announced: bool | None = False  # whether _event/unresolved went out; None: ask the record log
+
+    @property
+    def context(self) -> Context:
+        """What it says, for another interval that says the same."""
+        return self.text, self.status, self.work_order
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether samples in it lack what their class requires."""
+        return self.status == "unresolved"
+
+    @property
+    def body(self) -> ContextBody:
+        """The context as a struct, made anew at each call."""
+        return _body_decoder.decode(self.text)
 
 
 class Tiling:
@@ -144,7 +166,7 @@ def plan_revision(
             continue
         rev = piece.old.rev + 1 if samples else 0
         interval = ContextInterval(
-            piece.from_ns, piece.to_ns, rev=rev, body=piece.segment.body, text=piece.segment.text, reason=reason
+            piece.from_ns, piece.to_ns, rev=rev, context=context_of(piece.segment), reason=reason
         )
         opened.append(Revision(interval, piece.old if samples else None, samples))
         kept.append(interval)
@@ -156,8 +178,7 @@ def plan_revision(
 def _remainder(piece: _Piece) -> Revision:
     """What is left of a row that was cut: same revision, same words."""
     old = piece.old
-    interval = ContextInterval(piece.from_ns, piece.to_ns, rev=old.rev, body=old.body, text=old.text, reason=old.reason)
-    interval.prefix = old.prefix
+    interval = ContextInterval(piece.from_ns, piece.to_ns, rev=old.rev, context=old.context, reason=old.reason)
     interval.announced = old.announced
     return Revision(interval, None, 0)
 

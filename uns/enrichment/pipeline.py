@@ -117,6 +117,9 @@ class Enricher:
         for present in state.present:
             if present.series in by_number:
                 restore(by_number[present.series], present)
+                # It may have been committed and not shown before the end, and what the broker retains may be gone.
+                if by_number[present.series].pv_part:
+                    self.board.touch(by_number[present.series])
         for series in by_number.values():
             # Without its value at least its time: history that comes now is no present value.
             if not series.pv_part and series.newest_ns <= now_ns + FUTURE_MAX_NS:

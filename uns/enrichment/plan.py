@@ -246,6 +246,7 @@ class EnricherState(msgspec.Struct, kw_only=True):
 _INT64_MAX = 2**63 - 1
 _INT64_MIN = -(2**63)
 _SPECIAL = {float("inf"): "Infinity", float("-inf"): "-Infinity"}
+_NAMED: dict[str, float] = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _FLOATS = frozenset({DataType.FLOAT.label, DataType.DOUBLE.label})
 _TEXTS = frozenset({DataType.STRING.label, DataType.TEXT.label, DataType.UUID.label})
 _BYTES = frozenset({DataType.BYTES.label, DataType.FILE.label})
@@ -269,18 +270,21 @@ def columns_of(value: Value) -> tuple[float | None, int | None, str | None]:
 
 
 def value_of(type_label: str, value_num: float | None, value_int: int | None, value_text: str | None) -> Value:
-    """Inverse of :func:`columns_of`, given the series' type."""
+    """Inverse of :func:`columns_of`, given the series' type. A value that did not fit its type comes back as it was."""
     if value_num is not None:
         return value_num
     if value_int is not None:
-        if type_label == "Boolean":
+        if type_label == "Boolean" and value_int in {0, 1}:
             return bool(value_int)
-        return float(value_int) if type_label in _FLOATS else value_int
+        return value_int
     if value_text is None or type_label in _TEXTS:
         return value_text
+    if type_label in _FLOATS:
+        return _NAMED.get(value_text, value_text)
     try:
-        if type_label in _FLOATS:
-            return float(value_text)
-        return base64.b64decode(value_text, validate=True) if type_label in _BYTES else int(value_text)
+        if type_label in _BYTES:
+            return base64.b64decode(value_text, validate=True)
+        number = int(value_text)
     except ValueError:
-        return value_text  # a value that did not fit its type was kept as it came
+        return value_text
+    return value_text if _INT64_MIN <= number <= _INT64_MAX else number  # smaller ones have a column of their own

@@ -58,7 +58,7 @@ def render(
             number, integer, string = value, None, None
             text = repr(value) if kind is double_kind else float_texts.get(value) or float32_text(value)
         else:
-            if value.__class__ is int and kind <= double_kind:
+            if kind <= double_kind and isinstance(value, int):
                 value = float(value)
             number, integer, string = columns_of(value)
             text = value_text(kind, value)
@@ -90,7 +90,7 @@ def render(
 
 
 def restore(series: Series, sample: PresentSample) -> None:
-    """Give a series the present value that it had before a restart; it is shown when it changes."""
+    """Give a series the present value that it had before a restart."""
     if sample.flags & FLAG_CLOCK_SUSPECT:
         return
     way = Provenance(

@@ -15,13 +15,16 @@ from uns.namespace.model import Equipment
 
 __all__ = ["Documents", "chunks"]
 
+PREFIXES_MAX = 16  # beginnings of ticks that are kept: live values and history use a few intervals at a time
+SOURCES_MAX = 64
+
 _encoder = msgspec.json.Encoder()
 
 
 class Documents:
     """Writes the documents of one equipment."""
 
-    __slots__ = ("_about", "_enterprise", "_equipment", "_path", "_sources")
+    __slots__ = ("_about", "_enterprise", "_equipment", "_path", "_prefixes", "_sources")
 
     def __init__(self, enterprise: str, equipment: Equipment) -> None:
         self._enterprise = enterprise
@@ -31,16 +34,19 @@ class Documents:
             f'"enterprise":{json_text(enterprise)},"equipment":{json_text(equipment.id)},'
             f'"path":{json_text(equipment.path_text)}'
         )
+        self._prefixes: dict[int, str] = {}  # by log position of the interval
         self._sources: dict[tuple[str, str, str | None], str] = {}
 
     def tick_prefix(self, interval: ContextInterval) -> str:
-        """A tick up to its first sample; kept with the interval."""
-        prefix = interval.prefix
+        """A tick up to its first sample; of the last few intervals it is kept."""
+        prefix = self._prefixes.get(interval.position)
         if prefix is None:
             prefix = (
                 f'{{"schema":"uns1.tick/1",{self._about},"rev":{interval.rev},"context":{interval.text},"samples":['
             )
-            interval.prefix = prefix
+            if len(self._prefixes) >= PREFIXES_MAX:
+                self._prefixes.clear()
+            self._prefixes[interval.position] = prefix
         return prefix
 
     def source(self, provenance: Provenance) -> str:
@@ -50,6 +56,8 @@ class Documents:
         if head is None:
             device = "" if key[2] is None else f'"device_id":{json_text(key[2])},'
             head = f'],"source":{{"group_id":{json_text(key[0])},"edge_node_id":{json_text(key[1])},{device}"bd_seq":'
+            if len(self._sources) >= SOURCES_MAX:
+                self._sources.clear()
             self._sources[key] = head
         historical = "true" if provenance.historical else "false"
         return (
