@@ -16,7 +16,7 @@ __all__ = ["CONTEXT_SAMPLES_MAX", "StepSeries"]
 # the next change instead of at the next repeat. Changes themselves are never forgotten.
 CONTEXT_SAMPLES_MAX = 200_000
 
-_ORDINAL_BITS = 20
+_ORDINAL_BITS = 32
 _ORDINAL_MAX = (1 << _ORDINAL_BITS) - 1
 
 
