@@ -12,6 +12,7 @@ from tests.simulation.checkers import STATE_TOPIC, BrokenPromiseError
 from tests.simulation.plant import BAD_STATUS, Key, Sample
 from tests.simulation.world import MS
 from uns.runtime.intake import quality_of
+from uns.sparkplug.datatypes import Value
 
 if TYPE_CHECKING:
     from tests.simulation.host import SimulatedHost
@@ -176,7 +177,10 @@ def present_values_are_right(simulation: Simulation) -> None:
     shown = simulation.host.shown
     assert simulation.host.process is not None
     topics = simulation.host.process.joiner.enricher.topics
-    for (device_id, metric), (time_ms, ordinal, value, _) in simulation.oracle.newest.items():
+    newest: dict[tuple[str, str], tuple[int, int, Value]] = {}
+    for (device_id, metric, time_ms, ordinal), (value, _) in recorded_samples(simulation.host).items():
+        newest[device_id, metric] = max(newest.get((device_id, metric), (0, 0, None)), (time_ms, ordinal, value))
+    for (device_id, metric), (time_ms, ordinal, value) in newest.items():
         topic = topics.of(device_id).pv[metric]
         require(topic in shown, "present_values_are_right", f"nothing on {topic}")
         document = json.loads(shown[topic])
@@ -233,6 +237,7 @@ CHECKS = (
     ticks_are_whole,
     state_is_right,
     nodes_are_online,
+    present_values_are_right,
 )
 
 

@@ -99,7 +99,11 @@ class Joiner:
         """Begin from what is committed: at start, and after a failed commit."""
         self.enricher = Enricher(self.tree, self.store.log)
         self.enricher.load(self.store.log.state(self.tree), now_ns)
-        reader = RawReader(self.tree, self.store.births_until(self.store.joined))
+        births = self.store.births_until(self.store.joined)
+        for birth in births:
+            if birth.payload is None:
+                self.enricher.board.mark_stale(birth.edge_node, birth.device_id)
+        reader = RawReader(self.tree, births)
         self.waiting = [reader.read(message) for message in self.store.messages if message.position > self.store.joined]
 
     def commit(self, now_ns: int, *, fails: bool) -> bool:

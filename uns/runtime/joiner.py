@@ -294,6 +294,9 @@ class Joiner:
             self._index = RecordIndexReader(self._records.path)
         enricher = Enricher(self._tree, self._index)
         enricher.load(state, time.time_ns())
+        for birth in await self._in_reader(lambda: self._raw.births_until(joined)):
+            if birth.payload is None:  # a death: what came that way is stale
+                enricher.board.mark_stale(birth.edge_node, birth.device_id)
         if not self._first_load:
             enricher.board.counters.update(self.enricher.board.counters)
         self.enricher = enricher

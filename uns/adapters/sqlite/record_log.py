@@ -28,6 +28,7 @@ from uns.enrichment.plan import (
     ContextSample,
     EnricherState,
     OutboxMessage,
+    PresentSample,
     RecordPlan,
     StoredFact,
     value_of,
@@ -136,6 +137,7 @@ class RecordLog:
                     (MAX_NS,),
                 ).fetchall(),
                 series=[(row, newest.get(row[0])) for row in series],
+                present=[_present_sample(row) for row in connection.execute(_PRESENT_SAMPLES)],
                 equipment_logs=connection.execute("SELECT equipment, last_to FROM equipment_logs").fetchall(),
                 counters=dict(connection.execute("SELECT name, value FROM counters").fetchall()),
                 next_position=next_position,
@@ -258,6 +260,24 @@ _CONTEXT_SAMPLES = """
     JOIN samples ON samples.position = context_positions.position
     JOIN series ON series.series = samples.series
     """
+
+
+# The last ordinal of the newest time of each series: bare columns are those of the row with the maximum.
+_PRESENT_SAMPLES = """
+    SELECT samples.series, samples.source_time_ns, max(samples.ordinal), series.type,
+           samples.value_num, samples.value_int, samples.value_text, samples.quality, samples.status_code,
+           samples.flags, payloads.group_id, payloads.edge_node_id, payloads.device_id
+    FROM newest
+    JOIN samples ON samples.series = newest.series AND samples.source_time_ns = newest.source_time_ns
+    JOIN series ON series.series = samples.series
+    JOIN payloads ON payloads.payload = samples.payload
+    GROUP BY samples.series
+    """
+
+
+def _present_sample(row: tuple[Any, ...]) -> PresentSample:
+    series, source_time_ns, ordinal, type_label, num, integer, text, *rest = row
+    return PresentSample(series, source_time_ns, ordinal, value_of(type_label, num, integer, text), *rest)
 
 
 def _context_sample(row: tuple[Any, ...]) -> ContextSample:
