@@ -86,7 +86,19 @@ class EmulatedEdge:
     ) -> None:
         """Store one payload: (metric, value, time in ms)."""
         names, values, times = (list(column) for column in zip(*samples, strict=True))
-        self.rows[self._head] = Row(device_id, names, values, times, properties or {})
+        self.put_columns(device_id, names, values, times, properties=properties)
+
+    def put_columns(
+        self,
+        device_id: str | None,
+        names: Sequence[str],
+        values: Sequence[Value],
+        times: Sequence[int],
+        *,
+        properties: dict[int, tuple[Property, ...]] | None = None,
+    ) -> None:
+        """The same, as columns."""
+        self.rows[self._head] = Row(device_id, list(names), list(values), list(times), properties or {})
         self._head += 1
         self.stored += sum(not name.startswith("uns/") for name in names)
         self._wake.set()

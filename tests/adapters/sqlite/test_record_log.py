@@ -18,8 +18,8 @@ S = 1_000_000_000
 T0 = 1_780_515_120 * S  # 2026-06-03T19:32:00Z
 
 
-def sample(position: int, *, series: int = 1, time_ns: int = T0, ordinal: int = 0, value=182.0, quality: int = 0):
-    return (position, series, time_ns, ordinal, *columns_of(value), quality, 0, 0, 1)
+def sample(position: int, *, series: int = 1, time_ns: int = T0, ordinal: int = 0, value=182.0, payload: int = 1):
+    return (position, series, time_ns, ordinal, *columns_of(value), 0, 0, 0, payload)
 
 
 def payload(number: int = 1, *, recorded_at_ns: int = T0):
@@ -281,7 +281,8 @@ def test_the_newest_time_of_a_series_is_right_after_many_rows(path, monkeypatch)
     log = RecordLog(path)
     log.load()
     log.commit(plan(samples=[sample(n + 2, time_ns=T0 + n) for n in range(6)], next_position=8), joined=1)
-    late = plan(series=[], payloads=[], intervals_opened=[], samples=[sample(8, time_ns=T0 - 5)], next_position=9)
+    row = sample(8, time_ns=T0 - 5, payload=2)
+    late = plan(series=[], payloads=[payload(2)], intervals_opened=[], samples=[row], next_position=9)
     log.commit(late, joined=2)
     assert log.load()[0].series[0][1] == T0 + 5
     log.close()

@@ -7,6 +7,7 @@ joined. So a crash at any point costs at most work that the raw log repeats.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ def _insert(table: str, columns: Sequence[str], *, verb: str = "INSERT") -> str:
 _INSERT_SERIES = _insert("series", SERIES_COLUMNS)
 _INSERT_PAYLOAD = _insert("payloads", PAYLOAD_COLUMNS)
 _INSERT_SAMPLE = _insert("samples", SAMPLE_COLUMNS)
+_ROWS_PER_STATEMENT = 64
+_INSERT_SAMPLES = _INSERT_SAMPLE + f", ({', '.join('?' * len(SAMPLE_COLUMNS))})" * (_ROWS_PER_STATEMENT - 1)
 _INSERT_FACT = _insert("facts", FACT_COLUMNS)
 _INSERT_INTERVAL = _insert("context_intervals", INTERVAL_COLUMNS)
 _INSERT_UNRECORDED = _insert("unrecorded", UNRECORDED_COLUMNS)
@@ -63,21 +66,12 @@ _INSERT_ADDRESS = """
     """
 _INSERT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _ADD_COUNTER = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
-_ADD_SECONDS = f"""
-    INSERT INTO samples_per_second
-    SELECT series.equipment,
-           (samples.source_time_ns - ((samples.source_time_ns % {SECOND_NS}) + {SECOND_NS}) % {SECOND_NS})
-               / {SECOND_NS} AS second_,
-           count(*)
-    FROM samples JOIN series ON series.series = samples.series
-    WHERE samples.position BETWEEN ? AND ? GROUP BY 1, 2
+_ADD_SECONDS = """
+    INSERT INTO samples_per_second VALUES (?, ?, ?)
     ON CONFLICT (equipment, second) DO UPDATE SET samples = samples + excluded.samples
-    """  # noqa: S608 - a number of ours
+    """
 _ADD_NODES = """
-    INSERT INTO recorded_per_node
-    SELECT payloads.group_id, payloads.edge_node_id, count(*)
-    FROM samples JOIN payloads ON payloads.payload = samples.payload
-    WHERE samples.position BETWEEN ? AND ? GROUP BY 1, 2
+    INSERT INTO recorded_per_node VALUES (?, ?, ?)
     ON CONFLICT (group_id, edge_node_id) DO UPDATE SET samples = samples + excluded.samples
     """
 _ADD_CONTEXT = """
@@ -107,6 +101,7 @@ class RecordLog:
         self._is_context = is_context
         self._database = Database(path, kind="record log", migrations=MIGRATIONS, bytes_max=bytes_max)
         self._context_series: set[int] = set()
+        self._equipment_of: dict[int, str] = {}  # by series
         self._next_outbox_id = 1
         self._newest_position = 0
 
@@ -115,6 +110,7 @@ class RecordLog:
         with self._database.transaction() as connection:
             meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
             series = connection.execute(f"SELECT {', '.join(SERIES_COLUMNS)} FROM series").fetchall()  # noqa: S608
+            self._equipment_of = {row[0]: row[1] for row in series}
             self._learn_context(connection, series)
             next_position = int(meta.get("next_position", 1))
             self._refresh_newest(connection, int(meta.get("newest_position", 0)), next_position - 1)
@@ -158,17 +154,19 @@ class RecordLog:
         """
         first_id = self._next_outbox_id
         ids = range(first_id, first_id + len(plan.outbox))
+        self._equipment_of.update((row[0], row[1]) for row in plan.series)
         learned = [row[0] for row in plan.series if self._is_context(row[1], row[2])]
         with self._database.transaction() as connection:
             many = connection.executemany
             many(_INSERT_SERIES, plan.series)
             many("INSERT INTO context_series VALUES (?)", [(series,) for series in learned])
             many(_INSERT_PAYLOAD, plan.payloads)
-            many(_INSERT_SAMPLE, plan.samples)
             if plan.samples:
+                _insert_samples(connection, plan.samples)
                 span = (plan.samples[0][0], plan.samples[-1][0])
-                connection.execute(_ADD_SECONDS, span)
-                connection.execute(_ADD_NODES, span)
+                seconds, nodes = self._sums(plan)
+                many(_ADD_SECONDS, [(*key, count) for key, count in seconds.items()])
+                many(_ADD_NODES, [(*key, count) for key, count in nodes.items()])
                 if self._context_series or learned:
                     connection.execute(_ADD_CONTEXT, span)
                 if span[1] - self._newest_position > _NEWEST_EVERY_POSITIONS:
@@ -223,6 +221,20 @@ class RecordLog:
     def close(self) -> None:
         """Close the writing connection."""
         self._database.close()
+
+    def _sums(self, plan: RecordPlan) -> tuple[Counter[tuple[str, int]], Counter[tuple[str, str]]]:
+        """Samples of a plan by equipment and second, and by edge node: sums that readers need at once."""
+        seconds: Counter[tuple[str, int]] = Counter()
+        nodes: Counter[tuple[str, str]] = Counter()
+        node_of = {row[0]: (row[1], row[2]) for row in plan.payloads}
+        equipment_of = self._equipment_of
+        # A payload belongs to one equipment: one look-up for each of its seconds is enough.
+        counts = Counter([(row[10], row[2] // SECOND_NS) for row in plan.samples])
+        series_of = {row[10]: row[1] for row in plan.samples}
+        for (payload, second), count in counts.items():
+            seconds[equipment_of[series_of[payload]], second] += count
+            nodes[node_of[payload]] += count
+        return seconds, nodes
 
     def _forget(self, connection: sqlite3.Connection, published: int) -> None:
         if published > 0:
@@ -284,6 +296,15 @@ def _context_sample(row: tuple[Any, ...]) -> ContextSample:
     equipment, metric, source_time_ns, ordinal, type_label, num, integer, text, quality = row
     value = value_of(type_label, num, integer, text)
     return ContextSample(equipment, metric, source_time_ns, ordinal, value, quality)
+
+
+def _insert_samples(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Many rows per statement where there are many: a third cheaper than one each."""
+    whole = len(rows) - len(rows) % _ROWS_PER_STATEMENT
+    for at in range(0, whole, _ROWS_PER_STATEMENT):
+        part = rows[at : at + _ROWS_PER_STATEMENT]
+        connection.execute(_INSERT_SAMPLES, [value for row in part for value in row])
+    connection.executemany(_INSERT_SAMPLE, rows[whole:])
 
 
 class RecordIndexReader:
