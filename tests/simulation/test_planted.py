@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import tests.simulation.edge as simulated_edge
+import uns.enrichment.pipeline as pipeline_module
 import uns.sparkplug.edge as session_module
 from schemas.sparkplug_b_pb2 import Payload
 from tests.enrichment.memory_log import MemoryLog
@@ -337,6 +338,16 @@ def a_tick_twice(patch):
     patch.setattr(MemoryLog, "apply", repeating)
 
 
+def present_values_that_a_restart_forgets(patch):
+    only(patch, faults.host_crash)
+    patch.setattr(pipeline_module, "restore", lambda series, sample: None)
+
+
+def deaths_that_no_birth_heals(patch):
+    only(patch, faults.edge_cut, faults.edge_crash)
+    patch.setattr(Enricher, "_receive_oddities", lambda self, state, batch, found, limits, now_ns: None)
+
+
 def reductions_not_counted(patch):
     commit = simulated_edge.EdgeStore.commit
 
@@ -485,6 +496,8 @@ PLANTED = [
     (drops_not_counted, "edge_equation"),
     (a_host_that_answers_for_another, "DeletionChecker"),
     (a_tick_twice, "ticks_are_whole"),
+    (present_values_that_a_restart_forgets, "present_values_are_right"),
+    (deaths_that_no_birth_heals, "present_values_are_right"),
     (a_host_that_never_answers, "all_confirmed"),
     (a_host_that_knows_no_held_session, "all_confirmed"),
     (duplicates_not_counted, "host_equation"),
