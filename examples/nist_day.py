@@ -36,6 +36,7 @@ from examples.nist_day_plan import (
 )
 from uns.adapters.mqtt import BrokerAddress
 from uns.adapters.sqlite.record_audit import open_audit
+from uns.cli.output import never_fail_to_encode
 from uns.errors import UnreachableError, UnsError
 from uns.namespace.loader import load_tree
 from uns.runtime.accounting import (
@@ -243,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, default=None, help="keep the stores here; play again to see no change")
     parser.add_argument("--broker", default=os.environ.get("UNS_BROKER", "embedded"), help="embedded, mosquitto, a URL")
     options = parser.parse_args(arguments)
+    never_fail_to_encode()
     if options.speed is not None and not options.speed > 0:
         parser.error("--speed must be above 0")
     directory = Path(tempfile.mkdtemp(prefix="uns-day-")) if options.store is None else options.store.resolve()
@@ -252,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"--store {directory}: {error.strerror}", file=sys.stderr)
         return 2
+    outcome: Outcome | None
     try:
         day = load_day(options.file)
         outcome = asyncio.run(
@@ -263,9 +266,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 3 if isinstance(error, UnreachableError) else 2
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return 130
-    if options.store is None:
+        outcome = None
+    if options.store is None:  # after an error it stays: its logs tell more than the message
         shutil.rmtree(directory, ignore_errors=True)
+    if outcome is None:
+        return 130
     print(msgspec.json.format(msgspec.json.encode(outcome)).decode() if options.json else _text(outcome))
     return 0 if outcome.ok else 1
 

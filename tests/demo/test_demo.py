@@ -165,3 +165,35 @@ def test_what_cannot_work_is_one_clear_message(options: list[str], code: int, sa
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("victim", ["broker", "host", "gw-energy", "plc4"])
+async def test_a_process_that_dies_is_named_with_its_log(tmp_path: Path, victim: str) -> None:
+    log = tmp_path / "out.txt"
+    keep = tmp_path / "keep"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [*DEMO, "--keep", str(keep)], stdout=sink, stderr=sink, start_new_session=True, env=environment()
+        )
+    try:
+        await eventually(lambda: b"running |" in log.read_bytes(), timeout_s=60, what="the demo runs")
+        os.kill(child_of(process.pid, keep / "logs" / f"{victim}.log"), signal.SIGKILL)
+        await eventually(lambda: process.poll() is not None, timeout_s=30, what="the demo ends")
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 3
+    assert f"{victim} ended by itself with exit code -9".encode() in log.read_bytes()
+    assert b"Traceback" not in log.read_bytes()
+    assert processes_naming(str(keep)) == []
+
+
+def child_of(parent: int, log: Path) -> int:
+    """The child whose stderr goes to ``log``."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_child = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent
+            if is_child and (path / "fd" / "2").resolve() == log.resolve():
+                return int(path.name)
+    pytest.fail(f"no child writes to {log}")

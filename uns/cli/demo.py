@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -69,7 +70,8 @@ def demo(
 
 def _run(plant: Demo, *, as_json: bool) -> DemoReport | None:
     """The report, or None if it was interrupted; either way every process is gone."""
-    screen = Screen() if not as_json and sys.stdout.isatty() else None
+    is_screen = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    screen = Screen() if is_screen and not as_json else None
     show: Callable[[DemoState], None] = LinePrinter() if screen is None else screen.show
     if as_json:
         show = _say_nothing

@@ -45,6 +45,7 @@ GATEWAYS = ("gw-reaction-1", "gw-energy")
 SENTENCE_METRIC, SENTENCE_VALUE = "temperature", 182.0
 REPORT_EVERY_S = 0.5
 CYCLE_S_MAX = 20.0
+NOTICE_S = 0.2  # an ended process is noticed later than the connection that it served
 
 
 class DemoState(msgspec.Struct, kw_only=True):
@@ -94,33 +95,41 @@ class Demo:
 
     async def run(self, show: Callable[[DemoState], None]) -> DemoReport:
         """Run it; ``show`` is called about twice a second. Raises what a child that fails raises."""
-        state = self.state
         async with PlantRun(self._directory) as plant:
-            tree_file = PLANT_FILES / "topic_tree.yaml"
-            tree = load_tree(tree_file)
-            async with asyncio.TaskGroup() as tasks:
-                showing = tasks.create_task(self._show(show, plant), name="screen")
-                state.phase = "starting the broker"
-                broker_url = await plant.start_broker(self._broker)
-                address = BrokerAddress(url=broker_url)
-                async with MqttConnection(address, client_id=_client_id("watch")) as watching:
-                    watcher = tasks.create_task(self._watch(watching), name="namespace")
-                    state.phase = "starting the host"
-                    await plant.start_host(tree_file.resolve())
-                    async with FactSender(address, tree, client_id=_client_id("facts"), keep_session=False) as sender:
-                        await self._tell_all(sender, opening(time.time_ns(), run=self._run_id))
-                        state.phase = "starting PLCs and gateways"
-                        await self._start_edges(plant)
-                        await plant.until(_all_online, "both gateways are online")
-                        state.phase = "running"
-                        await self._run_story(sender)
-                    report_terms = await self._settle(plant)
-                    watcher.cancel()
-                showing.cancel()
-                await self._refresh(plant, report_terms)
-                show(state)
-                await plant.stop_host()
+            tree = load_tree(PLANT_FILES / "topic_tree.yaml")
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    showing = tasks.create_task(self._show(show, plant), name="screen")
+                    status = await self._play(plant, tree, tasks)
+                    showing.cancel()
+            except BaseExceptionGroup:
+                await asyncio.sleep(NOTICE_S)
+                plant.check()  # a child that ended explains the rest
+                raise
+            await self._refresh(plant, status)
+            show(self.state)
+            await plant.stop_host()
             return self._report(tree, plant.store)
+
+    async def _play(self, plant: PlantRun, tree: TopicTree, tasks: asyncio.TaskGroup) -> Mapping[str, Any]:
+        """Start everything in order, tell the story, stop and settle; the host's last status."""
+        state = self.state
+        state.phase = "starting the broker"
+        address = BrokerAddress(url=await plant.start_broker(self._broker))
+        async with MqttConnection(address, client_id=_client_id("watch")) as watching:
+            watcher = tasks.create_task(self._watch(watching), name="namespace")
+            state.phase = "starting the host"
+            await plant.start_host((PLANT_FILES / "topic_tree.yaml").resolve())
+            async with FactSender(address, tree, client_id=_client_id("facts"), keep_session=False) as sender:
+                await self._tell_all(sender, opening(time.time_ns(), run=self._run_id))
+                state.phase = "starting PLCs and gateways"
+                await self._start_edges(plant)
+                await plant.until(_all_online, "both gateways are online")
+                state.phase = "running"
+                await self._run_story(sender)
+            status = await self._settle(plant)
+            watcher.cancel()
+        return status
 
     async def _start_edges(self, plant: PlantRun) -> None:
         cycle_s = min(CYCLE_S_MAX, self._seconds * 0.4)  # so that a whole batch lies within the first order
