@@ -71,3 +71,21 @@ async def test_a_host_without_room_confirms_nothing_and_keeps_present_values_ali
         assert made.host.running
         assert "Traceback" not in made.host.output
         assert said(made, "host", "takes nothing") < 10, "now and then, not at each try"
+
+
+@pytest.mark.long
+async def test_what_a_store_at_its_bound_drops_is_counted_and_told(tmp_path):
+    options = Options(tags=100, scans_per_second=40.0, store="{path: store.db, bytes_max: 1MB}")
+    async with plant(tmp_path, options) as made:
+        made.host.kill()
+        await until(lambda: made.edge_stats()["dropped"] > 0, "the store is at its bound", deadline_s=60)
+        made.host.start()
+        await made.until_recorded_since(time.time_ns() // 1_000_000)
+        await until(lambda: said(made, "host", "an edge node dropped samples"), "the host learns of the gap")
+        await made.drain()
+        account = await made.account()
+        assert all(equation.holds for equation in account.equations), account.equations
+        assert 0 < account.lost <= account.dropped
+        assert len(account.comparison.missing) == account.lost
+        assert not account.comparison.foreign
+        assert not account.repeated_keys
