@@ -117,7 +117,7 @@ async def test_a_killed_edge_goes_on_from_its_store(tmp_path: Path) -> None:
             node = opcua_node(WIRING, broker=broker.url, url=plc.url, source=EVERY)
             async with edge_process(tmp_path, node) as edge:
                 count = 0
-                for _ in range(4):
+                for _ in range(3):
                     await eventually(lambda: edge.stats.get("sources", {}).get("plc", {}).get("state") == "connected")
                     stop_at = count + 150
                     while count < stop_at:
@@ -136,7 +136,7 @@ async def test_a_killed_edge_goes_on_from_its_store(tmp_path: Path) -> None:
                 assert seen.setdefault(key, sample.value) == sample.value
             assert len(seen) == last["stored"], "what was resent has its old keys"
             bd_seqs = [b.bd_seq for b in host.births if hasattr(b, "bd_seq")]
-            assert bd_seqs == [0, 1, 2, 3, 4]
+            assert bd_seqs == [0, 1, 2, 3]
 
 
 async def test_a_broker_that_goes_and_comes_costs_nothing(tmp_path: Path) -> None:
@@ -213,28 +213,28 @@ async def test_a_rebirth_shows_the_last_stored_samples(tmp_path: Path) -> None:
 async def test_a_full_store_drops_by_policy_and_the_gap_travels(tmp_path: Path) -> None:
     top = "delivery: {level: host, mark_interval: 50ms}\nstore: {path: s.db, bytes_max: 1MB, when_full: drop_oldest}"
     port = free_port()
-    async with Plc(VARIABLES) as plc:
-        node = opcua_node(
-            WIRING, broker=f"mqtt://127.0.0.1:{port}", url=plc.url, source=f"{EVERY}\nqueue_size: 10000", top=top
-        )
+    async with Plc({"Phase": ("", ua.VariantType.String)}) as plc:
+        wiring = 'phase: {node: "nsu=urn:plc4;s=Phase"}'
+        node = opcua_node(wiring, broker=f"mqtt://127.0.0.1:{port}", url=plc.url, source=EVERY, top=top)
         async with gateway(load(tmp_path, node)) as edge:
-            await eventually(lambda: edge.stats["stored"] == 2)
+            await eventually(lambda: edge.stats["stored"] == 1)
             count = 0
             while edge.stats["dropped"] == 0:
-                for _ in range(2_000):
+                for _ in range(10):
                     count += 1
-                    await plc.write("Count", count)
-                assert count < 100_000
-                await asyncio.sleep(0.1)
+                    await plc.write("Phase", f"{count:010}" * 2_000)
+                assert count < 1_000
+                await eventually(lambda: edge.stats["read"] == count + 1)  # noqa: B023 awaited in the same turn
             with mosquitto(tmp_path, port=port) as broker:
                 async with confirming_host(broker.url) as host:
                     await eventually(lambda: edge.stats["waiting"] == 0, timeout_s=30)
                     stats = await edge.stop()
-    assert stats["stored"] == stats["confirmed"] + stats["dropped"]
+    assert stats["stored"] == stats["confirmed"] + stats["dropped"] == count + 1
     gaps = [json.loads(s.value) for s in host.samples if s.metric == "uns/gap"]
     assert sum(gap["count"] for gap in gaps) == stats["dropped"] > 0
-    assert {s.value for s in host.samples if s.metric == "count"} >= {count}
-    assert len(host.samples) - len(gaps) == stats["confirmed"]
+    assert len(gaps) == stats["gaps"]
+    kept = [int(s.value[:10]) for s in host.samples if s.metric == "phase"]
+    assert kept == list(range(stats["dropped"], count + 1)), "the oldest went"
 
 
 async def test_a_definition_that_would_orphan_a_backlog_is_refused(tmp_path: Path) -> None:
@@ -275,7 +275,6 @@ async def test_check_by_the_command_line(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:
         async with Plc(VARIABLES) as plc:
             load(tmp_path, opcua_node(WIRING, broker=broker.url, url=plc.url))
-            assert (await check())[0] == 0
             code, text = await check("--json")
             assert (code, json.loads(text)["findings"]) == (0, [])
             load(tmp_path, opcua_node(WIRING.replace("s=Big", "s=No"), broker=broker.url, url=plc.url))
@@ -284,4 +283,3 @@ async def test_check_by_the_command_line(tmp_path: Path) -> None:
             assert "s=No" in text
         code, text = await check()
         assert (code, "does not answer" in text) == (3, True)
-        assert (await check("--offline"))[0] == 0

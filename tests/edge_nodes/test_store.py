@@ -123,9 +123,9 @@ def test_reading_is_by_pages(path: Path) -> None:
 
 def test_bd_seq_goes_on_by_one_over_restarts_and_wraps(path: Path) -> None:
     seen = []
-    for _ in range(130):
+    for _ in range(4):
         with opened(path) as store:
-            seen += [store.next_bd_seq(), store.next_bd_seq()]
+            seen += [store.next_bd_seq() for _ in range(65)]
     assert seen == [i % 256 for i in range(260)]
 
 
