@@ -190,9 +190,13 @@ def _broker(root: Fields, directory: Path, override: str | None) -> BrokerAddres
 
 def _store(root: Fields, directory: Path, gateway: str, override: Path | None) -> StoreConfig:
     store = root.fields("store", optional=("path", "bytes_max", "when_full", "commit_interval"), what="the store")
-    path = store.text("path", default=f"{gateway or 'edge'}.db")
+    path = override or directory / store.text("path", default=f"{gateway or 'edge'}.db")
+    if not path.parent.is_dir():
+        root.findings.error(
+            "store", f"there is no directory {str(path.parent)!r}", store.position_of("path"), "make it first"
+        )
     return StoreConfig(
-        path=override or directory / path,
+        path=path,
         bytes_max=store.size_bytes("bytes_max", default=2_000_000_000, minimum=1_000_000),
         when_full=store.choice("when_full", _WHEN_FULL, default="drop_oldest"),
         commit_interval_ms=store.duration_ns("commit_interval", default=50 * _NS_PER_MS, maximum_ns=10_000 * _NS_PER_MS)

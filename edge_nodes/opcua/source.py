@@ -32,8 +32,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from edge_nodes.backoff import Backoff
+from edge_nodes.conversion import Refusal
 from edge_nodes.opcua.config import NodeAddress, OpcUaConfig, OpcUaPoint, Security
-from edge_nodes.opcua.mapping import BAD_NODE_ID_UNKNOWN, ItemPoint, NotificationMapper
+from edge_nodes.opcua.mapping import BAD_NODE_ID_UNKNOWN, ItemPoint, NotificationMapper, convert_variant
 from edge_nodes.wiring import MetricKey
 from uns.errors import UnreachableError
 from uns.source import Readings, SourceSink, TimeSource
@@ -108,9 +109,10 @@ class OpcUaSource:
                     answers = await client.uaclient.read_attributes(
                         [node.nodeid for node in nodes], ua.AttributeIds.Value
                     )
-                    for (handle, _, _), answer in zip(chunk, answers, strict=True):
-                        if answer.StatusCode is not None and answer.StatusCode.value >> 16 in _NO_SUCH_NODE:
-                            failed[handle] = answer.StatusCode.name
+                    for (handle, _, point), answer in zip(chunk, answers, strict=True):
+                        wrong = _wrong_with(answer, point)
+                        if wrong:
+                            failed[handle] = wrong
             return [
                 f"{point.contract.name}: {point.address}: {failed[handle]}"
                 for handle, _, point in self.items
@@ -391,6 +393,20 @@ _KINDS = {
     "g": ua.NodeIdType.Guid,
     "b": ua.NodeIdType.ByteString,
 }
+
+
+def _wrong_with(answer: Any, point: OpcUaPoint) -> str:
+    """What makes a value that was read unfit for its metric; empty if nothing does."""
+    status = answer.StatusCode
+    if status is not None and status.value >> 16 in _NO_SUCH_NODE:
+        return str(status.name)
+    if (status is not None and not status.is_good()) or answer.Value is None or answer.Value.Value is None:
+        return ""  # a value that is bad now may be a good one later
+    try:
+        convert_variant(point.contract.datatype, answer.Value.Value)
+    except Refusal as refusal:
+        return f"{refusal.reason}: {refusal.text}"
+    return ""
 
 
 class _Resolver:

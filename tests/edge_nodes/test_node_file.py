@@ -139,6 +139,7 @@ def test_a_register_wider_than_its_metric_is_a_warning(tmp_path: Path) -> None:
         ("tree: topic_tree.yaml", "tree: nowhere.yaml", "tree", "nowhere.yaml"),
         ("sources:", "store: {bytes_max: 2}\nsources:", "wrong-value", "2GB"),
         ("sources:", "store: {when_full: drop}\nsources:", "wrong-value", "drop_oldest"),
+        ("sources:", "store: {path: nowhere/s.db}\nsources:", "store", "make it first"),
         ("sources:", "primary_host: a/b\nsources:", "id", "cannot stand in a topic"),
     ],
 )

@@ -210,6 +210,22 @@ async def test_a_rebirth_shows_the_last_stored_samples(tmp_path: Path) -> None:
                     assert edge.stats["births"] >= 2
 
 
+async def test_with_a_primary_host_nothing_is_published_while_it_is_away(tmp_path: Path) -> None:
+    top = "primary_host: uns-host-1\ndelivery: {level: host, mark_interval: 50ms}"
+    with mosquitto(tmp_path) as broker:
+        async with Plc(VARIABLES) as plc:
+            node = opcua_node(WIRING, broker=broker.url, url=plc.url, source=EVERY, top=top)
+            async with gateway(load(tmp_path, node)) as edge:
+                await eventually(lambda: edge.stats["stored"] == 2 and edge.stats["broker"] == "connected")
+                assert (edge.stats["births"], edge.stats["online"]) == (0, False)
+                for n in (2, 3):
+                    async with confirming_host(broker.url) as host:
+                        await eventually(lambda: edge.stats["confirmed"] == n, timeout_s=15)  # noqa: B023
+                        assert all(s.historical for s in host.samples)
+                    await eventually(lambda: not edge.stats["online"], what="it leaves with its host")
+                    await plc.write("Count", n)
+
+
 async def test_a_full_store_drops_by_policy_and_the_gap_travels(tmp_path: Path) -> None:
     top = "delivery: {level: host, mark_interval: 50ms}\nstore: {path: s.db, bytes_max: 1MB, when_full: drop_oldest}"
     port = free_port()

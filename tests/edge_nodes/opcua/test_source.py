@@ -176,14 +176,15 @@ async def test_the_same_sample_after_a_reconnect_is_reduced_even_with_reduction_
 
 
 async def test_check_says_what_is_missing_and_who_does_not_answer(tmp_path: Path) -> None:
-    wiring = WIRING.replace("s=Big", "s=Nowhere")
+    wiring = WIRING.replace("s=Big", "s=Nowhere").replace("s=Temp", "s=Phase")
     with mosquitto(tmp_path) as broker:
         async with Plc(VARIABLES) as plc:
             config = load(tmp_path, opcua_node(wiring, broker=broker.url, url=plc.url, source=FAST))
             report = await check_node(config, [], offline=False)
             assert report.unreachable == []
-            assert len(report.findings) == 1
-            assert "s=Nowhere" in report.findings[0]
+            wrong_type, unknown = report.findings
+            assert "temperature: nsu=urn:plc4;s=Phase: wrong_type: 'idle' (str) is no Float" in wrong_type
+            assert "s=Nowhere" in unknown
         report = await check_node(config, [], offline=False)
         assert len(report.unreachable) == 1
     report = await check_node(config, [], offline=False)
