@@ -6,6 +6,7 @@ It knows only the set of facts and samples, so it cannot depend on an order of a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Any
 
 from uns.context.facts import Fact
@@ -26,13 +27,40 @@ def revision_key(text: str) -> tuple[Any, ...]:
     return (0, int(text), text) if text.isdigit() else (1, 0, text)
 
 
-def counting(facts: Iterable[Fact]) -> list[Fact]:
-    best: dict[tuple[str, str], Fact] = {}
+class Counted(list[Fact]):
+    """The messages that count, and for each fact the revision that first said what counts."""
+
+    stated: dict[tuple[str, str], str]
+
+
+def counting(facts: Iterable[Fact]) -> Counted:
+    by_fact: dict[tuple[str, str], dict[str, Fact]] = {}
     for fact in facts:
-        key = fact.source, fact.id
-        if key not in best or revision_key(fact.source_rev) > revision_key(best[key].source_rev):
-            best[key] = fact
-    return [fact for fact in best.values() if fact.action != "delete"]
+        by_fact.setdefault((fact.source, fact.id), {})[fact.source_rev] = fact
+    counted = Counted()
+    counted.stated = {}
+    for key, messages in by_fact.items():
+        newest_first = sorted(messages.values(), key=lambda f: revision_key(f.source_rev), reverse=True)
+        top = newest_first[0]
+        if top.action == "delete":
+            continue
+        counted.append(top)
+        alike = takewhile(lambda f, top=top: claim_of(f) == claim_of(top), newest_first)  # type: ignore[misc]
+        counted.stated[key] = top.source_rev if claim_of(top) is None else list(alike)[-1].source_rev
+    return counted
+
+
+def claim_of(fact: Fact) -> tuple[Any, ...] | None:
+    """What a message claims, its times aside; None where it claims nothing."""
+    if fact.action == "delete":
+        return None
+    if fact.kind == "job":
+        if fact.job_order is not None and (fact.state or "") in (*PLANNED, "cancelled"):
+            return None
+        return ("job", fact.equipment, fact.job_order, fact.work_order, fact.operation, fact.recipe)
+    if fact.kind == "lot":
+        return ("lot", fact.equipment, fact.lot, fact.material, fact.use)
+    return (fact.kind, fact.equipment, name_of(fact))
 
 
 def name_of(fact: Fact) -> str:
@@ -55,9 +83,7 @@ def context_at(tree: TopicTree, facts: Iterable[Fact], steps: Iterable[Step], eq
     return body(tree, equipment, {k: v for k, v in chosen.items() if v is not None}, holds)
 
 
-def choose(
-    tree: TopicTree, facts: list[Fact], steps: list[Step], equipment: str, kind: str, t: int
-) -> list[Row] | None:
+def choose(tree: TopicTree, facts: Counted, steps: list[Step], equipment: str, kind: str, t: int) -> list[Row] | None:
     for level in tree.lineage(equipment):
         rows = [row for row in rows_of(tree, facts, steps, level.id, kind) if row[0] <= t < row[1]]
         if rows and kind in SETS:
@@ -71,9 +97,7 @@ def choose(
     return None
 
 
-def bridged(
-    tree: TopicTree, facts: list[Fact], steps: list[Step], equipment: str, kind: str, t: int
-) -> list[Row] | None:
+def bridged(tree: TopicTree, facts: Counted, steps: list[Step], equipment: str, kind: str, t: int) -> list[Row] | None:
     if not any(source.bridge_ns for source in tree.context.values()):
         return None
     ends, starts = [], []
@@ -93,7 +117,7 @@ def bridged(
     return before if min(starts) - max(ends) <= allowed else None
 
 
-def rows_of(tree: TopicTree, facts: list[Fact], steps: list[Step], equipment: str, kind: str) -> list[Row]:
+def rows_of(tree: TopicTree, facts: Counted, steps: list[Step], equipment: str, kind: str) -> list[Row]:
     here = [f for f in facts if f.equipment == equipment and f.kind == kind]
     if kind == "job":
         here = [f for f in here if f.job_order is None or (f.state or "") not in (*PLANNED, "cancelled")]
@@ -124,12 +148,12 @@ def rows_of(tree: TopicTree, facts: list[Fact], steps: list[Step], equipment: st
         elif kind == "lot":
             content = (fact.lot, fact.material)
         order = (tree.context[fact.source].precedence, start, revision_key(fact.source_rev), fact.id, fact.source)
-        ref = f"{kind}:{name_of(fact)}@{fact.source_rev}"
+        ref = f"{kind}:{name_of(fact)}@{facts.stated[fact.source, fact.id]}"
         rows.append((start, end, order, fact.source, content, ref, kind == "job" and fact.job_order is None))
     return rows + plc_rows(tree, facts, steps, equipment, kind)
 
 
-def plc_rows(tree: TopicTree, facts: list[Fact], steps: list[Step], equipment: str, kind: str) -> list[Row]:
+def plc_rows(tree: TopicTree, facts: Counted, steps: list[Step], equipment: str, kind: str) -> list[Row]:
     rows: list[Row] = []
     for metric in {s[1] for s in steps if s[0] == equipment and s[2] == kind}:
         mine = [s for s in steps if s[0] == equipment and s[1] == metric]
@@ -149,7 +173,7 @@ def plc_rows(tree: TopicTree, facts: list[Fact], steps: list[Step], equipment: s
 
 
 def plc_row(
-    tree: TopicTree, facts: list[Fact], equipment: str, metric: str, kind: str, start: int, end: int, value: str
+    tree: TopicTree, facts: Counted, equipment: str, metric: str, kind: str, start: int, end: int, value: str
 ) -> Row | None:
     name, revision, content = value, "plc", (value,)
     if kind == "lot":
@@ -171,7 +195,7 @@ def plc_row(
     return start, end, order, "plc", content if value else (), f"{kind}:{name}@{revision}:{rfc3339(start)}", not value
 
 
-def definition_of(tree: TopicTree, facts: list[Fact], equipment: str, program: str, start: int) -> Fact | None:
+def definition_of(tree: TopicTree, facts: Counted, equipment: str, program: str, start: int) -> Fact | None:
     for level in tree.lineage(equipment):
         fitting = [
             f

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.enrichment.builders import TEMPERATURE, Host, fact
 from uns.context.timeline import ContextBody, Segment
 from uns.context.times import MAX_NS, MIN_NS
 from uns.enrichment.intervals import ContextInterval, Tiling, plan_revision
@@ -121,3 +122,34 @@ def test_a_tiling_finds_the_interval_of_any_time(time_ns: int):
 )
 def test_rows_with_holes_or_overlaps_are_no_tiling(rows: list[Row]):
     assert not tiling(*rows).is_whole()
+
+
+def test_a_message_that_only_ends_a_job_restates_none_of_its_records():
+    host = Host()
+    host.fact(fact("lot"))
+    host.fact(fact())
+    host.samples((TEMPERATURE, 182.0, 10))
+    host.fact(fact(source_rev="2", valid_to=60, state="completed"))
+    assert host.enricher.totals["restated_intervals"] == 0
+    assert host.context(10)["facts"] == ["job:WO-1/0010@1", "lot:L-1@1"]
+
+
+def test_a_corrected_fact_names_the_message_that_corrected_it():
+    host = Host()
+    host.fact(fact("lot"))
+    host.fact(fact())
+    host.samples((TEMPERATURE, 182.0, 10))
+    host.fact(fact("lot", source_rev="2", lot="L-2"))
+    host.fact(fact("lot", source_rev="3", lot="L-2", valid_to=60))
+    assert host.enricher.totals["restated_intervals"] == 1
+    assert host.context(10)["facts"] == ["job:WO-1/0010@1", "lot:L-2@2"]
+
+
+def test_what_was_said_first_is_named_even_if_it_arrives_last():
+    host = Host()
+    host.fact(fact("lot"))
+    host.fact(fact(source_rev="2", valid_to=60, state="completed"))
+    host.samples((TEMPERATURE, 182.0, 10))
+    assert host.context(10)["facts"] == ["job:WO-1/0010@2", "lot:L-1@1"]
+    host.fact(fact())
+    assert host.context(10)["facts"] == ["job:WO-1/0010@1", "lot:L-1@1"]

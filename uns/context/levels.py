@@ -59,15 +59,20 @@ def makes_interval(fact: Fact) -> bool:
 
 
 class EffectiveFact(NamedTuple):
-    """The fact message that counts for its (source, id), with its times as integers."""
+    """The fact message that counts for its (source, id), with its times as integers.
+
+    ``stated_by`` is the ``source_rev`` that first said this content: a message that only ends the fact, or moves
+    its times, states nothing new, and records need not be restated for its sake.
+    """
 
     fact: Fact
     valid_from_ns: int
     valid_to_ns: int | None
     order: Order
+    stated_by: str
 
 
-def effective(fact: Fact, precedence: int) -> EffectiveFact:
+def effective(fact: Fact, precedence: int, stated_by: str | None = None) -> EffectiveFact:
     """Ready a checked fact for comparison."""
     start = ns_of(fact.valid_from)
     return EffectiveFact(
@@ -75,6 +80,7 @@ def effective(fact: Fact, precedence: int) -> EffectiveFact:
         MIN_NS if start is None else start,
         None if fact.valid_to is None else ns_of(fact.valid_to),
         (precedence, MIN_NS if start is None else start, rev_key(fact.source_rev), fact.id, fact.source),
+        fact.source_rev if stated_by is None else stated_by,
     )
 
 
@@ -212,7 +218,7 @@ def _claim(item: EffectiveFact, end: int) -> Claim:
         order=item.order,
         source=fact.source,
         content=content_of(fact),
-        ref=f"{fact.kind}:{fact_name(fact)}@{fact.source_rev}",
+        ref=f"{fact.kind}:{fact_name(fact)}@{item.stated_by}",
         positive_none=idle,
     )
 
@@ -226,6 +232,17 @@ def content_of(fact: Fact) -> tuple[str | None, ...]:
             return (fact.lot, fact.material)
         case _:
             return (fact_name(fact),)
+
+
+def says_the_same(one: Fact, other: Fact) -> bool:
+    """Whether two messages of one fact make the same claim, their times aside."""
+    return (
+        makes_interval(one)
+        and makes_interval(other)
+        and (one.kind, one.equipment) == (other.kind, other.equipment)
+        and end_group(one) == end_group(other)
+        and content_of(one) == content_of(other)
+    )
 
 
 def fact_name(fact: Fact) -> str:

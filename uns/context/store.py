@@ -25,6 +25,7 @@ from uns.context.levels import (
     fact_name,
     is_definition,
     makes_interval,
+    says_the_same,
 )
 from uns.context.steps import StepSeries
 from uns.context.times import MAX_NS, MIN_NS
@@ -105,8 +106,9 @@ class ContextStore:
         answer = FactAnswer(id=fact.id, source_rev=fact.source_rev, accepted=True, rev=known.rev)
         before = None if history is None else history.top
         self._remember(known)
-        if self._histories[(fact.source, fact.id)].top is not fact:
-            return answer, FactChange(known=known)  # an older statement: history only
+        if before is not None and self._histories[(fact.source, fact.id)].top is before:
+            # An older statement: history only, but it may turn out to have said first what counts.
+            return answer, FactChange(known=known, windows=tuple(self._replace(before, before)))
         return answer, FactChange(
             known=known, counts=True, windows=tuple(self._replace(before, fact)), overlaps=tuple(self._overlaps(fact))
         )
@@ -175,13 +177,25 @@ class ContextStore:
         if fact.equipment not in self.tree.equipment:
             return set()  # the tree lost this equipment; its history stays
         key = (fact.source, fact.id)
-        item = effective(fact, self._precedence.get(fact.source, 0))
+        item = effective(fact, self._precedence.get(fact.source, 0), self._stated_by(fact))
         if is_definition(fact) and fact.action != "delete":
             self._definitions.setdefault(fact.equipment, {})[key] = item
         elif makes_interval(fact):
             self._placed[key] = item
             return self._levels.setdefault((fact.equipment, fact.kind), FactLevel()).add(item)
         return set()
+
+    def _stated_by(self, fact: Fact) -> str:
+        """The revision that first said what ``fact`` (the counting message) says, and was not contradicted since."""
+        messages = self._histories[fact.source, fact.id].messages
+        if len(messages) == 1 or not makes_interval(fact):
+            return fact.source_rev
+        first = fact.source_rev
+        for source_rev in sorted(messages, key=rev_key, reverse=True):
+            if not says_the_same(messages[source_rev].fact, fact):
+                break
+            first = source_rev
+        return first
 
     def _displace(self, fact: Fact) -> set[Claim]:
         """Take a message out again that counts no more."""
