@@ -17,7 +17,6 @@ __all__ = ["BAD_NODE_ID_UNKNOWN", "BAD_NO_COMMUNICATION", "ItemPoint", "Notifica
 BAD_NODE_ID_UNKNOWN = 0x80340000
 BAD_NO_COMMUNICATION = 0x80310000
 BAD_WAITING_FOR_INITIAL_DATA = 0x80320000  # the server has no value yet: nothing was read, the first value follows
-BAD_WAITING_FOR_INITIAL_DATA = 0x80320000
 IS_BAD = 0x80000000  # severity 10 and 11
 OVERFLOW = 0x480  # info type DataValue with the Overflow bit: the server's queue lost notifications
 _OVERFLOW_BIT = 0x80
