@@ -39,6 +39,8 @@ NS_PER_MS = 1_000_000
 _PROTOCOL_PREFIXES = ("Node Control/", "Device Control/", "uns/", PROPERTIES_FOLDER)
 _QUALITY_STALE = 500
 _QUALITY_BAD = 0
+_STATUS_BAD = 0x8000_0000
+_UINT32_MAX = (1 << 32) - 1
 _TIME_SOURCES = frozenset({"device", "server", "gateway"})
 
 
@@ -168,7 +170,7 @@ class DeviceReader:
             unrecorded = UnrecordedSample(
                 metric=binding.name,
                 source_time_ns=time_ms * NS_PER_MS,
-                ordinal=_integer(properties.get(PROPERTY_ORDINAL)),
+                ordinal=_ordinal(properties.get(PROPERTY_ORDINAL)),
                 reason=known.refusal,
                 raw=_raw(value, properties),
             )
@@ -207,8 +209,8 @@ class _Columns:
                 ours=self._reader.ours,
                 provenance=self._provenance,
             )
-        status_code = _integer(properties.get(PROPERTY_STATUS_CODE)) or 0
-        ordinal = _integer(properties.get(PROPERTY_ORDINAL))
+        status_code = _status_code(properties.get(PROPERTY_STATUS_CODE))
+        ordinal = _ordinal(properties.get(PROPERTY_ORDINAL))
         quality = quality_of(status_code, properties.get(PROPERTY_QUALITY))
         _widen(batch, quality, status_code, ordinal)
         batch.metrics.append(known.contract)
@@ -283,6 +285,20 @@ def _rejected(metric: RejectedMetric) -> UnrecordedSample:
 
 def _integer(value: Value) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _ordinal(told: Value) -> int | None:
+    """What is no UInt32 says nothing: the place in the payload counts then."""
+    number = _integer(told)
+    return None if number is None or not 0 <= number <= _UINT32_MAX else number
+
+
+def _status_code(told: Value) -> int:
+    """A UInt32, also where it came as Int32. A number that is no status at all must not pass for a good one."""
+    number = _integer(told) or 0
+    if -(1 << 31) <= number < 0:
+        return number & _UINT32_MAX
+    return number if 0 <= number <= _UINT32_MAX else _STATUS_BAD
 
 
 def _raw(value: Value, properties: dict[str, Value]) -> bytes:
