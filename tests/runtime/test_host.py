@@ -446,3 +446,14 @@ async def test_watching_shows_samples_as_they_are_recorded(made: Plant):
 
 def test_the_node_of_these_tests_is_the_trees():
     assert str(NODE) == "acme.dallas/gw-1"
+
+
+async def test_a_stop_without_a_broker_ends_in_time(made: Plant, broker: MosquittoProcess):
+    await made.start_host()
+    await made.start_edge()
+    put_temperatures(made, 5)
+    await made.until_drained()
+    broker.kill()
+    began = time.monotonic()
+    await made.stop_host()
+    assert time.monotonic() - began < 10

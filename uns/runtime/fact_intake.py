@@ -74,7 +74,7 @@ class FactIntake:
             try:
                 async with connection:
                     await connection.subscribe([(self._topics.fact_filter, 1)])
-                    backoff.reset()
+                    backoff.works()
                     self.connected = True
                     await self._receive(connection)
             except UnreachableError as error:

@@ -249,7 +249,7 @@ class Host:
             self.session.receive_subscribed(time.time_ns())
             await self._carry_out(connection)
             self.connected = True
-            backoff.reset()
+            backoff.works()
             self.log.info("connected", broker=self.options.broker.url)
             try:
                 while True:
@@ -259,7 +259,8 @@ class Host:
                     await self.writer.put(group)
             except asyncio.CancelledError:
                 self.session.close(time.time_ns())
-                await self._carry_out(connection)
+                with contextlib.suppress(ConnectionLost):  # it must not take the place of the cancellation
+                    await self._carry_out(connection)
                 raise
 
     async def _carry_out(self, connection: MqttConnection) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -267,7 +267,7 @@ class HostApi:
         )
         return {"facts": [_shown_fact(fact) for fact in found]}
 
-    async def watch(self, query: Query) -> AsyncIterator[Any]:
+    async def watch(self, query: Query) -> AsyncGenerator[Any, None]:
         """Samples as they are recorded, one line each, under a place."""
         path = query.get("path", "")
         equipment, metric = (None, None) if not path else self._watched(path)

@@ -107,7 +107,7 @@ class Output:
             try:
                 async with connection:
                     self.counters["output_connects"] += 1
-                    backoff.reset()
+                    backoff.works()
                     self.connected = True
                     await self._publish(connection)
             except UnreachableError as error:
