@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Node:
         ]
 
     def data(
-        self, *samples: tuple[str, Any, int], properties: dict[int, tuple[Property, ...]] | None = None
+        self, *samples: tuple[str, Any, int], properties: Mapping[int, tuple[Property, ...]] | None = None
     ) -> IncomingMessage:
         """A DDATA of (metric, value, ms)."""
         table = AliasTable(self.metrics)
@@ -74,7 +74,7 @@ class Node:
             bindings=[table.by_name[name] for name, _, _ in samples],
             values=[value for _, value, _ in samples],
             times_ms=[ms for _, _, ms in samples],
-            properties=properties or {},
+            properties=dict(properties or {}),
         )
         self.seq = (self.seq + 1) % 256
         self.sent += 1
@@ -214,16 +214,16 @@ class Stages:
         self.records.close()
 
 
-def tree_in(directory: Path) -> TopicTree:
+def tree_in(directory: Path, text: str = TREE_TEXT) -> TopicTree:
     path = directory / "topic_tree.yaml"
-    path.write_text(TREE_TEXT)
+    path.write_text(text)
     return load_tree(path)
 
 
 @contextlib.asynccontextmanager
-async def stages(directory: Path, **limits: Any) -> AsyncIterator[Stages]:
+async def stages(directory: Path, *, tree_text: str = TREE_TEXT, **limits: Any) -> AsyncIterator[Stages]:
     """A host from what ``directory`` holds; leaving ends it as a kill would, save what a thread has begun."""
-    made = Stages(directory, tree_in(directory), **limits)
+    made = Stages(directory, tree_in(directory, tree_text), **limits)
     try:
         await made.start()
         yield made

@@ -6,6 +6,7 @@ A Sparkplug host must connect clean and would lose facts that were published whi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ __all__ = ["FactIntake"]
 
 FACT_BYTES_MAX = 64 * 1024
 _decoder = msgspec.json.Decoder(Fact)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested without end
 
 
 class _Name(msgspec.Struct):
@@ -110,7 +112,7 @@ class FactIntake:
         answer_topic = self._topics.fact_result(topic.site, topic.source, topic.kind)
         try:
             fact = self._decode(message, topic)
-        except (msgspec.DecodeError, UnicodeDecodeError, RemoteProtocolError) as error:
+        except (*_UNREADABLE, RemoteProtocolError) as error:
             self._unreadable(message, str(error))
             self._refuse(message, answer_topic, str(error))
             return
@@ -118,8 +120,7 @@ class FactIntake:
         if not answer.accepted:
             self._log.warning("fact refused", source=fact.source, id=fact.id, reason=answer.reason)
 
-    @staticmethod
-    def _decode(message: IncomingMessage, topic: FactTopic) -> Fact:
+    def _decode(self, message: IncomingMessage, topic: FactTopic) -> Fact:
         if len(message.payload) > FACT_BYTES_MAX:
             raise RemoteProtocolError(f"{len(message.payload)} bytes", expected=f"at most {FACT_BYTES_MAX}")
         fact = _decoder.decode(message.payload)
@@ -127,6 +128,12 @@ class FactIntake:
             raise RemoteProtocolError(
                 f"a fact of kind {fact.kind!r} on the topic of kind {topic.kind!r}",
                 next_step="publish it on the topic of its kind",
+            )
+        equipment = self._tree.equipment.get(fact.equipment)
+        if equipment is not None and equipment.site != topic.site:  # brokers grant rights by site
+            raise RemoteProtocolError(
+                f"a fact about {fact.equipment!r} of site {equipment.site!r} on a topic of site {topic.site!r}",
+                next_step="publish it under the site of its equipment",
             )
         return fact
 
@@ -136,10 +143,10 @@ class FactIntake:
         self._dead_letter(message.topic, reason, message.payload)
 
     def _refuse(self, message: IncomingMessage, answer_topic: str, reason: str) -> None:
-        try:
-            name = msgspec.json.decode(message.payload, type=_Name)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            name = _Name()
+        name = _Name()
+        if len(message.payload) <= FACT_BYTES_MAX:
+            with contextlib.suppress(*_UNREADABLE):
+                name = msgspec.json.decode(message.payload, type=_Name)
         answer = FactAnswer(
             id=name.id,
             source_rev=name.source_rev,
