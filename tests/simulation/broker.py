@@ -37,8 +37,10 @@ class ConnectionGoneError(Exception):
 
 
 class Client(Protocol):
-    """Who sits at the client's end."""
+    """Who sits at the client's end. ``now_ns`` is the clock on its wall."""
 
+    @property
+    def now_ns(self) -> int: ...
     def on_connected(self, connection: Connection) -> None: ...
     def on_subscribed(self, connection: Connection) -> None: ...
     def on_message(self, connection: Connection, message: Message) -> None: ...
@@ -89,13 +91,13 @@ class Connection:
     def subscribe(self, filters: tuple[tuple[str, int], ...]) -> None:
         self._check_open()
         for tap in self.broker.taps:
-            tap.on_subscribe(self, filters, self.world.now_ns)
+            tap.on_subscribe(self, filters, self.client.now_ns)
         self._up(lambda: self.broker.receive_subscribe(self, filters))
 
     def publish(self, message: Message) -> None:
         self._check_open()
         for tap in self.broker.taps:
-            tap.on_publish(self, message, self.world.now_ns)
+            tap.on_publish(self, message, self.client.now_ns)
         if self.world.tracing:
             self.world.trace(self.client_id, f"publish {message.topic} {self.broker.describe(message)}")
         self._up(lambda: self.broker.receive_publish(self, message))
@@ -104,7 +106,7 @@ class Connection:
         """DISCONNECT, and close."""
         self._check_open()
         for tap in self.broker.taps:
-            tap.on_disconnect(self, self.world.now_ns)
+            tap.on_disconnect(self, self.client.now_ns)
         self._up(lambda: self.broker.receive_disconnect(self))
         self.client_open = False
 
@@ -142,6 +144,14 @@ class Connection:
         if self.client_open:
             self.client_open = False
             self.client.on_closed(self)
+
+    def freeze(self, milliseconds: float, *, up: bool, down: bool) -> None:
+        """Nothing gets lost and nothing arrives for a while: a route that comes back before TCP gives up."""
+        until_ns = self.world.now_ns + int(milliseconds * MS)
+        if up:
+            self._up_ns = max(self._up_ns, until_ns)
+        if down:
+            self._down_ns, self._down_qos1_ns = max(self._down_ns, until_ns), max(self._down_qos1_ns, until_ns)
 
     def _up(self, arrive: Callable[[], None]) -> None:
         if not self.path_alive:
@@ -209,7 +219,7 @@ class SimulatedBroker:
         self._numbers += 1
         connection = Connection(self, client, client_id, will, number=self._numbers, clean_session=clean_session)
         for tap in self.taps:
-            tap.on_connect(connection, self.world.now_ns)
+            tap.on_connect(connection, client.now_ns)
         if self.world.tracing:
             self.world.trace(client_id, f"CONNECT #{connection.number}")
         self.world.after(self.latency_ms(), lambda: self._receive_connect(connection))

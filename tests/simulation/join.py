@@ -13,7 +13,7 @@ from uns.context.facts import Fact, FactAnswer
 from uns.enrichment.pipeline import Enricher
 from uns.enrichment.samples import SampleBatch
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import DeathItem, Item, WorkItem
+from uns.runtime.groups import AliveItem, DeathItem, Item, WorkItem
 from uns.runtime.rejoin import RawReader
 from uns.sparkplug.messages import HeldBirths
 from uns.sparkplug.topics import EdgeNodeDescriptor
@@ -118,6 +118,8 @@ class Joiner:
         for item in items:
             if isinstance(item, DeathItem):
                 self.enricher.board.mark_stale(item.edge_node, item.device_id)
+            elif isinstance(item, AliveItem):
+                self.enricher.board.mark_alive(item.edge_node)
             else:
                 self._receive(item, now_ns)
         plan = self.enricher.drain()
@@ -126,8 +128,9 @@ class Joiner:
             self.load(now_ns)
             return True
         self.store.log.apply(plan)
-        if items:
-            self.store.joined = items[-1].position
+        logged = [item.position for item in items if not isinstance(item, AliveItem)]
+        if logged:
+            self.store.joined = logged[-1]
         self.enricher.committed()
         for answer, content in answers:
             answer(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -203,12 +204,12 @@ class Plc:
     def __post_init__(self) -> None:
         self.counters = [0] * len(self.plan.metrics)
 
-    def read(self) -> Readings:
+    def read(self, *, without: Collection[str] = ()) -> Readings:
         """What one poll or publish result brings: some metrics, several samples of one ms now and then."""
         world, rng = self.world, self.world.random
         readings = Readings([], [], [], [])
         for number, metric in enumerate(self.plan.metrics):
-            if world.chance(0.25):
+            if world.chance(0.25) or metric.device_id in without:
                 continue
             time_ns = max(world.now_ns - rng.randrange(0, 20 * MS), self.newest.get(number, (0,))[0])
             for _ in range(1 if world.chance(0.85) else rng.randint(2, 4)):

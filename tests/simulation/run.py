@@ -93,6 +93,7 @@ class Simulation:
         for edge in self.edges:
             edge.start()
             edge.reading = False
+            edge.lost_devices.clear()
 
     def _check_deleted(self, edge: SimulatedEdge, rows: list[Row]) -> None:
         if edge.options.level != "host":

@@ -17,7 +17,7 @@ from uns.delivery.messages import Confirm
 from uns.runtime.intake import Work
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
-__all__ = ["DeathItem", "FactItem", "Group", "Item", "WorkItem"]
+__all__ = ["AliveItem", "DeathItem", "FactItem", "Group", "Item", "WorkItem"]
 
 
 class WorkItem(msgspec.Struct, gc=False):
@@ -36,7 +36,13 @@ class DeathItem(msgspec.Struct, frozen=True):
     device_id: str | None
 
 
-Item = WorkItem | DeathItem
+class AliveItem(msgspec.Struct, frozen=True):
+    """A session was named again whose births are held: what came that way holds. Not a message, hence not logged."""
+
+    edge_node: EdgeNodeDescriptor
+
+
+Item = WorkItem | DeathItem | AliveItem
 
 
 class FactItem(msgspec.Struct):
@@ -63,8 +69,8 @@ class Group(msgspec.Struct, kw_only=True):
     payload_bytes: int = 0
 
     def is_empty(self) -> bool:
-        """Whether there is nothing to commit and nobody to answer."""
-        return not (self.messages or self.answers)
+        """Whether there is nothing to commit, nobody to answer and nothing to hand on."""
+        return not (self.messages or self.answers or self.items)
 
 
 LogLevel = Literal["info", "warning", "error"]

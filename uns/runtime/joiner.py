@@ -24,7 +24,7 @@ from uns.enrichment.plan import OutboxMessage
 from uns.enrichment.samples import UnrecordedSample
 from uns.errors import StorageError, StorageFullError
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import DeathItem, FactItem, Item, WorkItem
+from uns.runtime.groups import AliveItem, DeathItem, FactItem, Item, WorkItem
 from uns.runtime.intake import Work
 from uns.runtime.output import Output
 from uns.runtime.rejoin import RawReader
@@ -35,6 +35,7 @@ __all__ = ["Joiner", "JoinerLimits"]
 _T = TypeVar("_T")
 _RETRY_S = 1.0
 _IDLE_FORGET_S = 0.2
+_ERROR_LOG_EVERY_S = 10.0
 
 
 class JoinerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +88,7 @@ class Joiner:
         self._forgotten = 0  # outbox rows deleted up to here
         self._enqueued = 0  # outbox rows made up to here
         self._busy = False
+        self._error_logged_s = -_ERROR_LOG_EVERY_S
         self._first_load = True
         self.enricher: Enricher
         self._position = 0  # of the last message that was given to the enricher
@@ -159,6 +161,8 @@ class Joiner:
             for one in items:
                 if isinstance(one, DeathItem):
                     enricher.board.mark_stale(one.edge_node, one.device_id)
+                elif isinstance(one, AliveItem):
+                    enricher.board.mark_alive(one.edge_node)
                 elif one.position in self._poisoned:
                     self._set_aside(one.work, now_ns)
                 else:
@@ -167,7 +171,8 @@ class Joiner:
                         addresses += one.addresses
             plan = enricher.drain()
             plan.outbox += [OutboxMessage(item.answer_topic, msgspec.json.encode(answer)) for item, answer in answers]
-            joined = items[-1].position if items else self._position
+            logged = [item.position for item in items if not isinstance(item, AliveItem)]
+            joined = logged[-1] if logged else self._position
             published = self._output.published
             ids = await self._in_writer(
                 lambda: self._records.commit(plan, joined=joined, published=published, addresses=addresses)
@@ -316,7 +321,9 @@ class Joiner:
     async def _fail(self, error: StorageError) -> None:
         """Wait a little, then begin from what is committed."""
         full = isinstance(error, StorageFullError)
-        self._log.error("joining failed, beginning again from the log", error=str(error), joined=self.joined)
+        if time.monotonic() - self._error_logged_s > _ERROR_LOG_EVERY_S:
+            self._error_logged_s = time.monotonic()
+            self._log.error("joining failed, beginning again from the log", error=str(error), joined=self.joined)
         self._on_health(str(error))
         self.counters["reloads"] += 1
         while True:

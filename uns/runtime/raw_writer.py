@@ -12,7 +12,7 @@ from uns.adapters.logs import Logger
 from uns.adapters.sqlite.raw_log import RawBirth, RawLog, RawMessage
 from uns.delivery.messages import Confirm
 from uns.errors import StorageError
-from uns.runtime.groups import DeathItem, Group, Item
+from uns.runtime.groups import AliveItem, DeathItem, Group, Item
 from uns.runtime.receiver import DeliveryGate
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
@@ -39,7 +39,7 @@ class OwedBirths:
         """A commit of these groups failed."""
         for group in groups:
             messages = {message.position: message for message in group.messages}
-            items = {item.position: item for item in group.items}
+            items = {item.position: item for item in group.items if not isinstance(item, AliveItem)}
             for birth in group.births:
                 if (message := messages.get(birth.position)) is not None:
                     item = items.get(birth.position) or DeathItem(birth.position, birth.edge_node, birth.device_id)
@@ -91,7 +91,7 @@ class RawWriter:
         self._joined = joined
         self._queue: asyncio.Queue[Group] = asyncio.Queue(GROUPS_WAITING_MAX)
         self._busy = False
-        self._error_logged_s = 0.0
+        self._error_logged_s = -_ERROR_LOG_EVERY_S
         self._pruned_s = 0.0
         self._full = False
         self._owed = OwedBirths()
@@ -138,8 +138,9 @@ class RawWriter:
         answers = [answer for group in groups if group.epoch == self._gate.epoch for answer in group.answers]
         if answers:
             self._answer(answers)
-        if messages:
-            self._hand_over([item for group in groups for item in group.items], messages[-1].position)
+        items = [item for group in groups for item in group.items]
+        if items:
+            self._hand_over(items, messages[-1].position if messages else 0)
 
     def _failed(self, error: StorageError, groups: Sequence[Group]) -> None:
         self._gate.forget_all()

@@ -17,7 +17,7 @@ from uns.enrichment.samples import Provenance
 from uns.errors import RemoteProtocolError
 from uns.namespace.mapping import SOURCE_ADDRESS
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import DeathItem, Group, WorkItem
+from uns.runtime.groups import AliveItem, DeathItem, Group, WorkItem
 from uns.runtime.intake import DeviceReader, Work, malformed_work
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import (
@@ -144,6 +144,7 @@ class Receiver:
                     self._readers.born(event.edge_node, None, event.birth, ours=event.ours)
                     for device_id, birth in event.devices.items():
                         self._readers.born(event.edge_node, device_id, birth, ours=event.ours)
+                    group.items.append(AliveItem(event.edge_node))
                 case NodeDied(reason="ndeath"):
                     self._died(event, None, group, now_ns)
                 case DeviceDied(reason="ddeath"):
