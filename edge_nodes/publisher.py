@@ -141,15 +141,16 @@ class Publisher:
     def committed(self, rows: Rows, commit: Committed) -> None:
         """Rows are on disk: they may be sent now."""
         from_id, self._head = self._head, commit.next_id
-        self._last.update(
-            zip(
-                rows.metrics,
-                zip(rows.times_ns, rows.ordinals, rows.values, rows.status_codes, rows.time_sources, strict=True),
-                strict=True,
+        is_stored = commit.holds(rows)
+        if is_stored:
+            self._last.update(
+                zip(
+                    rows.metrics,
+                    zip(rows.times_ns, rows.ordinals, rows.values, rows.status_codes, rows.time_sources, strict=True),
+                    strict=True,
+                )
             )
-        )
-        is_whole = commit.first_id == from_id and commit.next_id - commit.first_id == len(rows.metrics)
-        if rows.metrics and is_whole and self.is_online:
+        if rows.metrics and is_stored and commit.first_id == from_id and self.is_online:
             times_ms = [time_ns // 1_000_000 for time_ns in rows.times_ns]
             self._live.append(
                 StoredRows(

@@ -57,6 +57,10 @@ class Committed(msgspec.Struct, frozen=True):
     next_id: int
     dropped: int
 
+    def holds(self, rows: Rows) -> bool:
+        """Whether the rows of this commit are in the store, and not among the dropped."""
+        return self.next_id - self.first_id == len(rows)
+
 
 class EdgeStore:
     """One edge node's store. Every method is one transaction; after an error what was there before is intact."""
