@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Intake:
         """The answer to one fact; it must come, or the broker would send the fact again at each start."""
         self.host.published.clear()
         self.host.output._notices.clear()
-        await self.intake._take(IncomingMessage(topic, payload, 1))
+        await asyncio.wait_for(self.intake._take(IncomingMessage(topic, payload, 1)), 10)
         answers = [m for m in (*self.host.published, *self.host.output._notices) if "/_fact_result/" in m.topic]
         assert len(answers) == 1
         answer: dict[str, Any] = json.loads(answers[0].payload)

@@ -272,10 +272,17 @@ def is_protocol_metric(name: str) -> bool:
     return name == BD_SEQ or name.startswith(_PROTOCOL_PREFIXES)
 
 
-def malformed_work(payload: bytes, reason: str, provenance: Provenance) -> Work:
-    """A payload that nobody can read is one rejected sample: it has to be counted as something, and kept."""
-    sample = UnrecordedSample(metric="", source_time_ns=None, reason=f"malformed: {reason}"[:200], raw=payload)
-    return Work(rejected=[sample], provenance=provenance, samples=1)
+def malformed_work(payload: bytes, reason: str, provenance: Provenance, *, samples: int = 1) -> Work:
+    """A payload that nobody can read is one rejected sample: it has to be counted as something, and kept.
+
+    ``samples``: as how many it was counted when it came, where it was readable then.
+    """
+    reason = f"malformed: {reason}"[:200]
+    others = [f"raw log position {provenance.raw_position}, sample {n}".encode() for n in range(1, samples)]
+    rejected = [
+        UnrecordedSample(metric="", source_time_ns=None, reason=reason, raw=raw) for raw in (payload, *others)[:samples]
+    ]
+    return Work(rejected=rejected, provenance=provenance, samples=samples)
 
 
 def _rejected(metric: RejectedMetric) -> UnrecordedSample:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from uns.adapters.logs import Logger
-from uns.adapters.sqlite.raw_log import RawLog
+from uns.adapters.sqlite.raw_log import RawLog, RawMessage
 from uns.adapters.sqlite.record_log import AddressRow, RecordIndexReader, RecordLog
 from uns.context.facts import Fact, FactAnswer
 from uns.enrichment.pipeline import Enricher
@@ -25,7 +25,7 @@ from uns.enrichment.samples import UnrecordedSample
 from uns.errors import StorageError, StorageFullError
 from uns.namespace.model import TopicTree
 from uns.runtime.groups import AliveItem, DeathItem, FactItem, Item, WorkItem
-from uns.runtime.intake import Work
+from uns.runtime.intake import malformed_work
 from uns.runtime.output import Output
 from uns.runtime.rejoin import RawReader
 from uns.sparkplug.topics import EdgeNodeDescriptor
@@ -85,6 +85,9 @@ class Joiner:
         self._rereading: RawReader | None = None
         self._behind = True
         self._poisoned: set[int] = set()
+        self._hopeless: set[int] = set()  # of these: they broke a plan although they were set aside
+        self._items_apart_until = 0  # up to this position a plan holds one message
+        self._facts_apart = 0  # so many facts have a plan of their own each
         self._forgotten = 0  # outbox rows deleted up to here
         self._enqueued = 0  # outbox rows made up to here
         self._busy = False
@@ -140,46 +143,65 @@ class Joiner:
     async def _step(self) -> bool:
         """One plan; False where there is nothing to do."""
         await self._output.room()
-        facts = self._take_facts()
+        items: list[Item] = []
         if self._waiting:
             items = self._take_waiting()
-        elif self._behind:
+        elif self._behind and not self._facts_apart:
             items = await self._reread()
-        else:
-            items = []
+        facts = self._take_facts()
         if not (items or facts):
             return False
-        await self._join(items, facts)
+        try:
+            await self._join(items, facts)
+        except BaseException as error:
+            failure = error
+            if isinstance(error, Exception) and not isinstance(error, StorageError):
+                self._log.exception("a plan cannot be made or committed")
+                self._search(items, facts)
+                failure = StorageError(f"a plan cannot be made or committed: {error!r}")
+            self._facts.extendleft(item for item in reversed(facts) if not item.done.done())
+            raise failure from error
+        self._facts_apart = max(self._facts_apart - len(facts), 0)
         return True
+
+    def _search(self, items: Sequence[Item], facts: Sequence[FactItem]) -> None:
+        """Something in this plan breaks it, which is our fault: look at each part apart, and set that one aside."""
+        if len(facts) == 1 and not items:
+            self._refuse(facts[0])
+            self._facts_apart = max(self._facts_apart - 1, 0)
+        elif len(items) == 1 and not facts and isinstance(items[0], WorkItem):
+            position = items[0].position
+            self.counters["poisoned"] += 1
+            (self._hopeless if position in self._poisoned else self._poisoned).add(position)
+        else:
+            logged = [item.position for item in items if not isinstance(item, AliveItem)]
+            self._items_apart_until = max([self._items_apart_until, *logged])
+            self._facts_apart = len(facts)
 
     async def _join(self, items: Sequence[Item], facts: Sequence[FactItem]) -> None:
         now_ns = time.time_ns()
         enricher = self.enricher
         addresses: list[AddressRow] = []
-        try:
-            answers = [(item, self._receive_fact(item, now_ns)) for item in facts]
-            for one in items:
-                if isinstance(one, DeathItem):
-                    enricher.board.mark_stale(one.edge_node, one.device_id)
-                elif isinstance(one, AliveItem):
-                    enricher.board.mark_alive(one.edge_node)
-                elif one.position in self._poisoned:
-                    self._set_aside(one.work, now_ns)
-                else:
-                    self._receive(one, now_ns)
-                    if one.addresses:
-                        addresses += one.addresses
-            plan = enricher.drain()
-            plan.outbox += [OutboxMessage(item.answer_topic, msgspec.json.encode(answer)) for item, answer in answers]
-            logged = [item.position for item in items if not isinstance(item, AliveItem)]
-            joined = logged[-1] if logged else self._position
-            published = self._output.published
-            ids = await self._in_writer(
-                lambda: self._records.commit(plan, joined=joined, published=published, addresses=addresses)
-            )
-        except BaseException:
-            self._facts.extendleft(item for item in reversed(facts) if not item.done.done())
-            raise
+        answers = [(item, self._receive_fact(item, now_ns)) for item in facts]
+        for one in items:
+            if isinstance(one, DeathItem):
+                enricher.board.mark_stale(one.edge_node, one.device_id)
+            elif isinstance(one, AliveItem):
+                enricher.board.mark_alive(one.edge_node)
+            elif one.position in self._poisoned:
+                self._set_aside(one, now_ns)
+            else:
+                self._receive(one, now_ns)
+                if one.addresses:
+                    addresses += one.addresses
+        plan = enricher.drain()
+        plan.outbox += [OutboxMessage(item.answer_topic, msgspec.json.encode(answer)) for item, answer in answers]
+        logged = [item.position for item in items if not isinstance(item, AliveItem)]
+        joined = logged[-1] if logged else self._position
+        published = self._output.published
+        ids = await self._in_writer(
+            lambda: self._records.commit(plan, joined=joined, published=published, addresses=addresses)
+        )
         enricher.committed()
         self.counters["commits"] += 1
         self._forgotten = published
@@ -195,18 +217,25 @@ class Joiner:
         fact = item.fact
         try:
             return self.enricher.receive_fact(fact, now_ns, source_of_topic=item.source_of_topic)
+        except StorageError:
+            raise  # a look-up failed: no fault of the fact
         except Exception as error:
             self._log.exception("a fact cannot be taken and is refused", source=fact.source, id=fact.id)
-            self.counters["poisoned"] += 1
-            refusal = FactAnswer(
-                id=fact.id,
-                source_rev=fact.source_rev,
-                accepted=False,
-                reason="internal error: the host's log has it; report it with this fact",
-            )
-            self._output.notice(OutboxMessage(item.answer_topic, msgspec.json.encode(refusal)))
-            item.done.set_result(refusal)
+            self._refuse(item)
             raise StorageError("the enricher is half changed by a failed fact") from error
+
+    def _refuse(self, item: FactItem) -> None:
+        """Answer a fact that makes us fail, so that its sender does not send it for ever."""
+        self.counters["poisoned"] += 1
+        refusal = FactAnswer(
+            id=item.fact.id,
+            source_rev=item.fact.source_rev,
+            accepted=False,
+            reason="internal error: the host's log has it; report it with this fact",
+        )
+        self._output.notice(OutboxMessage(item.answer_topic, msgspec.json.encode(refusal)))
+        if not item.done.done():
+            item.done.set_result(refusal)
 
     def _receive(self, item: WorkItem, now_ns: int) -> None:
         """One payload. An error here is ours, but it must not stop the others: the payload is set aside next time."""
@@ -226,14 +255,19 @@ class Joiner:
                     )
             for gap in work.gaps:
                 self._on_gap(EdgeNodeDescriptor(work.provenance.group_id, work.provenance.edge_node_id), gap)
+        except StorageError:
+            raise  # a look-up failed: no fault of the payload
         except Exception as error:
             self._poisoned.add(item.position)
             self.counters["poisoned"] += 1
             self._log.exception("a payload cannot be joined and is set aside", raw_position=item.position)
             raise StorageError("the enricher is half changed by a failed payload") from error
 
-    def _set_aside(self, work: Work, now_ns: int) -> None:
-        """Samples of a payload that made the enricher fail are rejected, by key."""
+    def _set_aside(self, item: WorkItem, now_ns: int) -> None:
+        """Samples of a payload that made us fail are rejected, by key; without their values where that fails too."""
+        work = item.work
+        if item.position in self._hopeless:
+            work = malformed_work(b"", "internal error", work.provenance, samples=work.samples)
         samples = work.rejected + work.unmapped
         for batch, _ in work.batches:
             if batch.origin == "birth":
@@ -252,6 +286,12 @@ class Joiner:
         self.enricher.count_rejected(samples, work.provenance, now_ns, ours=bool(work.provenance.session))
 
     def _take_facts(self) -> list[FactItem]:
+        if self._facts_apart:
+            facts = [self._facts.popleft()] if self._facts else []
+            self._facts_apart = self._facts_apart if facts else 0
+            return facts
+        if self._position < self._items_apart_until:
+            return []
         facts = list(self._facts)
         self._facts.clear()
         return facts
@@ -281,7 +321,7 @@ class Joiner:
         if self._rereading is None:
             births = await self._in_reader(lambda: self._raw.births_until(self._position))
             self._rereading = RawReader(self._tree, births)
-        limit = self._limits.reread_messages_max
+        limit = 1 if self._position < self._items_apart_until else self._limits.reread_messages_max
         messages = await self._in_reader(lambda: self._raw.read(self._position, messages_max=limit))
         if not messages:
             if self._position >= self.head:  # nothing was committed while we looked
@@ -289,7 +329,15 @@ class Joiner:
                 self._rereading = None
             return []
         self.counters["reread"] += len(messages)
-        return [self._rereading.read(message) for message in messages]
+        return [self._read_again(self._rereading, message) for message in messages]
+
+    def _read_again(self, reader: RawReader, message: RawMessage) -> Item:
+        try:
+            return reader.read(message)
+        except Exception as error:  # noqa: BLE001 - ours, whatever it is
+            self._log.exception("a logged message cannot be read again and is set aside", raw_position=message.position)
+            self.counters["poisoned"] += 1
+            return reader.set_aside(message, repr(error))
 
     # --- beginning anew ------------------------------------------------------------------------------------------
 

@@ -51,6 +51,14 @@ class RawReader:
             return self._birth(message, topic.edge_node, device_id)
         return self._data(message, topic.edge_node, device_id)
 
+    def set_aside(self, message: RawMessage, reason: str) -> Item:
+        """The item of a message that :meth:`read` failed on: its samples are rejected."""
+        topic = parse_topic(message.topic)
+        if isinstance(topic, StateTopic):
+            raise LocalProtocolError("a STATE is never logged", where=message.topic)
+        device_id = topic.device_id if isinstance(topic, DeviceTopic) else None
+        return self._malformed(message, topic.edge_node, device_id, reason)
+
     def _birth(self, message: RawMessage, edge_node: EdgeNodeDescriptor, device_id: str | None) -> Item:
         birth = codec.decode_birth(message.payload)  # it was read before it was logged
         if device_id is None:
@@ -77,7 +85,7 @@ class RawReader:
         self, message: RawMessage, edge_node: EdgeNodeDescriptor, device_id: str | None, reason: str
     ) -> Item:
         provenance = self._provenance(message, edge_node, device_id, seq=None, historical=False)
-        return WorkItem(message.position, malformed_work(message.payload, reason, provenance))
+        return WorkItem(message.position, malformed_work(message.payload, reason, provenance, samples=message.samples))
 
     def _born(
         self, edge_node: EdgeNodeDescriptor, device_id: str | None, birth: BirthPayload, session: str
