@@ -411,6 +411,14 @@ def _certificates(directory: Path) -> dict[str, str]:
     return {name: str(directory / name) for name in files}
 
 
+async def _failure(address: BrokerAddress) -> str:
+    try:
+        await MqttConnection(address, client_id="c").__aenter__()
+    except UnreachableError as error:
+        return str(error)
+    return "connected"
+
+
 @pytest.mark.integration
 async def test_tls_carries_messages_both_ways_and_an_unknown_ca_is_refused(tmp_path):
     files = _certificates(tmp_path)
@@ -426,6 +434,6 @@ async def test_tls_carries_messages_both_ways_and_an_unknown_ca_is_refused(tmp_p
             await two.drain()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # paho leaves a socket that fails its handshake to gc
-            with pytest.raises(UnreachableError, match="certificate"):
-                await MqttConnection(BrokerAddress(url=url), client_id="c").__aenter__()
+            assert "certificate" in await _failure(BrokerAddress(url=url))
+            await asyncio.sleep(0)
             gc.collect()

@@ -167,7 +167,7 @@ class Plant:
         status: dict[str, Any] = await get_json(self.api, "/status")
         return status
 
-    async def until_drained(self, *, timeout_s: float = 15.0) -> dict[str, Any]:
+    async def until_drained(self, *, timeout_s: float = 30.0) -> dict[str, Any]:
         """Everything stored at the edge is confirmed, joined and published; the status then."""
         deadline = time.monotonic() + timeout_s
         while True:

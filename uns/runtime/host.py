@@ -175,7 +175,7 @@ class Host:
             writes=self._threads["raw-writes"],
             log=get_logger("raw_log"),
             answer=self._answer,
-            hand_over=self.joiner.hand_over,
+            hand_over=self._hand_over,
             on_dropped=self._preview,
             on_health=lambda text: self.announcer.trouble("raw_log", text),
             joined=lambda: self.joiner.joined,
@@ -288,6 +288,11 @@ class Host:
         ]
         with contextlib.suppress(ConnectionLost):
             connection.publish_many(messages)
+
+    def _hand_over(self, items: Sequence[Item], head: int) -> None:
+        self.joiner.hand_over(items, head)
+        if "record_log" in self.announcer.troubles:
+            self._preview(items)
 
     def _preview(self, items: Sequence[Item]) -> None:
         works = [item for item in items if isinstance(item, WorkItem)]
