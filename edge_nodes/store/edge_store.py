@@ -146,7 +146,8 @@ class EdgeStore:
 
     def first_id(self) -> int:
         """The oldest row's id; ``next_id`` if there is none."""
-        (found,) = self._connection.execute("SELECT min(id) FROM rows").fetchone()
+        with self._file.told():
+            (found,) = self._connection.execute("SELECT min(id) FROM rows").fetchone()
         return self.next_id if found is None else int(found)
 
     def next_bd_seq(self) -> int:
@@ -162,11 +163,12 @@ class EdgeStore:
 
     def read(self, from_id: int, below_id: int, *, rows_max: int) -> StoredRows:
         """At most ``rows_max`` rows with ``from_id`` <= id < ``below_id``."""
-        found = self._connection.execute(
-            "SELECT id, metric, time_ms, ordinal, value, status_code, time_source FROM rows"
-            " WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-            (from_id, below_id, rows_max),
-        ).fetchall()
+        with self._file.told():
+            found = self._connection.execute(
+                "SELECT id, metric, time_ms, ordinal, value, status_code, time_source FROM rows"
+                " WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+                (from_id, below_id, rows_max),
+            ).fetchall()
         if not found:
             return StoredRows(next_id=below_id)
         ids, metrics, times_ms, ordinals, values, status_codes, time_sources = map(list, zip(*found, strict=True))
@@ -264,10 +266,10 @@ class EdgeStore:
         ):
             self._remember(metric, tuple(sample))
         if next_id - self._snapshot_id > SNAPSHOT_ROWS:
-            with contextlib.suppress(StorageError), self._transaction(reserve=True) as execute:
-                self._write_last_samples(execute)
-                execute("UPDATE state SET snapshot_id = ?", (next_id,))
-            self._snapshot_done()
+            with contextlib.suppress(StorageError):  # the next commit tries again
+                with self._transaction(reserve=True) as execute:
+                    self._write_last_samples(execute)
+                self._snapshot_done()
         return Committed(first_id, next_id, 0)
 
     def _drop_oldest(self, rows_max: int) -> int:
@@ -278,12 +280,12 @@ class EdgeStore:
             ).fetchall()
             times_ns = [time_ms * 1_000_000 for _, metric, time_ms, _ in found if metric != GAP]
             if times_ns:
-                counters.gaps += gap is None
                 gap = merge_gaps(gap, Gap.of(times_ns, reason="store full, drop_oldest"))
             for _, metric, _, text in found:
                 if metric == GAP:  # an older gap that goes too is told by the new one
                     gap = merge_gaps(Gap.from_json(text), gap)
                     counters.gaps -= 1
+            counters.gaps += (gap is not None) - (self._gap is not None)
             if found:
                 self._write_last_samples(execute)
                 execute("DELETE FROM rows WHERE id <= ?", (found[-1][0],))
