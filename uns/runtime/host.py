@@ -255,8 +255,10 @@ class Host:
                 while True:
                     batch = await connection.next_batch()
                     group = self.receiver.receive(batch, time.time_ns())
-                    await self._carry_out(connection)
-                    await self.writer.put(group)
+                    try:
+                        await self._carry_out(connection)
+                    finally:  # a lost connection takes nothing back: the session decodes with these births from now on
+                        await self.writer.put(group)
             except asyncio.CancelledError:
                 self.session.close(time.time_ns())
                 with contextlib.suppress(ConnectionLost):  # it must not take the place of the cancellation
