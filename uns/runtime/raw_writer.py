@@ -20,6 +20,7 @@ __all__ = ["OwedBirths", "RawWriter"]
 
 GROUPS_WAITING_MAX = 64  # then receiving waits, and with it the socket
 _PRUNE_EVERY_S = 1.0
+_PRUNE_MESSAGES_MAX = 2_000
 _ERROR_LOG_EVERY_S = 10.0
 
 Answers = list[tuple[EdgeNodeDescriptor, Confirm]]
@@ -164,8 +165,11 @@ class RawWriter:
         loop = asyncio.get_running_loop()
         try:
             pruned = await loop.run_in_executor(
-                self._writes, lambda: self._raw.prune(joined=joined, now_ns=time.time_ns())
+                self._writes,
+                lambda: self._raw.prune(joined=joined, now_ns=time.time_ns(), messages_max=_PRUNE_MESSAGES_MAX),
             )
         except StorageError:
             return  # the next commit says what is wrong
         self.counters["pruned"] += pruned
+        if pruned == _PRUNE_MESSAGES_MAX:
+            self._pruned_s = 0.0  # there is more: a busy log grows by more in a second than one turn removes
