@@ -78,6 +78,7 @@ class Connection:
         self.number = number
         self.clean_session = clean_session
         self.path_alive = True
+        self.lingers = False  # taken over, and what it sent before still comes through
         self.client_open = True
         self.broker_open = False
         self.reading = True
@@ -157,7 +158,7 @@ class Connection:
         if not self.path_alive:
             return  # into the void
         self._up_ns = max(self._up_ns, self.world.now_ns + int(self.broker.latency_ms() * MS))
-        self.world.at(self._up_ns, lambda: arrive() if self.path_alive else None)
+        self.world.at(self._up_ns, lambda: arrive() if self.path_alive or self.lingers else None)
 
     def down(self, arrive: Callable[[], None], *, qos: int = 0) -> None:
         """The broker sends; QoS 1 keeps its own order."""
@@ -197,6 +198,7 @@ class SimulatedBroker:
         self.queue_messages_max = queue_messages_max
         self.will_on_takeover = will_on_takeover
         self.will_delay_ms: Callable[[], float] = lambda: 0.0
+        self.lets_old_connections_linger = False  # as nodes of a cluster may, where a session moves
         self.up = True
         self.connections: dict[str, Connection] = {}
         self.retained: dict[str, Message] = {}
@@ -249,6 +251,7 @@ class SimulatedBroker:
             delay_ms = self.will_delay_ms() if taken_over else 0
             self.world.after(delay_ms, partial(self._publish_will, connection))
         if connection.path_alive:
+            connection.lingers = taken_over and self.lets_old_connections_linger
             self.world.after(self.latency_ms(), connection.close_client_end)
             connection.path_alive = False
 
@@ -277,7 +280,7 @@ class SimulatedBroker:
                     connection.deliver(Message(topic, message.payload, min(qos, message.qos), retain=True))
 
     def receive_publish(self, connection: Connection, message: Message) -> None:
-        if not connection.broker_open:
+        if not connection.broker_open and not connection.lingers:
             return
         if message.qos:
             connection.down(lambda: connection.client.on_puback(connection, message))

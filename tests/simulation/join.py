@@ -119,7 +119,8 @@ class Joiner:
             if isinstance(item, DeathItem):
                 self.enricher.board.mark_stale(item.edge_node, item.device_id)
             elif isinstance(item, AliveItem):
-                self.enricher.board.mark_alive(item.edge_node)
+                for device_id in item.devices:
+                    self.enricher.board.mark_alive(item.edge_node, device_id)
             else:
                 self._receive(item, now_ns)
         plan = self.enricher.drain()

@@ -40,6 +40,7 @@ class Simulation:
         )
         if world.chance(0.3):
             self.broker.will_delay_ms = lambda: rng.uniform(0, 2_000)
+            self.broker.lets_old_connections_linger = True
         self.tap = WireTap()
         self.broker.taps.append(self.tap)
         self.oracle = Oracle()

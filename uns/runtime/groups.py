@@ -37,9 +37,10 @@ class DeathItem(msgspec.Struct, frozen=True):
 
 
 class AliveItem(msgspec.Struct, frozen=True):
-    """A session was named again whose births are held: what came that way holds. Not a message, hence not logged."""
+    """A session was named again whose births are held: its devices' values hold. Not a message, hence not logged."""
 
     edge_node: EdgeNodeDescriptor
+    devices: tuple[str, ...]
 
 
 Item = WorkItem | DeathItem | AliveItem

@@ -187,7 +187,8 @@ class Joiner:
             if isinstance(one, DeathItem):
                 enricher.board.mark_stale(one.edge_node, one.device_id)
             elif isinstance(one, AliveItem):
-                enricher.board.mark_alive(one.edge_node)
+                for device_id in one.devices:
+                    enricher.board.mark_alive(one.edge_node, device_id)
             elif one.position in self._poisoned:
                 self._set_aside(one, now_ns)
             else:

@@ -144,7 +144,7 @@ class Receiver:
                     self._readers.born(event.edge_node, None, event.birth, ours=event.ours)
                     for device_id, birth in event.devices.items():
                         self._readers.born(event.edge_node, device_id, birth, ours=event.ours)
-                    group.items.append(AliveItem(event.edge_node))
+                    group.items.append(AliveItem(event.edge_node, tuple(event.devices)))
                 case NodeDied(reason="ndeath"):
                     self._died(event, None, group, now_ns)
                 case DeviceDied(reason="ddeath"):

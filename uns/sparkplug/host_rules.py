@@ -40,6 +40,7 @@ from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 __all__ = ["Arrived", "HostBounds", "HostDelays", "HostRules"]
 
 _NO_BD_SEQ = -1  # in events, for a birth without one
+_ENDED = frozenset({"ddeath", "rebirth_without_it"})  # reasons for which a device is dead by its own word
 
 
 class HostBounds(msgspec.Struct, frozen=True):
@@ -149,12 +150,17 @@ class HostRules:
         node.enter(HostNodeInput.NAMED, now_ns, "named")
         node.tracker.start(None)
         births: dict[str, BirthPayload] = {}
+        dead = False
         for device_id, device in node.devices.items():
-            if device.birth is not None:
+            if device.reason in _ENDED:
+                dead = True
+            elif device.birth is not None:
                 births[device_id] = device.birth
                 device.online, device.since_ns, device.reason = True, now_ns, "named"
         # A birth or death that passed by while the session was unknown still asks: "missed_birth" stays.
         self._rebirths.cancel(node.edge_node, ("host_start", "unknown_session"))
+        if dead:  # its next birth may have passed by while nobody listened; the raw log, too, knows it as dead
+            self._ask(node.edge_node, "missed_birth", now_ns)
         self.events.append(
             NodeResumed(
                 edge_node=node.edge_node,
