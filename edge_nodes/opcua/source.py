@@ -139,11 +139,11 @@ class OpcUaSource:
         client.secure_channel_timeout = CHANNEL_LIFE_MS
         client.max_messagesize = MESSAGE_BYTES_MAX
         client.name = client.description = "uns-edge"
-        if config.username is not None:
-            client.set_user(config.username)
-        if config.password_file is not None:
-            client.set_password(config.password_file.read_text().rstrip("\n"))
         try:
+            if config.username is not None:
+                client.set_user(config.username)
+            if config.password_file is not None:
+                client.set_password(config.password_file.read_text().rstrip("\n"))
             async with asyncio.timeout(self.deadline_s):
                 await _secure(client, config.security)
                 await client.connect()
@@ -345,10 +345,11 @@ async def _secure(client: Client, security: Security) -> None:
     assert security.key_file is not None  # noqa: S101
     assert security.trust is not None  # noqa: S101
     certificate = await uacrypto.load_certificate(security.cert_file)
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    client.application_uri = next(
-        iter(names.get_values_for_type(x509.UniformResourceIdentifier)), client.application_uri
-    )
+    with contextlib.suppress(x509.ExtensionNotFound):  # the server will say what it thinks of such a certificate
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        client.application_uri = next(
+            iter(names.get_values_for_type(x509.UniformResourceIdentifier)), client.application_uri
+        )
     trust = security.trust
     client.certificate_validator = lambda server, _: _believe(server, trust)
     await client.set_security(
