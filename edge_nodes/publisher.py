@@ -232,10 +232,19 @@ class Publisher:
         self._anchor = self._wall_ns(), loop.time()
         self._session.connect(bd_seq=bd_seq, session_id=str(uuid4()), now_ns=self._now())
         (connect,) = (action for action in self._session.actions() if isinstance(action, Connect))
-        self.counters.connects += 1
-        async with MqttConnection(
+        opening = MqttConnection(
             self._config.broker, client_id=connect.client_id, will=connect.will, keep_alive_s=KEEP_ALIVE_S
-        ) as connection:
+        )
+        try:
+            await self._hold_session(opening, bd_seq)
+        except (UnreachableError, ConfigurationError):
+            if not opening.connect_sent:
+                await self._store.call(self._store.store.give_back_bd_seq)
+            raise
+
+    async def _hold_session(self, opening: MqttConnection, bd_seq: int) -> None:
+        async with opening as connection:
+            self.counters.connects += 1
             self._connection = connection
             self._session.receive_connected(self._now())
             for action in self._session.actions():
@@ -262,6 +271,7 @@ class Publisher:
         self._live.clear()
         self._live_rows = 0
         self._history_devices.clear()
+        self._must_disconnect = False
 
     def _now(self) -> int:
         """Wall clock at the CONNECT and steady from there: stamps of one session never go back."""
@@ -402,7 +412,7 @@ class Publisher:
         else:
             below = self._live[0].first_id if self._live else self._head
             rows = await self._store.call(self._store.store.read, position, below, rows_max=LIVE_ROWS_PER_TURN)
-            if position != self._delivery.live_position:
+            if position != self._delivery.live_position or not self.is_online:
                 return True
             if not len(rows):  # dropped in the meantime
                 if not self._live:
@@ -420,7 +430,7 @@ class Publisher:
         if not self._delivery.may_send_history(now):
             return False
         rate = self._config.delivery.history_metrics_per_second
-        self._tokens = min(rate * HISTORY_BURST_S, self._tokens + (now - self._tokens_at) / 1e9 * rate)
+        self._tokens = min(max(1.0, rate * HISTORY_BURST_S), self._tokens + (now - self._tokens_at) / 1e9 * rate)
         self._tokens_at = now
         rows_max = 1 if self._delivery.starved else min(HISTORY_ROWS_PER_TURN, max(1, int(rate * HISTORY_BURST_S)))
         if self._tokens < rows_max:

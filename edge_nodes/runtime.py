@@ -77,7 +77,7 @@ def refuse_births_that_do_not_fit(config: NodeConfig, definition: Definition) ->
     session.receive_connected(0)
     session.receive_subscribed(0)
     try:
-        session.birth(definition.node_birth(definition.devices, {}), 0)
+        session.birth(definition.node_birth(definition.devices, definition.longest_samples()), 0)
     except LocalProtocolError as error:
         raise ConfigurationError(str(error), where=str(config.file)) from error
 

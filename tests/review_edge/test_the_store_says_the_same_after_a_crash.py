@@ -132,7 +132,7 @@ def _follow(path: Path, steps: Any, policy: Any) -> None:
             reducer.receive(readings, batch)
             insert = store._insert
             if what == "fail":
-                store._insert = _refuse  # type: ignore[method-assign]
+                store._insert = _refuse  # type: ignore[method-assign,assignment]
             committed = store.commit(batch)
             store._insert = insert  # type: ignore[method-assign]
             if not committed.holds(batch):
