@@ -161,6 +161,20 @@ class EdgeStore:
             execute("UPDATE state SET bd_seq = ?", (bd_seq,))
         return bd_seq
 
+    def give_back_bd_seq(self) -> None:
+        """The CONNECT that took the newest bdSeq was never sent: the next one takes it again.
+
+        Else bdSeq would skip over every attempt at a broker that is away (one more for each CONNECT:
+        tck-id-topics-nbirth-bdseq-increment).
+        """
+        self._even_when_full(self._give_back_bd_seq)
+
+    def _give_back_bd_seq(self) -> None:
+        with self._transaction(reserve=True) as execute:
+            (last,) = execute("SELECT bd_seq FROM state").fetchone()
+            if last is not None:
+                execute("UPDATE state SET bd_seq = ?", ((int(last) - 1) % 256,))
+
     def read(self, from_id: int, below_id: int, *, rows_max: int) -> StoredRows:
         """At most ``rows_max`` rows with ``from_id`` <= id < ``below_id``."""
         with self._file.told():

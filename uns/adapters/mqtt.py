@@ -127,6 +127,7 @@ class MqttConnection:
         self._in_batch = False
         self._misc_timer: asyncio.TimerHandle | None = None
         self.session_present = False
+        self.connect_sent = False  # False after a failed open: no broker was reached, so none saw our CONNECT
         self.malformed_topics = 0  # dropped: not UTF-8, so no topic at all (MQTT 1.5.3)
 
     # --- opening and closing -------------------------------------------------------------------------------------
@@ -405,7 +406,8 @@ class MqttConnection:
         client.on_socket_unregister_write = self._on_write_done
 
     def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        # Called by the thread that connects.
+        # Called by the thread that connects, straight before it sends CONNECT.
+        self.connect_sent = True
         self._loop.call_soon_threadsafe(self._start_reading, sock.fileno())
 
     def _start_reading(self, fileno: int) -> None:
