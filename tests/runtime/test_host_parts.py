@@ -65,6 +65,16 @@ def test_every_health_says_what_is_wrong_with_the_host_until_it_is_mended(shown)
     shown.announcer.trouble("raw_log", "the disk is full")
     assert shown.retained[topic]["host"] == {"raw_log": "the disk is full"}
     shown.announcer.trouble("raw_log", None)
+    shown.announcer.due()
+    assert "host" in shown.retained[topic], "what works for a moment does not work yet"
+    shown.now_ns += 2 * 10**9
+    shown.announcer.trouble("raw_log", "the disk is full")
+    shown.announcer.trouble("raw_log", None)
+    shown.now_ns += 2 * 10**9
+    shown.announcer.due()
+    assert "host" in shown.retained[topic]
+    shown.now_ns += 2 * 10**9
+    shown.announcer.due()
     assert "host" not in shown.retained[topic]
 
 

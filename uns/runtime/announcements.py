@@ -40,6 +40,7 @@ State = Literal["online", "offline", "stale", "unknown"]
 
 DEAD_LETTERS_PER_MINUTE_MAX = 60
 DEAD_LETTER_BYTES_MAX = 256 * 1024
+STEADY_NS = 3_000_000_000
 _MINUTE_NS = 60_000_000_000
 _encode = msgspec.json.Encoder().encode
 
@@ -88,6 +89,7 @@ class Announcer:
         self._log = log
         self._gateways: dict[tuple[str, str], GatewayHealth] = {}  # (equipment, gateway)
         self._trouble: dict[str, str] = {}  # of the host itself: "raw_log", "record_log"
+        self._works_since_ns: dict[str, int] = {}
         self._letters_minute = 0
         self._letters_in_minute = 0
         self.counters: Counter[str] = Counter(dead_letters=0, dead_letters_suppressed=0, gaps=0)
@@ -185,15 +187,29 @@ class Announcer:
     # --- from the host itself ------------------------------------------------------------------------------------
 
     def trouble(self, part: str, text: str | None) -> None:
-        """A part of the host cannot do its work, or can again (None): every ``_health`` says so."""
-        if self._trouble.get(part) == text:
-            return
+        """A part of the host cannot do its work, or could just now (None): every ``_health`` says so.
+
+        At the brink of a full disk small things still fit and big ones do not: only what has worked for a while works.
+        """
         if text is None:
-            if self._trouble.pop(part, None) is None:
-                return
-            self._log.info("works again", part=part)
-        else:
+            if part in self._trouble:
+                self._works_since_ns.setdefault(part, self._now_ns())
+            return
+        self._works_since_ns.pop(part, None)
+        if self._trouble.get(part) != text:
             self._trouble[part] = text
+            self._show_every_health()
+
+    def due(self) -> None:
+        """Take back what has worked again for long enough."""
+        for part, since_ns in list(self._works_since_ns.items()):
+            if self._now_ns() - since_ns >= STEADY_NS:
+                del self._works_since_ns[part]
+                del self._trouble[part]
+                self._log.info("works again", part=part)
+                self._show_every_health()
+
+    def _show_every_health(self) -> None:
         for equipment in self._tree.equipment.values():
             if equipment.gateways:
                 self._show_health(equipment)

@@ -39,7 +39,7 @@ from uns.namespace.model import TopicTree
 from uns.runtime.announcements import Announcer
 from uns.runtime.backoff import Backoff
 from uns.runtime.fact_intake import FactIntake
-from uns.runtime.groups import Item, WorkItem
+from uns.runtime.groups import Item
 from uns.runtime.host_api import HostApi
 from uns.runtime.host_options import HostOptions
 from uns.runtime.intake import DeviceReader
@@ -176,7 +176,7 @@ class Host:
             log=get_logger("raw_log"),
             answer=self._answer,
             hand_over=self._hand_over,
-            on_dropped=self._preview,
+            on_dropped=self.preview.receive,
             on_health=lambda text: self.announcer.trouble("raw_log", text),
             joined=lambda: self.joiner.joined,
         )
@@ -294,11 +294,7 @@ class Host:
     def _hand_over(self, items: Sequence[Item], head: int) -> None:
         self.joiner.hand_over(items, head)
         if "record_log" in self.announcer.troubles:
-            self._preview(items)
-
-    def _preview(self, items: Sequence[Item]) -> None:
-        works = [item for item in items if isinstance(item, WorkItem)]
-        self.preview.receive(works, self.joiner.enricher, time.time_ns())
+            self.preview.receive(items)
 
     async def _tick(self) -> None:
         """Timers of the session and of present values."""
@@ -313,6 +309,8 @@ class Host:
                 with contextlib.suppress(ConnectionLost):
                     await self._carry_out(connection)
                 await self.writer.put(group)
+            self.announcer.due()
+            self.preview.due(self.joiner.enricher, now_ns)
             for message in self.joiner.enricher.board.due(now_ns):
                 self.output.show(message.topic, message.payload)
 

@@ -34,6 +34,7 @@ __all__ = ["HostApi"]
 Query = Mapping[str, str]
 
 WATCH_MESSAGES_MAX = 1_000  # that wait for one watcher; beyond, the oldest go and are counted
+_CONTEXT_BYTES_LOOKED_AT = 400
 _FACTS_LOOKED_AT_MAX = 10_000
 _TERMS = ("received", "recorded", "duplicates_dropped", "rejected", "unmapped", "unjoined")
 _STATUSES = ("resolved", "unassigned", "unresolved")
@@ -53,7 +54,11 @@ class HostApi:
             "/get": self.get,
             "/explain": self.explain,
             "/facts": self.facts,
+            "/tick": self.tick,
         }
+        self._tick: OutboxMessage | None = None
+        self._resolved_tick: OutboxMessage | None = None
+        host.output.listeners.append(self._keep_tick)
         self.streams = {"/watch": self.watch}
 
     # --- status --------------------------------------------------------------------------------------------------
@@ -300,6 +305,23 @@ class HostApi:
         finally:
             with contextlib.suppress(ValueError):
                 self._host.output.listeners.remove(listen)
+
+    async def tick(self, _query: Query) -> dict[str, Any]:
+        """An example: the newest resolved tick since the start, else the newest."""
+        message = self._resolved_tick or self._tick
+        if message is None:
+            raise NotFoundError(
+                "no tick since the start of this host", next_step="`uns host status` shows what arrives"
+            )
+        return {"topic": message.topic, "tick": _tick_decoder.decode(message.payload)}
+
+    def _keep_tick(self, messages: Sequence[OutboxMessage]) -> None:
+        for message in reversed(messages):
+            if "/_data/" in message.topic:
+                self._tick = message
+                if b'"status":"resolved"' in message.payload[:_CONTEXT_BYTES_LOOKED_AT]:
+                    self._resolved_tick = message
+                return
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
