@@ -47,7 +47,7 @@ class EmptyIndex:
     def count(self, *_window: object) -> int:
         return 0
 
-    def unrecorded_at(self, *_key: object) -> list[StoredUnrecorded]:
+    def unrecorded_at(self, *_key: object, first: int = 0, limit: int = 0) -> list[StoredUnrecorded]:  # noqa: ARG002
         return []
 
 

@@ -82,10 +82,19 @@ class MemoryLog:
         return bisect_left(times, to_ns) - bisect_left(times, from_ns)
 
     def unrecorded_at(
-        self, group_id: str, edge_node_id: str, device_id: str, metric: str, source_time_ns: int
+        self,
+        group_id: str,
+        edge_node_id: str,
+        device_id: str,
+        metric: str,
+        source_time_ns: int,
+        *,
+        first: int = 0,
+        limit: int = 1_000,
     ) -> list[StoredUnrecorded]:
         key = (group_id, edge_node_id, device_id, metric, source_time_ns)
-        return [StoredUnrecorded(k[5], row[8]) for k, row in self.unrecorded.items() if k[:5] == key]
+        found = sorted((k[5], row[8]) for k, row in self.unrecorded.items() if k[:5] == key and k[5] >= first)
+        return [StoredUnrecorded(ordinal, raw) for ordinal, raw in found[:limit]]
 
     # Commit and start
 

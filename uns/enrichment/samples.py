@@ -113,7 +113,18 @@ class RecordIndex(Protocol):
         ...
 
     def unrecorded_at(
-        self, group_id: str, edge_node_id: str, device_id: str, metric: str, source_time_ns: int
+        self,
+        group_id: str,
+        edge_node_id: str,
+        device_id: str,
+        metric: str,
+        source_time_ns: int,
+        *,
+        first: int = 0,
+        limit: int = 1_000,
     ) -> list[StoredUnrecorded]:
-        """All rejected and unmapped samples at that time, by ordinal (``device_id`` is "" for the node itself)."""
+        """Rejected and unmapped samples at that time with an ordinal from ``first`` on, the lowest ``limit`` of them.
+
+        ``device_id`` is "" for the node itself.
+        """
         ...

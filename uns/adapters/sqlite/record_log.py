@@ -343,14 +343,22 @@ class RecordIndexReader:
             return total + self._count_keys(equipment, last * SECOND_NS, to_ns)
 
     def unrecorded_at(
-        self, group_id: str, edge_node_id: str, device_id: str, metric: str, source_time_ns: int
+        self,
+        group_id: str,
+        edge_node_id: str,
+        device_id: str,
+        metric: str,
+        source_time_ns: int,
+        *,
+        first: int = 0,
+        limit: int = 1_000,
     ) -> list[StoredUnrecorded]:
-        """All rejected and unmapped samples at that time, by ordinal."""
+        """Rejected and unmapped samples at that time with an ordinal from ``first`` on, the lowest ``limit``."""
         with translated(self.path):
             rows = self._connection.execute(
                 "SELECT ordinal, raw FROM unrecorded WHERE group_id = ? AND edge_node_id = ? AND device_id = ? "
-                "AND metric = ? AND source_time_ns = ? ORDER BY ordinal",
-                (group_id, edge_node_id, device_id, metric, source_time_ns),
+                "AND metric = ? AND source_time_ns = ? AND ordinal >= ? ORDER BY ordinal LIMIT ?",
+                (group_id, edge_node_id, device_id, metric, source_time_ns, first, limit),
             ).fetchall()
         return [StoredUnrecorded(ordinal, raw) for ordinal, raw in rows]
 
