@@ -158,6 +158,10 @@ class SimulatedEdge:
             self.process.close()
             self.process = None
 
+    def say_last_words(self) -> None:
+        if self.process is not None:
+            self.process.take(self.plc.last_words())
+
     def key_of(self, row: Row) -> Key:
         metric = self.plan.metrics[row.metric]
         return (metric.device_id, metric.name, row.time_ns // MS, row.ordinal)
@@ -206,7 +210,7 @@ class EdgeProcess:
     # life
 
     def start(self) -> None:
-        self._take(self.edge.plc.subscribe())
+        self.take(self.edge.plc.subscribe())
         self._later(self.edge.plan.poll_ms, self._poll)
         self._later(self.edge.plan.commit_ms, self._commit)
         self._connect()
@@ -232,10 +236,10 @@ class EdgeProcess:
     def _poll(self) -> None:
         if not self.edge.reading:
             return
-        self._take(self.edge.plc.read(without=self.edge.lost_devices))
+        self.take(self.edge.plc.read(without=self.edge.lost_devices))
         self._later(self.edge.plan.poll_ms * self.world.random.uniform(0.5, 1.5), self._poll)
 
-    def _take(self, readings: Readings) -> None:
+    def take(self, readings: Readings) -> None:
         self.reducer.receive(readings, self.buffer)
 
     def _commit(self) -> None:

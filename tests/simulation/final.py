@@ -221,8 +221,6 @@ def nodes_are_online(simulation: Simulation) -> None:
     for edge in simulation.edges:
         assert edge.process is not None
         node = process.session.nodes.get(edge.plan.descriptor)
-        if node is None and not edge.store.stored:
-            continue  # born while the host was away, and silent since: nothing can tell the host of it
         require(
             node is not None and node.online and node.session_id == edge.process.session.session_id,
             "nodes_are_online",

@@ -75,14 +75,20 @@ class Simulation:
         end_ns = START_NS + int(self.duration_s * SECOND)
         world.run(end_ns)
         self._calm()
-        rest_ns = end_ns
-        while not is_at_rest(self):
-            rest_ns += 5 * SECOND
-            if rest_ns > end_ns + REST_SECONDS_MAX * SECOND:
-                break
-            world.run(rest_ns)
-        world.run(rest_ns + 20 * SECOND)
+        self._come_to_rest()
+        # A birth that was lost shows by what follows it: everyone says one thing more, then all has to be right.
+        for edge in self.edges:
+            edge.say_last_words()
+        self._come_to_rest()
         check_at_rest(self)
+
+    def _come_to_rest(self) -> None:
+        rest_ns = self.world.now_ns
+        limit_ns = rest_ns + REST_SECONDS_MAX * SECOND
+        while not is_at_rest(self) and rest_ns < limit_ns:
+            rest_ns += 5 * SECOND
+            self.world.run(rest_ns)
+        self.world.run(rest_ns + 20 * SECOND)
 
     def _calm(self) -> None:
         """No more faults and no more readings; everyone who is down starts again."""
