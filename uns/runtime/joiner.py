@@ -353,6 +353,7 @@ class Joiner:
                 enricher.board.mark_stale(birth.edge_node, birth.device_id)
         if not self._first_load:
             enricher.board.counters.update(self.enricher.board.counters)
+            enricher.board.previewed.update(self.enricher.board.previewed)
         self.enricher = enricher
         self.joined = self._position = joined
         self._behind, self._rereading = True, None

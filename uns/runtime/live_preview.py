@@ -58,7 +58,7 @@ class LivePreview:
                 continue
             newest.dirty, newest.shown_ns = False, now_ns
             topic = enricher.topics.of(equipment).pv.get(metric)
-            if topic is not None:
+            if topic is not None and enricher.board.may_preview(equipment, metric, newest.time_ns):
                 self._show(topic, _document(newest, enricher))
 
     def _receive_batch(self, batch: SampleBatch, clock: Clock) -> None:
