@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections import Counter
+from types import FrameType
 from typing import Any
 
-from tests.enrichment.builders import Host, at, provenance
+from tests.enrichment.builders import Host, at, fact, plant, provenance
 from tests.enrichment.memory_log import MemoryLog
+from uns.context.store import ContextStore, KnownFact
 from uns.enrichment.samples import UnrecordedSample
 
 
@@ -60,3 +64,23 @@ def test_the_same_garbage_twice_in_one_payload_counts_twice_and_again_never():
         host.enricher.count_rejected([unreadable(1_000), unreadable(1_000)], provenance(), at(0))
         host.commit()
         assert host.enricher.totals["rejected"] - before == counted
+
+
+def test_many_facts_are_taken_back_in_any_order_without_moving_each_other():
+    """Facts of a year, as the log hands them back: by id. Each would move half of the others, for minutes."""
+    facts = [KnownFact(fact(id=f"job:{n}", valid_from=float(n)), 1, at(0)) for n in range(2_000)]
+    random.Random(1).shuffle(facts)
+    store = ContextStore(plant())
+    moved = 0
+
+    def look(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal moved
+        if event == "c_call" and getattr(argument, "__name__", "") == "append":
+            moved += 1
+
+    sys.setprofile(look)
+    try:
+        store.load(facts)
+    finally:
+        sys.setprofile(None)
+    assert moved < 10 * len(facts)
