@@ -251,6 +251,10 @@ def marks_without_end(patch):
     patch.setattr(EdgeDelivery, "_mark_if_due", impatient)
 
 
+def a_deadline_that_never_ends(patch):
+    patch.setattr(RebirthLimiter, "take_due", lambda self, now_ns: [])
+
+
 def no_limit_to_rebirths(patch):
     init = RebirthLimiter.__init__
 
@@ -452,7 +456,12 @@ def a_host_that_lets_its_old_will_stand(patch):
     patch.setattr(HostSession, "_receive_own_state", lambda self, payload, *, retain, now_ns: None)
 
 
+def a_host_that_asks_for_no_rebirth(patch):
+    patch.setattr(HostSession, "_send_rebirths", lambda self, now_ns: self._rebirths.take_due(now_ns))
+
+
 def a_host_that_obeys_every_ndeath(patch):
+    a_host_that_asks_for_no_rebirth(patch)
     receive_node_death = HostRules._receive_node_death
 
     def obedient(self, node, arrived):
@@ -489,6 +498,7 @@ PLANTED = [
     (marks_that_count_one_too_many, "MarkChecker"),
     (marks_without_end, "MarkChecker"),
     (no_limit_to_rebirths, "CommandChecker"),
+    (a_deadline_that_never_ends, "World"),
     (a_host_that_confirms_everything, "DeletionChecker"),
     (a_host_that_confirms_before_its_commit, "DeletionChecker"),
     (a_host_that_goes_on_counting_after_a_failed_commit, "DeletionChecker"),
@@ -508,5 +518,6 @@ PLANTED = [
     (facts_that_are_answered_and_forgotten, "contexts_are_right"),
     (late_facts_that_change_nothing, "contexts_are_right"),
     (a_host_that_lets_its_old_will_stand, "state_is_right"),
+    (a_host_that_asks_for_no_rebirth, "all_confirmed"),
     (a_host_that_obeys_every_ndeath, "nodes_are_online"),
 ]
