@@ -98,6 +98,7 @@ class Intake:
         self._log = structlog.get_logger(component="intake")
         self.sources: dict[str, str] = {}  # by name: "connected", or why not
         self._up: set[str] = set()  # sources as the queue tells it: as of the rows that are being committed
+        self._lost: set[str] = set()  # sources that were there and are not
         self.disk_full = False
         self._draining = False
         self._drain_wanted = asyncio.Event()
@@ -193,9 +194,12 @@ class Intake:
     async def _source_changed(self, change: _SourceState) -> None:
         if change.is_up:
             self._up.add(change.source)
+            self._lost.discard(change.source)
         else:
             self._up.discard(change.source)
-            await self._mark_bad(change.source)
+            self._lost.add(change.source)
+        for source in sorted(self._lost):  # a device may live again by another source than the one that was lost first
+            await self._mark_bad(source)
         self._listener.source_changed(change.source, is_up=change.is_up)
 
     async def _mark_bad(self, source: str) -> None:
@@ -207,7 +211,7 @@ class Intake:
             number
             for number in self._definition.numbers_of_source(source)
             if self._definition.sources_of_device[str(self._definition.device_of[number])] & self._up
-            and self._reducer.status_of(number) is not None
+            and self._reducer.status_of(number) not in (None, BAD_NO_COMMUNICATION)
         ]
         n = len(numbers)
         rows = Rows()

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from edge_nodes import intake as module
-from tests.edge_nodes.test_intake import Made, made, readings
+from edge_nodes.definition import Definition, metric_names
+from edge_nodes.intake import Intake, StoreThread
+from edge_nodes.opcua.mapping import BAD_NO_COMMUNICATION
+from edge_nodes.reduction import Reducer
+from edge_nodes.store import EdgeStore
+from tests.edge_nodes.nodes import load, opcua_node
+from tests.edge_nodes.test_intake import Listener, Made, made, readings
 from tests.servers import eventually
 
 
@@ -69,3 +75,29 @@ async def test_readings_of_a_source_that_is_cancelled_while_it_waits_for_room_ar
     await asyncio.wait_for(parts.intake.run(), 5)
     await parts.thread.close()
     assert parts.listener.values == begun
+
+
+async def test_a_device_that_comes_back_by_its_second_source_shows_the_first_ones_metrics_as_bad(
+    tmp_path: Path,
+) -> None:
+    node = opcua_node('temperature: {node: "i=1"}')
+    node += "  second:\n    kind: opcua\n    url: opc.tcp://127.0.0.1:4841\n    equipment:\n      reactor4:\n"
+    node += '        count: {node: "i=2"}\n'
+    config = load(tmp_path, node)
+    store = EdgeStore(tmp_path / "s.db", identity=str(config.edge_node))
+    definition = Definition(config, store.register(metric_names(config)))
+    thread, listener = StoreThread(store), Listener()
+    reducer = Reducer(definition.reductions(), last_samples={})
+    intake = Intake(thread, reducer, definition, listener, wall_ns=lambda: 5_000_000, commit_interval_s=0.001)
+    intake.connected("plc")
+    await intake.put(readings(20.0))
+    intake.lost("plc", "gone")  # now the device is dead as a whole
+    for _ in range(2):
+        intake.connected("second")
+        intake.lost("second", "gone")
+    intake.connected("second")
+    intake.drain()
+    await asyncio.wait_for(intake.run(), 5)
+    await thread.close()
+    assert store.last_samples()[1][-1][2:4] == (None, BAD_NO_COMMUNICATION)
+    assert store.counters.stored == 2
