@@ -180,7 +180,8 @@ class MqttConnection:
             self._in_batch = False
         self._write()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._lost), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(self._lost)
         self.abort()
 
     def abort(self) -> None:

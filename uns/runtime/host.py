@@ -340,8 +340,10 @@ class Host:
                 return await call()
             except StorageError as error:
                 self.log.error("the store cannot be used, trying again", error=str(error))  # noqa: TRY400 - no traceback
+                # Not wait_for: before Python 3.12 it may swallow a cancellation.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), 5.0)
+                    async with asyncio.timeout(5.0):
+                        await self._stop.wait()
                     raise
 
 

@@ -393,7 +393,9 @@ class Joiner:
             return
         kept = self._forgotten < self._enqueued  # outbox rows that no commit will delete on its way
         try:
-            await asyncio.wait_for(self._wake.wait(), _IDLE_FORGET_S if kept else None)
+            # Not wait_for: before Python 3.12 it may swallow a cancellation, and the host would never end.
+            async with asyncio.timeout(_IDLE_FORGET_S if kept else None):
+                await self._wake.wait()
         except TimeoutError:
             published = self._output.published
             if published > self._forgotten:
