@@ -341,7 +341,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             found.append(f"keys twice: {self.repeated_keys}")
         if self.comparison.foreign or self.comparison.repeated or (edge_lived and self.comparison.missing):
             found.append(f"record log against oracle: {self.comparison}")
-        # The number is on disk before CONNECT, so one that was never read takes a number, and so may a death in between.
+        # The number is on disk before CONNECT: one that nobody read takes a number, and so may a death in between.
         steps = [(b - a) % 256 for a, b in itertools.pairwise(n for n in self.bd_seqs if n is not None)]
         skipped = sum(step - 1 for step in steps)
         if None in self.bd_seqs or 0 in steps or skipped > self.edge_starts - 1 + self.unread_connects:

@@ -138,6 +138,7 @@ class HostRules:
         held = node.birth is not None and node.ours and node.session_id == session_id
         if not held or node.state is HostNodeState.OFFLINE:
             # Another session, or one that died: only a birth tells what it says now.
+            self._rebirths.receive_session(edge_node, session_id)
             self._ask(edge_node, "after_death" if held else "unknown_session", now_ns)
             return False
         if not node.online:
@@ -225,6 +226,7 @@ class HostRules:
         node.tracker.start(birth.seq or 0)
         self.gaps.pop(edge_node, None)
         self._rebirths.cancel(edge_node)
+        self._rebirths.receive_session(edge_node, key)
         self.events.append(
             NodeBorn(
                 edge_node=edge_node,
