@@ -69,7 +69,8 @@ class Companion:
 
     async def read(self, timeout_s: float = 60.0) -> dict[str, Any]:
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            line = await self.process.stdout.readline()
         if not line:
             raise UnsError("a process of the benchmark ended")
         found: dict[str, Any] = json.loads(line)
@@ -99,7 +100,8 @@ async def child(*arguments: str, cores: set[int] | None = None) -> AsyncIterator
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), 12)
+            async with asyncio.timeout(12):
+                await process.wait()
         except TimeoutError:
             process.kill()
 

@@ -148,14 +148,16 @@ class Intake:
             if not self._queue and not self._draining:
                 self._wake.clear()
                 try:
-                    await asyncio.wait_for(self._wake.wait(), None if rows.is_empty else COUNTS_INTERVAL_S)
+                    async with asyncio.timeout(None if rows.is_empty else COUNTS_INTERVAL_S):
+                        await self._wake.wait()
                 except TimeoutError:
                     await self._commit(rows)
                     rows = Rows()
                     continue
             if not self._draining and (wait := next_commit - loop.time()) > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._drain_wanted.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await self._drain_wanted.wait()
             change = self._reduce_queued(rows)
             if rows.metrics or change is not None or self._draining or loop.time() >= next_counts:
                 next_commit = loop.time() + self._commit_interval_s

@@ -194,7 +194,8 @@ class Publisher:
             if loop.time() - started > STEADY_SESSION_S:
                 backoff.reset()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._left.wait(), backoff.next_s())
+                async with asyncio.timeout(backoff.next_s()):
+                    await self._left.wait()
 
     async def wait_confirmed(self) -> None:
         """Until every stored row is confirmed and deleted, or the connection is gone."""
@@ -387,7 +388,8 @@ class Publisher:
                 await asyncio.sleep(0)
             else:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._wait_s())
+                    async with asyncio.timeout(self._wait_s()):
+                        await self._wake.wait()
 
     def _wait_s(self) -> float | None:
         waits = []

@@ -65,7 +65,8 @@ class FactSender:
             while (left_s := deadline - asyncio.get_running_loop().time()) > 0:
                 self._connection.publish_many([message])
                 with suppress(TimeoutError):
-                    return await asyncio.wait_for(asyncio.shield(answer), min(REPEAT_AFTER_S, left_s))
+                    async with asyncio.timeout(min(REPEAT_AFTER_S, left_s)):
+                        return await asyncio.shield(answer)
         finally:
             self._waiting.pop(name, None)
         raise UnreachableError(
