@@ -128,6 +128,7 @@ class NotificationMapper:
         return status_code
 
 
+_TEXT_TYPES = {"LocalizedText": "Text", "QualifiedName": "Name"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_TIME = datetime(1601, 1, 1, tzinfo=UTC)  # the null DateTime of OPC UA
 _TIME_NS_MAX = TIMESTAMP_MS_MAX * 1_000_000
@@ -160,8 +161,5 @@ def convert_variant(datatype: DataType, raw: Any) -> Value:
         raise Refusal("wrong_type", f"{raw!r} is no DateTime")
     if hasattr(raw, "urn"):  # a Guid
         return convert(datatype, str(raw))
-    for attribute in ("Text", "Name"):  # LocalizedText and QualifiedName
-        text = getattr(raw, attribute, None)
-        if isinstance(text, str):
-            return convert(datatype, text)
-    return convert(datatype, raw)
+    text_field = _TEXT_TYPES.get(type(raw).__name__)  # by name: a structure may have a field Name or Text, too
+    return convert(datatype, raw if text_field is None else getattr(raw, text_field))

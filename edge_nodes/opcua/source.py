@@ -318,6 +318,10 @@ class _Session:
         source = self._source
         source.jumps += 1
         missing = (sequence - expected) % 0xFFFFFFFF
+        if missing > 0x7FFFFFFF:  # a number from before: the server repeats itself, nothing is missing
+            self._next_sequence = expected
+            source.log.warning("publish sequence repeated", expected=expected, got=sequence)
+            return
         recovered = 0
         for number in range(expected, expected + min(missing, REPUBLISH_MAX)):
             try:
