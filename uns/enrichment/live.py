@@ -51,12 +51,15 @@ class PvBoard:
         self._ctx_changes: list[tuple[int, str]] = []  # heap of (when the context of an equipment changes by itself)
         self._ctx_next: dict[str, int] = {}
         self._refused: set[int] = set()
+        self._without_topics: set[str] = set()  # equipment whose class opted out of a topic per metric
         # (equipment, metric) to the source time of a value that was shown before it could be recorded
         self.previewed: dict[tuple[str, str], int] = {}
 
-    def attach(self, state: EquipmentState) -> None:
-        """An equipment whose values and context are shown."""
+    def attach(self, state: EquipmentState, *, topics: bool = True) -> None:
+        """An equipment whose values and context are shown; without ``topics`` its values stand in the snapshot only."""
         self._equipment[state.id] = state
+        if not topics:
+            self._without_topics.add(state.id)
 
     def context_changed(self, equipment: str, window: tuple[int, int] | None = None) -> None:
         """The context of an equipment changed; values whose time lies in the window are shown with it anew."""
@@ -145,7 +148,7 @@ class PvBoard:
             series.pv_published_ns = now_ns
             state = self._equipment[series.equipment]
             self._snapshots[series.equipment] = None
-            topic = self._topic(series, state.topics)
+            topic = None if series.equipment in self._without_topics else self._topic(series, state.topics)
             if self.previewed and self._is_behind_preview(series):
                 continue
             if topic is not None:

@@ -311,11 +311,9 @@ class Announcer:
             equipment=equipment.id,
             path=equipment.path_text,
             gateways=tuple(self._gateways[equipment.id, gateway] for gateway in equipment.gateways),
+            host=self._trouble,
         )
-        content = msgspec.to_builtins(health)
-        if self._trouble:
-            content["host"] = self._trouble
-        self._show(self._topics.health(equipment.id), _encode(content))
+        self._show(self._topics.health(equipment.id), _encode(health))
 
 
 def _topic_of(raw: object) -> str:
