@@ -111,6 +111,9 @@ class Receiver:
 
     def _receive_mark(self, message: IncomingMessage, group: Group, now_ns: int) -> None:
         self.counters["marks"] += 1
+        if message.retain:  # stored, hence of some time ago: it would name a session that may be over
+            self.counters["violations"] += 1
+            return
         try:
             edge_node = parse_mark_topic(message.topic)
             mark = decode_mark(message.payload, where=message.topic)

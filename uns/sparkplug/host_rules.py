@@ -140,6 +140,10 @@ class HostRules:
             # Another session, or one that died: only a birth tells what it says now.
             self._rebirths.receive_session(edge_node, session_id)
             self._ask(edge_node, "after_death" if held else "unknown_session", now_ns)
+            if node.online and node.ours:
+                # Its NBIRTH was lost: what follows is of that session, and wrong if it is read with these births.
+                node.enter(HostNodeInput.HOST_LOST, now_ns, "another session was named")
+                self.gaps.pop(edge_node, None)
             return False
         if not node.online:
             self._resume(node, now_ns)
