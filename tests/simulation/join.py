@@ -72,7 +72,11 @@ class HostStore:
 
     def held(self) -> list[HeldBirths]:
         """As the raw log answers: the newest NBIRTH of each node, and the DBIRTHs of the same session."""
-        newest = {(birth.edge_node, birth.device_id): birth for birth in self.births if birth.payload is not None}
+        newest = {
+            (birth.edge_node, birth.device_id): birth
+            for birth in self.births_until(2**62)
+            if birth.payload is not None  # a death holds nothing
+        }
         held: dict[EdgeNodeDescriptor, HeldBirths] = {}
         for (edge_node, device_id), birth in newest.items():
             if device_id is None and birth.payload is not None:
