@@ -338,6 +338,8 @@ class Publisher:
         self._flush(connection)
         if is_first:
             self._delivery.session_started(self._session.session_id, head=self._head, now_ns=self._steady())
+        else:
+            self._delivery.reborn(self._steady())
         self._log.info("born", reason=reason, session=self._session.session_id, devices=sorted(alive))
 
     def _is_up(self, device: str) -> bool:

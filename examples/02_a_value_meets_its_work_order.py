@@ -30,7 +30,7 @@ class EmptyLog:
     def count(self, _equipment: str, _from_ns: int, _to_ns: int) -> int:
         return 1
 
-    def unrecorded_at(self, *_key: object) -> list[StoredUnrecorded]:
+    def unrecorded_at(self, *_key: object, **_page: object) -> list[StoredUnrecorded]:
         return []
 
 

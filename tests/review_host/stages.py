@@ -25,10 +25,10 @@ from uns.delivery.messages import Confirm, Mark, mark_topic
 from uns.enrichment.plan import OutboxMessage
 from uns.namespace.loader import load_tree
 from uns.namespace.model import TopicTree
-from uns.runtime.joiner import Joiner, JoinerLimits
-from uns.runtime.output import Output, OutputLimits
-from uns.runtime.raw_writer import RawWriter
-from uns.runtime.receiver import DeliveryGate, Receiver
+from uns.runtime.host.joiner import Joiner, JoinerLimits
+from uns.runtime.host.output import Output, OutputLimits
+from uns.runtime.host.raw_writer import RawWriter
+from uns.runtime.host.receiver import DeliveryGate, Receiver
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.datatypes import DataType
@@ -197,7 +197,7 @@ class Stages:
             return connection.execute(sql).fetchall()
 
     def counters(self) -> dict[str, int]:
-        from uns.runtime.host_api import _equation_terms
+        from uns.runtime.host.api import _equation_terms
 
         terms = self.queries.terms()
         return _equation_terms(terms, self.raw.terms(terms.joined))[0]

@@ -10,8 +10,8 @@ import pytest
 
 from tests.review_host.stages import Node, Stages, now_ms, stages
 from uns.errors import StorageError
-from uns.runtime import joiner as joiner_module
 from uns.runtime.accounting import host_equations
+from uns.runtime.host import joiner as joiner_module
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.metrics import BirthMetric
 

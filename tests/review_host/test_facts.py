@@ -12,7 +12,7 @@ import pytest
 from tests.review_host.stages import Stages, stages
 from uns.adapters.logs import get_logger
 from uns.adapters.mqtt import BrokerAddress, IncomingMessage
-from uns.runtime.fact_intake import FACT_BYTES_MAX, FactIntake
+from uns.runtime.host.fact_intake import FACT_BYTES_MAX, FactIntake
 
 TOPIC = "uns1/acme/dallas/_fact/mes/job"
 TWO_SITES = """\

@@ -12,9 +12,9 @@ from tests.review_host.test_facts import Intake, fact
 from tests.servers import eventually
 from uns.adapters.sqlite.record_log import RecordIndexReader, RecordLog
 from uns.errors import StorageError
-from uns.runtime import joiner as joiner_module
 from uns.runtime.accounting import host_equations
-from uns.runtime.rejoin import RawReader
+from uns.runtime.host import joiner as joiner_module
+from uns.runtime.host.rejoin import RawReader
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from tests.enrichment.builders import SECOND, TEMPERATURE, Host, batch
-from uns.runtime.groups import WorkItem
-from uns.runtime.intake import Clock, Work
-from uns.runtime.live_preview import LivePreview
+from uns.runtime.host.groups import WorkItem
+from uns.runtime.host.intake import Clock, Work
+from uns.runtime.host.live_preview import LivePreview
 
 UNLIMITED = Clock(past_max_ns=None, future_max_ns=None)
 

@@ -24,8 +24,8 @@ from uns.namespace.loader import load_tree
 from uns.namespace.mapping import device_properties, metric_properties
 from uns.namespace.model import TopicTree
 from uns.runtime.accounting import host_equations
-from uns.runtime.host import Host
-from uns.runtime.host_options import HostOptions
+from uns.runtime.host.options import HostOptions
+from uns.runtime.host.process import Host
 from uns.sparkplug.metrics import BirthMetric
 from uns.sparkplug.topics import EdgeNodeDescriptor
 

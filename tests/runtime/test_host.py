@@ -298,7 +298,7 @@ async def test_a_full_record_log_holds_joining_back_and_loses_nothing(made: Plan
 
 
 async def test_joining_that_falls_behind_reads_the_raw_log_again(made: Plant):
-    from uns.runtime.joiner import JoinerLimits
+    from uns.runtime.host.joiner import JoinerLimits
 
     host = await made.start_host(
         joining=JoinerLimits(waiting_samples_max=50, commit_samples_max=20, reread_messages_max=7)
@@ -354,7 +354,7 @@ async def test_the_outbox_is_published_after_a_restart_without_a_broker_in_betwe
 
 
 async def test_full_outbox_bounds_hold_joining_back_while_marks_are_answered(made: Plant):
-    from uns.runtime.output import OutputLimits
+    from uns.runtime.host.output import OutputLimits
 
     host = await made.start_host(output=OutputLimits(outbox_messages_max=10, unacknowledged_messages_max=0))
     await made.start_edge()
@@ -369,7 +369,7 @@ async def test_full_outbox_bounds_hold_joining_back_while_marks_are_answered(mad
 
 
 async def test_a_second_host_on_the_same_store_is_refused(made: Plant):
-    from uns.runtime.host import _lock
+    from uns.runtime.host.process import _lock
 
     with _lock(made.store), pytest.raises(ConfigurationError, match="another host"), _lock(made.store):
         pass

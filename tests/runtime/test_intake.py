@@ -11,9 +11,9 @@ from tests.runtime.plants import TREE_TEXT, births_of
 from uns.adapters.sqlite.raw_log import RawBirth, RawMessage
 from uns.enrichment.samples import Provenance, Quality
 from uns.namespace.loader import load_tree
-from uns.runtime.groups import DeathItem, WorkItem
-from uns.runtime.intake import DeviceReader, malformed_work, quality_of
-from uns.runtime.rejoin import RawReader
+from uns.runtime.host.groups import DeathItem, WorkItem
+from uns.runtime.host.intake import DeviceReader, malformed_work, quality_of
+from uns.runtime.host.rejoin import RawReader
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.datatypes import DataType

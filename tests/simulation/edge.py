@@ -385,7 +385,9 @@ class EdgeProcess:
                 births.devices.pop(device_id, None)
             self.session.birth(births, self.now_ns)
         elif isinstance(event, Online):
-            if not event.reborn:
+            if event.reborn:
+                self.delivery.reborn(now_ns)
+            else:
                 self.delivery.session_started(event.session_id, head=self.store.next_id, now_ns=now_ns)
             self._pump_soon()
         elif isinstance(event, OtherMessage):

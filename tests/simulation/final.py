@@ -11,7 +11,7 @@ from tests.enrichment.oracle import context_at
 from tests.simulation.checkers import STATE_TOPIC, BrokenPromiseError
 from tests.simulation.plant import BAD_STATUS, Key, Sample
 from tests.simulation.world import MS
-from uns.runtime.intake import quality_of
+from uns.runtime.host.intake import quality_of
 from uns.sparkplug.datatypes import Value
 
 if TYPE_CHECKING:

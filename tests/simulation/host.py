@@ -20,10 +20,10 @@ from uns.context.facts import Fact
 from uns.delivery.host import HostDelivery
 from uns.delivery.messages import MARK_FILTER, confirm_topic
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import Group
-from uns.runtime.intake import DeviceReader
-from uns.runtime.raw_writer import OwedBirths
-from uns.runtime.receiver import DeliveryGate, Receiver
+from uns.runtime.host.groups import Group
+from uns.runtime.host.intake import DeviceReader
+from uns.runtime.host.raw_writer import OwedBirths
+from uns.runtime.host.receiver import DeliveryGate, Receiver
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import Connect, Disconnect, HostEvent, Message, Publish, Subscribe
 from uns.sparkplug.transitions import HostSessionState

@@ -13,8 +13,8 @@ from uns.context.facts import Fact, FactAnswer
 from uns.enrichment.pipeline import Enricher
 from uns.enrichment.samples import SampleBatch
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import AliveItem, DeathItem, Item, WorkItem
-from uns.runtime.rejoin import RawReader
+from uns.runtime.host.groups import AliveItem, DeathItem, Item, WorkItem
+from uns.runtime.host.rejoin import RawReader
 from uns.sparkplug.messages import HeldBirths
 from uns.sparkplug.topics import EdgeNodeDescriptor
 

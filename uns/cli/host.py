@@ -90,8 +90,8 @@ def run(  # noqa: PLR0917 - one parameter an option
     from uns.adapters.logs import configure_logs
     from uns.adapters.mqtt import BrokerAddress, parse_broker_url
     from uns.errors import ConfigurationError
-    from uns.runtime.host import run_host
-    from uns.runtime.host_options import HostOptions, parse_duration_ns, parse_size
+    from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
+    from uns.runtime.host.process import run_host
     from uns.sparkplug.topics import check_id
 
     if log_level not in {"debug", "info", "warning", "error"}:

@@ -27,9 +27,7 @@ _Name = tuple[str, str, str]  # source, id, source_rev
 class FactSender:
     """A connection that tells facts of any source and waits for each answer; an async context manager."""
 
-    def __init__(
-        self, address: BrokerAddress, tree: TopicTree, *, client_id: str, keep_session: bool = True
-    ) -> None:
+    def __init__(self, address: BrokerAddress, tree: TopicTree, *, client_id: str, keep_session: bool = True) -> None:
         self._tree = tree
         self._topics = Uns1Topics(tree)
         # A session that the broker keeps: an answer that comes while we are away waits for us. With a client id that

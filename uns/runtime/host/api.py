@@ -27,7 +27,7 @@ from uns.runtime.sentence import equipment_name, local_time
 from uns.sparkplug.datatypes import DataType
 
 if TYPE_CHECKING:
-    from uns.runtime.host import Host
+    from uns.runtime.host.process import Host
 
 __all__ = ["HostApi"]
 

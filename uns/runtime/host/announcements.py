@@ -17,7 +17,7 @@ from uns.namespace.mapping import SOURCE_ADDRESS
 from uns.namespace.model import Equipment, TopicTree
 from uns.namespace.topics import Uns1Topics, dlq_topic, unmapped_topic
 from uns.namespace.units import symbol_of
-from uns.runtime.intake import DeviceReader, unmapped_report
+from uns.runtime.host.intake import DeviceReader, unmapped_report
 from uns.sparkplug.messages import (
     ConformanceWarning,
     DataUnreadable,

@@ -24,10 +24,10 @@ from uns.enrichment.plan import OutboxMessage
 from uns.enrichment.samples import UnrecordedSample
 from uns.errors import StorageError, StorageFullError
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import AliveItem, DeathItem, FactItem, Item, WorkItem
-from uns.runtime.intake import malformed_work
-from uns.runtime.output import Output
-from uns.runtime.rejoin import RawReader
+from uns.runtime.host.groups import AliveItem, DeathItem, FactItem, Item, WorkItem
+from uns.runtime.host.intake import malformed_work
+from uns.runtime.host.output import Output
+from uns.runtime.host.rejoin import RawReader
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["Joiner", "JoinerLimits"]

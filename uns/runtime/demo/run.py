@@ -32,9 +32,9 @@ from uns.runtime.accounting import (
     loss_equation,
     lost,
 )
-from uns.runtime.demo_story import FIRST_ORDER, Told, opening, story
+from uns.runtime.demo.story import FIRST_ORDER, Told, opening, story
+from uns.runtime.demo.view import NamespaceView, example_sample
 from uns.runtime.fact_sender import FactSender
-from uns.runtime.namespace_view import NamespaceView, example_sample
 from uns.runtime.plant_run import PlantRun, render_node_file, terms_of
 from uns.runtime.sentence import sentence
 

@@ -36,18 +36,18 @@ from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError, ConnectionLost, StorageError, UnreachableError
 from uns.namespace.loader import load_tree
 from uns.namespace.model import TopicTree
-from uns.runtime.announcements import Announcer
-from uns.runtime.backoff import Backoff
-from uns.runtime.fact_intake import FactIntake
-from uns.runtime.groups import Item
-from uns.runtime.host_api import HostApi
-from uns.runtime.host_options import HostOptions
-from uns.runtime.intake import DeviceReader
-from uns.runtime.joiner import Joiner
-from uns.runtime.live_preview import LivePreview
-from uns.runtime.output import Output
-from uns.runtime.raw_writer import Answers, RawWriter
-from uns.runtime.receiver import DeliveryGate, Receiver
+from uns.runtime.host.announcements import Announcer
+from uns.runtime.host.api import HostApi
+from uns.runtime.host.backoff import Backoff
+from uns.runtime.host.fact_intake import FactIntake
+from uns.runtime.host.groups import Item
+from uns.runtime.host.intake import DeviceReader
+from uns.runtime.host.joiner import Joiner
+from uns.runtime.host.live_preview import LivePreview
+from uns.runtime.host.options import HostOptions
+from uns.runtime.host.output import Output
+from uns.runtime.host.raw_writer import Answers, RawWriter
+from uns.runtime.host.receiver import DeliveryGate, Receiver
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import Connect, Disconnect, HeldBirths, HostEvent, Message, Publish, Subscribe
 

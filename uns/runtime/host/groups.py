@@ -14,7 +14,7 @@ from uns.adapters.sqlite.raw_log import RawBirth, RawMessage
 from uns.adapters.sqlite.record_log import AddressRow
 from uns.context.facts import Fact, FactAnswer
 from uns.delivery.messages import Confirm
-from uns.runtime.intake import Work
+from uns.runtime.host.intake import Work
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["AliveItem", "DeathItem", "FactItem", "Group", "Item", "WorkItem"]

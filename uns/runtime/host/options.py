@@ -9,8 +9,8 @@ import msgspec
 
 from uns.adapters.mqtt import BrokerAddress
 from uns.errors import ConfigurationError
-from uns.runtime.joiner import JoinerLimits
-from uns.runtime.output import OutputLimits
+from uns.runtime.host.joiner import JoinerLimits
+from uns.runtime.host.output import OutputLimits
 
 __all__ = ["DEFAULT_HOST_ID", "HostOptions", "parse_duration_ns", "parse_size"]
 

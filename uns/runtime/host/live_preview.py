@@ -12,8 +12,8 @@ from uns.enrichment.pipeline import Enricher
 from uns.enrichment.records import PresentValue, QualityWord
 from uns.enrichment.samples import Quality, SampleBatch
 from uns.enrichment.values import kind_of, value_text
-from uns.runtime.groups import Item, WorkItem
-from uns.runtime.intake import Clock
+from uns.runtime.host.groups import Item, WorkItem
+from uns.runtime.host.intake import Clock
 
 __all__ = ["LivePreview"]
 

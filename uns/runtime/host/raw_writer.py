@@ -12,8 +12,8 @@ from uns.adapters.logs import Logger
 from uns.adapters.sqlite.raw_log import RawBirth, RawLog, RawMessage
 from uns.delivery.messages import Confirm
 from uns.errors import StorageError
-from uns.runtime.groups import AliveItem, DeathItem, Group, Item
-from uns.runtime.receiver import DeliveryGate
+from uns.runtime.host.groups import AliveItem, DeathItem, Group, Item
+from uns.runtime.host.receiver import DeliveryGate
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["OwedBirths", "RawWriter"]

@@ -17,8 +17,8 @@ from uns.enrichment.samples import Provenance
 from uns.errors import RemoteProtocolError
 from uns.namespace.mapping import SOURCE_ADDRESS
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import AliveItem, DeathItem, Group, WorkItem
-from uns.runtime.intake import DeviceReader, Work, malformed_work
+from uns.runtime.host.groups import AliveItem, DeathItem, Group, WorkItem
+from uns.runtime.host.intake import DeviceReader, Work, malformed_work
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import (
     DataReceived,

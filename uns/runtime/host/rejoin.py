@@ -11,9 +11,9 @@ from uns.adapters.sqlite.raw_log import RawBirth, RawMessage
 from uns.enrichment.samples import Provenance
 from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import DeathItem, Item, WorkItem
-from uns.runtime.intake import DeviceReader, malformed_work
-from uns.runtime.receiver import Readers, address_rows
+from uns.runtime.host.groups import DeathItem, Item, WorkItem
+from uns.runtime.host.intake import DeviceReader, malformed_work
+from uns.runtime.host.receiver import Readers, address_rows
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.metrics import BirthPayload

@@ -19,9 +19,9 @@ from uns.enrichment.plan import OutboxMessage
 from uns.errors import RemoteProtocolError, UnreachableError
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import FactTopic, Uns1Topics, parse_fact_topic
-from uns.runtime.backoff import Backoff
-from uns.runtime.joiner import Joiner
-from uns.runtime.output import Output
+from uns.runtime.host.backoff import Backoff
+from uns.runtime.host.joiner import Joiner
+from uns.runtime.host.output import Output
 
 __all__ = ["FactIntake"]
 
