@@ -499,8 +499,28 @@ def _label(text: str) -> str:
 
 def _parse_time(text: str) -> int:
     """RFC 3339 with a zone, or seconds since 1970."""
+    try:
+        time_ns = _seconds_ns(text)
+        if time_ns is None:
+            time_ns = _moment_ns(text)
+    except OverflowError:
+        time_ns = MAX_NS
+    if not MIN_NS < time_ns < MAX_NS:
+        raise ConfigurationError(
+            f"{text!r} is no time that a record can have",
+            expected=f"one between {rfc3339(MIN_NS + 1)[:4]} and {rfc3339(MAX_NS - 1)[:4]}",
+        )
+    return time_ns
+
+
+def _seconds_ns(text: str) -> int | None:
+    """None where it is no number."""
     with contextlib.suppress(ValueError):
         return int(float(text) * 1_000_000_000)
+    return None
+
+
+def _moment_ns(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

@@ -55,6 +55,7 @@ __all__ = ["Host", "run_host"]
 
 TICK_S = 0.05  # how often timers are looked at
 DRAIN_S = 7.0  # of the 10 s that a stop may take
+LAST_STATUS_S = 2.5  # likewise
 _T = TypeVar("_T")
 
 
@@ -118,7 +119,7 @@ class Host:
                     self.log.info("host stopping")
                     await self._drain(sparkplug)
                     if self.options.stats_file is not None:
-                        self.final_status = await self.api.status({})
+                        self.final_status = await self._last_status()
                 for task in work:
                     task.cancel()
         finally:
@@ -213,6 +214,15 @@ class Host:
             self.log.warning(
                 "stopped before everything was published; it is in the logs", outbox=self.output.outbox_waiting
             )
+
+    async def _last_status(self) -> dict[str, Any] | None:
+        """The status at the end; None where it cannot be had: a stop does not fail for a report."""
+        try:
+            async with asyncio.timeout(LAST_STATUS_S):
+                return await self.api.status({})
+        except Exception:  # a log that cannot be read, or a look that takes too long
+            self.log.exception("no status could be taken at the end")
+            return None
 
     # --- Sparkplug -----------------------------------------------------------------------------------------------
 
@@ -391,7 +401,10 @@ async def _main(options: HostOptions) -> None:
         await host.run()
         if options.stats_file is not None and host.final_status is not None:
             document = msgspec.json.format(msgspec.json.encode(host.final_status), indent=2)
-            options.stats_file.write_bytes(document)
+            try:
+                options.stats_file.write_bytes(document)
+            except OSError as error:
+                log.error("the last status cannot be written", file=str(options.stats_file), error=str(error))  # noqa: TRY400
 
 
 def run_host(options: HostOptions) -> None:

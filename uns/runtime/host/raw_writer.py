@@ -64,8 +64,8 @@ class OwedBirths:
 class RawWriter:
     """Writes groups as they come, all that wait in one commit.
 
-    When the log cannot take a group, its marks are refused by forgetting all counts: the edge nodes keep their rows
-    and send them again. ``on_dropped`` sees the work that was not logged, so that present values stay alive.
+    When the log cannot take a group, for whatever reason, its marks are refused by forgetting all counts: the edge
+    nodes keep their rows and send them again. ``on_dropped`` sees the work that was not logged, so that present values stay alive.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class RawWriter:
             loop = asyncio.get_running_loop()
             try:
                 await loop.run_in_executor(self._writes, lambda: self._raw.append(messages, births, counts))
-            except StorageError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is: nothing was committed, and the host goes on
                 self._failed(error, groups)
                 return
             self.counters["raw_commits"] += 1
@@ -143,17 +143,20 @@ class RawWriter:
         if items:
             self._hand_over(items, messages[-1].position if messages else 0)
 
-    def _failed(self, error: StorageError, groups: Sequence[Group]) -> None:
+    def _failed(self, error: Exception, groups: Sequence[Group]) -> None:
+        text = str(error) if isinstance(error, StorageError) else f"the raw log cannot be written: {error!r}"
         self._gate.forget_all()
         self._owed.keep(groups)
         self._full = True
         self.counters["raw_commits_failed"] += 1
         self.counters["messages_dropped"] += sum(len(group.messages) for group in groups[1:])
-        self._on_health(str(error))
+        self._on_health(text)
         if time.monotonic() - self._error_logged_s > _ERROR_LOG_EVERY_S:
             self._error_logged_s = time.monotonic()
             self._log.error(
-                "the raw log takes nothing: marks are refused, edge nodes keep their rows", error=str(error)
+                "the raw log takes nothing: marks are refused, edge nodes keep their rows",
+                error=text,
+                exc_info=None if isinstance(error, StorageError) else error,
             )
         self._on_dropped([item for group in groups[1:] for item in group.items])
 
@@ -170,6 +173,10 @@ class RawWriter:
             )
         except StorageError:
             return  # the next commit says what is wrong
+        except Exception:  # noqa: BLE001 - pruning is put off; it must not end the host
+            self._full = False  # no turn at every commit, which would log this as often
+            self._log.exception("the raw log cannot be pruned")
+            return
         self.counters["pruned"] += pruned
         if pruned == _PRUNE_MESSAGES_MAX:
             self._pruned_s = 0.0  # there is more: a busy log grows by more in a second than one turn removes
