@@ -27,7 +27,7 @@ from uns.enrichment.plan import (
     UnrecordedRow,
     value_of,
 )
-from uns.enrichment.samples import Quality, StoredSample, StoredUnrecorded
+from uns.enrichment.samples import Content, Quality, StoredSample, StoredUnrecorded
 from uns.namespace.model import TopicTree
 from uns.sparkplug.datatypes import Value
 
@@ -71,11 +71,18 @@ class MemoryLog:
 
     # RecordIndex
 
-    def at(self, equipment: str, metric: str, source_time_ns: int) -> list[StoredSample]:
+    def at(
+        self, equipment: str, metric: str, source_time_ns: int, *, first: int = 0, limit: int | None = None
+    ) -> list[StoredSample]:
         rows = self.by_key.get((equipment, metric, source_time_ns), {})
-        return [
-            StoredSample(ordinal, self._value(row), Quality(row[7]), row[8]) for ordinal, row in sorted(rows.items())
-        ]
+        found = sorted(item for item in rows.items() if item[0] >= first)[:limit]
+        return [StoredSample(ordinal, self._value(row), Quality(row[7]), row[8]) for ordinal, row in found]
+
+    def holds(
+        self, equipment: str, metric: str, source_time_ns: int, content: Content, *, first: int, below: int
+    ) -> bool:
+        rows = self.by_key.get((equipment, metric, source_time_ns), {})
+        return any(first <= ordinal < below and row[4:9] == content for ordinal, row in rows.items())
 
     def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
         times = self.times[equipment]

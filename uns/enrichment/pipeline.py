@@ -399,6 +399,7 @@ class Enricher:
         Commit it, then call :meth:`committed`; receive nothing while the commit runs, or samples are counted twice
         in a restatement. If the commit fails, this enricher is ahead of the log: make another one and load it.
         """
+        self._writer.counts["newest_times_spilled"] += self.identity.take_spilled()
         plan = self._writer.drain()
         self.identity.plan_started(self._writer.plan.samples)
         self._unrecorded.plan_started()
