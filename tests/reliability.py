@@ -155,6 +155,9 @@ def main() -> int:
     if find_mosquitto() is None:
         print("mosquitto is not installed; `apt-get install mosquitto`", file=sys.stderr)
         return 3
+    if arguments.keep is not None and arguments.keep.exists() and any(arguments.keep.iterdir()):
+        print(f"{arguments.keep} is not empty: give --keep a new directory", file=sys.stderr)
+        return 2
     seed = random.randrange(2**31) if arguments.seed is None else arguments.seed
     say(f"seed {seed}")
     todo = [(c, n) for c, n in plan(quick=arguments.quick) if not arguments.only or c.name in arguments.only]
