@@ -146,8 +146,9 @@ class EmulatedEdge:
                             await self._wake.wait()
                 receiving.result()
             except asyncio.CancelledError:
-                self._session.close(time.time_ns())
-                await self._carry_out(connection)
+                with contextlib.suppress(UnreachableError):  # or a lost connection would take the cancellation's place
+                    self._session.close(time.time_ns())
+                    await self._carry_out(connection)
                 raise
             finally:
                 receiving.cancel()
