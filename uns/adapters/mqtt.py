@@ -43,6 +43,7 @@ __all__ = [
     "parse_broker_url",
 ]
 
+_CONNECTION = "{connection}"
 _SECURE_PORT = 8883
 _PLAIN_PORT = 1883
 _PACKETS_PER_READ_MAX = 512  # then other tasks get their turn
@@ -82,6 +83,29 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None = None
     password_file: str | None = None
     password_env: str | None = None
+
+    def of_connection(self, name: str) -> BrokerAddress:
+        """With ``{connection}`` in files and user name replaced.
+
+        A broker that takes the client id from the credential lets each credential in once, so that a process with
+        several connections needs one for each.
+        """
+        given = {
+            field: text.replace(_CONNECTION, name)
+            for field in ("cert_file", "key_file", "username", "password_file", "password_env")
+            if isinstance(text := getattr(self, field), str)
+        }
+        return msgspec.structs.replace(self, **given)
+
+    def check(self) -> None:
+        """Raise :class:`ConfigurationError` where files or secrets cannot be used: at the start, before anybody waits.
+
+        Later they are read anew at each CONNECT, which is how certificates are renewed; what is wrong then is waited
+        for, since files are replaced one after the other.
+        """
+        self.password()
+        if parse_broker_url(self.url)[2]:
+            _tls_context(self)
 
     def password(self) -> str | None:
         """Read the password from where it is kept; raise :class:`ConfigurationError` where that is not possible."""
@@ -661,6 +685,8 @@ def _retrieve(future: asyncio.Future[None]) -> None:
 
 
 def _tls_context(address: BrokerAddress) -> ssl.SSLContext:
+    if address.key_file is not None:
+        _refuse_readable_by_others(Path(address.key_file), "key")
     try:
         context = ssl.create_default_context(cafile=address.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -674,12 +700,15 @@ def _tls_context(address: BrokerAddress) -> ssl.SSLContext:
     return context
 
 
-def _read_password_file(path: Path) -> str:
-    try:
+def _refuse_readable_by_others(path: Path, what: str) -> None:
+    with contextlib.suppress(OSError):  # who opens it tells what is wrong
         if path.stat().st_mode & 0o077:
-            raise ConfigurationError(
-                "others can read the password file", where=str(path), next_step=f"chmod 600 {path}"
-            )
+            raise ConfigurationError(f"others can read the {what} file", where=str(path), next_step=f"chmod 600 {path}")
+
+
+def _read_password_file(path: Path) -> str:
+    _refuse_readable_by_others(path, "password")
+    try:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise ConfigurationError(
