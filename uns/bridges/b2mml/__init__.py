@@ -1,0 +1,1 @@
+"""B2MML: schedules in, performances out. Pure: bytes and records, no file, no clock."""
