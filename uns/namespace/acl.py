@@ -247,7 +247,7 @@ def _check(grants: Sequence[Grant]) -> None:
 def render_mosquitto_acl(grants: Sequence[Grant], tree: TopicTree) -> str:
     """The ``acl_file``. mosquitto denies what no line allows; a topic before the first user would be anonymous."""
     lines = [
-        f"# mosquitto access list of {tree.enterprise}, from contract {tree.contract_hash[:12]} (`uns tree render acl`).",
+        f"# mosquitto access list of {tree.enterprise}, contract {tree.contract_hash[:12]} (`uns tree render acl`).",
         "# Deny by default: what no line allows is refused, Wills included. Change the tree, not this file.",
         "# It holds only with the listener that `uns tree render acl --config` prints: user name and client id are",
         "# the common name of the client's certificate.",
