@@ -13,11 +13,22 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from uns.context.times import ns_of
+from uns.context.words import (
+    PRODUCING,
+    DispatchStatus,
+    Disposition,
+    JobCommand,
+    MaterialUse,
+    OperationsType,
+    RequestState,
+    ResponseState,
+)
 from uns.namespace.model import EquipmentLevel
 from uns.namespace.units import UNITS, code_of
 
@@ -60,117 +71,6 @@ __all__ = [
 RECORD_TEXT_CHARACTERS_MAX = 1024  # of one text in a record
 DECIMAL_DIGITS_MAX = 60  # of a decimal written out in full; no plant counts further
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Enumerations, spelled as B2MML V0701 spells them
-
-
-class RequestState(StrEnum):
-    """State of a work order as its sender sees it."""
-
-    FORECAST = "Forecast"
-    RELEASED = "Released"
-    WAITING = "Waiting"
-    CANCELLED = "Cancelled"
-    READY = "Ready"
-    RUNNING = "Running"
-    COMPLETED = "Completed"
-    ABORTED = "Aborted"
-    HELD = "Held"
-    SUSPENDED = "Suspended"
-    CLOSED = "Closed"
-    OTHER = "Other"
-
-
-class DispatchStatus(StrEnum):
-    """State of a job order as its dispatcher sees it."""
-
-    WAITING = "Waiting"
-    PENDING = "Pending"
-    CANCELLED = "Cancelled"
-    DISPATCHED = "Dispatched"
-    READY = "Ready"
-    RUNNING = "Running"
-    COMPLETED = "Completed"
-    ABORTED = "Aborted"
-    HELD = "Held"
-    SUSPENDED = "Suspended"
-    CLOSED = "Closed"
-    OTHER = "Other"
-
-
-class ResponseState(StrEnum):
-    """State of a job as the plant reports it."""
-
-    WAITING = "Waiting"
-    READY = "Ready"
-    RUNNING = "Running"
-    COMPLETED = "Completed"
-    ABORTED = "Aborted"
-    HELD = "Held"
-    PAUSED = "Paused"
-    SUSPENDED = "Suspended"
-    CLOSED = "Closed"
-    OTHER = "Other"
-
-
-class JobCommand(StrEnum):
-    """What a job order asks for. Noted, never carried out: orders do not control the plant here."""
-
-    START = "Start"
-    STOP = "Stop"
-    HOLD = "Hold"
-    RESTART = "Restart"
-    ABORT = "Abort"
-    RESET = "Reset"
-    PAUSE = "Pause"
-    RESUME = "Resume"
-    OTHER = "Other"
-
-
-class OperationsType(StrEnum):
-    """Category of the work."""
-
-    PRODUCTION = "Production"
-    MAINTENANCE = "Maintenance"
-    QUALITY = "Quality"
-    INVENTORY = "Inventory"
-    MIXED = "Mixed"
-    OTHER = "Other"
-
-
-class MaterialUse(StrEnum):
-    """What a job does with a material."""
-
-    CONSUMABLE = "Consumable"
-    CONSUMED = "Consumed"
-    PRODUCED = "Produced"
-    BY_PRODUCT_PRODUCED = "By-product Produced"
-    CO_PRODUCT_PRODUCED = "Co-product Produced"
-    YIELD_PRODUCED = "Yield Produced"
-    MATERIAL_CONSUMED = "Material Consumed"
-    MATERIAL_PRODUCED = "Material Produced"
-    DESTRUCTIVE_SAMPLE = "Destructive Sample"
-    RETURNED_SAMPLE = "Returned Sample"
-    RETAINED_SAMPLE = "Retained Sample"
-    INVENTORIED = "Inventoried"
-    OTHER = "Other"
-
-
-# The uses that put the ordered material itself on the shelf; by-products and co-products are others.
-PRODUCING = frozenset({MaterialUse.PRODUCED, MaterialUse.YIELD_PRODUCED, MaterialUse.MATERIAL_PRODUCED})
-
-
-class Disposition(StrEnum):
-    """What may be done with a lot."""
-
-    PLANNED = "Planned"
-    IN_PROCESS = "In-Process"
-    RESTRICTED = "Restricted"
-    UNRESTRICTED = "UnRestricted"
-    CLOSED = "Closed"
-    OTHER = "Other"
-
-
 # How a consumed or produced quantity was found.
 Basis = Literal["measured", "declared", "backflush"]
 # What a response does with what was said before: nothing, replace one response, take one back.
@@ -201,6 +101,18 @@ def _check_decimal(owner: str, name: str, value: Decimal) -> None:
         raise ValueError(f"{owner}.{name} needs more than {DECIMAL_DIGITS_MAX} digits written out; round it")
 
 
+def _check_time(owner: str, name: str, value: datetime) -> None:
+    if value.tzinfo is None:
+        raise ValueError(f"{owner}.{name} {value.isoformat()} has no zone; say in which zone it is meant")
+    if ns_of(value) is None:
+        raise ValueError(f"{owner}.{name} {value.isoformat()} lies outside of the years 1678 to 2261; correct it")
+
+
+@cache
+def _may_be_empty(record: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.name for field in msgspec.structs.fields(record) if field.default == "")
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all records: checks what the types alone cannot say. A broken rule is a ``ValueError``."""
 
@@ -211,9 +123,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if isinstance(value, str):
                 if value:
                     _check_text(owner, name, value)
+                elif name not in _may_be_empty(type(self)):
+                    raise ValueError(f"{owner}.{name} is empty; give it, or leave it out where it may be missing")
             elif isinstance(value, datetime):
-                if value.tzinfo is None:
-                    raise ValueError(f"{owner}.{name} {value.isoformat()} has no zone; say in which zone it is meant")
+                _check_time(owner, name, value)
             elif isinstance(value, Decimal):
                 _check_decimal(owner, name, value)
             elif value and isinstance(value, tuple) and isinstance(value[0], str):
@@ -461,8 +374,6 @@ class JobResponse(Record, frozen=True, kw_only=True, tag_field="schema", tag="un
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.job_order:
-            raise ValueError("JobResponse.job_order is empty; name the job")
         if not RESPONSE_ID.fullmatch(self.response_id):
             raise ValueError(
                 f"JobResponse.response_id {self.response_id[:40]!r} is no key: letters, digits and . _ : - up to 128"
