@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 from lxml import etree
@@ -18,7 +18,6 @@ __all__ = [
     "B2mmlDocument",
     "DocumentRefused",
     "Limits",
-    "Step",
     "Verb",
     "forget",
     "line_of",
@@ -64,24 +63,50 @@ class DocumentRefused(Exception):  # noqa: N818 - it says what happened
         super().__init__(text)
 
 
-class Step(NamedTuple):
-    """An element begins or ends. ``name`` is empty for elements of other namespaces."""
+class B2mmlDocument:
+    """An opened document: what its root says, and its elements as they end."""
 
-    begins: bool
-    name: str
-    element: etree._Element
+    def __init__(self, root: etree._Element, events: Iterator[tuple[str, etree._Element]], limits: Limits) -> None:
+        space, _, self.root_name = _tag(root).rpartition("}")
+        self.namespace = space[1:]
+        self.version = VERSIONS[self.namespace]
+        self.verb, self.noun = _verb_and_noun(self.root_name)
+        self.release_id = root.get("releaseID")
+        self._events = events
+        self._limits = limits
 
+    def ends(self, *names: str) -> Iterator[tuple[str, etree._Element]]:
+        """Each element of these names when it has ended, with its name; those in others too, before these.
 
-class B2mmlDocument(msgspec.Struct):
-    """An opened document: what its root says, and its elements as they come."""
-
-    namespace: str
-    version: str
-    root_name: str
-    verb: Verb
-    noun: str
-    release_id: str | None
-    steps: Iterator[Step]
+        The caller forgets what it has read. Depth and what is alive are watched for all elements. Raises
+        :class:`DocumentRefused`.
+        """
+        wanted = {f"{{{self.namespace}}}{name}": name for name in names}
+        depth_max, live_max = self._limits.depth_max, self._limits.live_elements_max
+        depth = live = 1
+        began: list[int] = []  # elements alive before each wanted element that is open
+        line = 1
+        try:
+            for event, element in self._events:
+                tag = element.tag
+                if event == "start":
+                    depth += 1
+                    live += 1
+                    if depth > depth_max or live > live_max:
+                        line = line_of(element)
+                        raise _too_deep(depth_max, line) if depth > depth_max else _too_many(live_max, line)
+                    if tag in wanted:
+                        began.append(live - 1)
+                else:
+                    depth -= 1
+                    if tag in wanted:
+                        line = line_of(element)
+                        before = began.pop()
+                        yield wanted[tag], element
+                        if len(element) == 0 and live > before + 1:
+                            live = before  # emptied by its reader; the shell goes with the next one
+        except etree.XMLSyntaxError as error:
+            raise _syntax(error, line) from error
 
 
 def name_of(element: etree._Element, namespace: str) -> str:
@@ -115,7 +140,7 @@ def forget(element: etree._Element) -> None:
 
 
 def open_document(body: bytes, limits: Limits) -> B2mmlDocument:
-    """Read up to the root. Raises :class:`DocumentRefused`, here or from ``steps``."""
+    """Read up to the root. Raises :class:`DocumentRefused`."""
     if not body.strip():
         raise DocumentRefused("xml", "the document is empty", "send the file again when it is completely written")
     if len(body) > limits.body_bytes_max:
@@ -127,30 +152,22 @@ def open_document(body: bytes, limits: Limits) -> B2mmlDocument:
     if any(mark in body for mark in _DOCTYPES):
         raise _doctype()
     _check_encoding(body)
-    steps = _steps(body, limits)
-    first = next(steps)
-    root = first.element
+    events = _events(body)
+    try:
+        _, root = next(events)
+    except etree.XMLSyntaxError as error:
+        raise _syntax(error, 1) from error
+    _check_prolog(root)
     space, _, name = _tag(root).rpartition("}")
-    namespace = space[1:]
-    version = VERSIONS.get(namespace)
-    if version is None:
-        known = ", ".join(f"{found} ({uri})" for uri, found in VERSIONS.items())
+    if space[1:] not in VERSIONS:
+        known = ", ".join(f"{version} ({uri})" for uri, version in VERSIONS.items())
         raise DocumentRefused(
             "namespace",
-            f"the root {name!r} is of namespace {namespace!r}, which is no version of B2MML that is read here",
+            f"the root {name!r} is of namespace {space[1:]!r}, which is no version of B2MML that is read here",
             f"write one of: {known}",
             line=line_of(root),
         )
-    verb, noun = _verb_and_noun(name)
-    return B2mmlDocument(
-        namespace=namespace,
-        version=version,
-        root_name=name,
-        verb=verb,
-        noun=noun,
-        release_id=root.get("releaseID"),
-        steps=_named(first, steps, namespace),
-    )
+    return B2mmlDocument(root, events, limits)
 
 
 def _verb_and_noun(name: str) -> tuple[Verb, str]:
@@ -160,19 +177,8 @@ def _verb_and_noun(name: str) -> tuple[Verb, str]:
     return "", name
 
 
-def _named(first: Step, steps: Iterator[Step], namespace: str) -> Iterator[Step]:
-    yield Step(first.begins, name_of(first.element, namespace), first.element)
-    prefix = "{" + namespace + "}"
-    length = len(prefix)
-    for begins, _, element in steps:
-        tag = _tag(element)
-        name = tag[length:] if tag.startswith(prefix) else ""
-        yield Step(begins, name, element)
-
-
-def _steps(body: bytes, limits: Limits) -> Iterator[Step]:
-    """Every begin and end. Counts what is alive; what ``forget`` empties is counted down by its own elements."""
-    parser = etree.XMLPullParser(
+def _events(body: bytes) -> Iterator[tuple[str, etree._Element]]:
+    parser: Any = etree.XMLPullParser(
         events=("start", "end"),
         resolve_entities=False,
         no_network=True,
@@ -182,32 +188,6 @@ def _steps(body: bytes, limits: Limits) -> Iterator[Step]:
         remove_comments=True,
         remove_pis=True,
     )
-    depth = 0
-    began: list[int] = []  # elements alive when each open element began, itself among them
-    live = 0
-    line = 1
-    try:
-        for event, element in _events(parser, body):
-            if event == "start":
-                depth += 1
-                live += 1
-                began.append(live)
-                if depth == 1:
-                    _check_prolog(element)
-                _check_bounds(depth, live, limits, element)
-                line = line_of(element)
-                yield Step(True, "", element)
-            else:
-                yield Step(False, "", element)
-                depth -= 1
-                at = began.pop()
-                if len(element) == 0 and live > at:
-                    live = at - 1  # emptied by its reader; the shell goes with the next one
-    except etree.XMLSyntaxError as error:
-        raise _syntax(error, line) from error
-
-
-def _events(parser: Any, body: bytes) -> Iterator[tuple[str, etree._Element]]:
     for start in range(0, len(body), _CHUNK):
         parser.feed(body[start : start + _CHUNK])
         yield from parser.read_events()
@@ -230,21 +210,22 @@ def _check_prolog(root: etree._Element) -> None:
         raise _doctype()
 
 
-def _check_bounds(depth: int, live: int, limits: Limits, element: etree._Element) -> None:
-    if depth > limits.depth_max:
-        raise DocumentRefused(
-            "too-deep",
-            f"elements are nested deeper than depth_max = {limits.depth_max}",
-            "no B2MML schedule needs that; look at what wrote it",
-            line=line_of(element),
-        )
-    if live > limits.live_elements_max:
-        raise DocumentRefused(
-            "too-many-elements",
-            f"one order holds more than live_elements_max = {limits.live_elements_max:,} elements",
-            "split the order, or look at what wrote it",
-            line=line_of(element),
-        )
+def _too_deep(depth_max: int, line: int) -> DocumentRefused:
+    return DocumentRefused(
+        "too-deep",
+        f"elements are nested deeper than depth_max = {depth_max}",
+        "no B2MML document needs that; look at what wrote it",
+        line=line,
+    )
+
+
+def _too_many(live_max: int, line: int) -> DocumentRefused:
+    return DocumentRefused(
+        "too-many-elements",
+        f"one order holds more than live_elements_max = {live_max:,} elements",
+        "split the order, or look at what wrote it",
+        line=line,
+    )
 
 
 def _doctype() -> DocumentRefused:

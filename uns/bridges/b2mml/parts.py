@@ -67,7 +67,7 @@ class Parts:
             )
             return None, text[:256]
         other = child.get("OtherValue") if word.value == "Other" else None
-        return word, " ".join((other or text).split())[:256].strip()
+        return word, (other or text)[:256].strip()
 
     def materials(self, element: Element) -> Iterator[MaterialRequirement]:
         """The materials of a job, one for each lot."""

@@ -137,19 +137,17 @@ class _Reader:
             self._findings.warning(
                 "no-release-id", f"{document.root_name} has no releaseID, which B2MML requires", 1, "add releaseID"
             )
-        for begins, name, element in document.steps:
-            if begins:
-                continue
+        for name, element in document.ends("ApplicationArea", "ActionCriteria", *_JOBS, *_RESPONSES):
             if name == "ApplicationArea":
                 self._application_area(element)
-                forget(element)
             elif name == "ActionCriteria":
                 self._criteria(element)
-            elif name in _JOBS and self._is_top(element):
+                continue
+            elif name in _JOBS:
+                if not self._is_top(element):
+                    continue
                 self._one(element)
-                forget(element)
-            elif name in _RESPONSES:
-                forget(element)
+            forget(element)
 
     def _is_top(self, element: Element) -> bool:
         """Segments below segments are parts of the uppermost."""

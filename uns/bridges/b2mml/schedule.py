@@ -150,24 +150,18 @@ class _Reader:
         """Go through the document once; raises :class:`DocumentRefused`."""
         document = self._document
         self._check_root()
-        work = document.noun in _WORK_NOUNS
-        for begins, name, element in document.steps:
-            if begins:
-                continue
-            if name == "ApplicationArea":
+        orders = {"JobOrder": self._job_order, **dict.fromkeys(_WORK_REQUESTS, self._work_request)}
+        if document.noun in _SEGMENT_NOUNS:
+            orders = dict.fromkeys(_SEGMENT_REQUESTS, self._segment_request)
+        for name, element in document.ends("ApplicationArea", "ActionExpression", *orders):
+            if name in orders:
+                self._one(orders[name], element)
+                forget(element)
+            elif name == "ApplicationArea":
                 self._application_area(element)
                 forget(element)
-            elif name == "ActionExpression" and element.get("actionCode") == "Delete":
+            elif element.get("actionCode") == "Delete":
                 self._cancels = True
-            elif work and name == "JobOrder":
-                self._one(self._job_order, element)
-                forget(element)
-            elif work and name in _WORK_REQUESTS:
-                self._one(self._work_request, element)
-                forget(element)
-            elif not work and name in _SEGMENT_REQUESTS:
-                self._one(self._segment_request, element)
-                forget(element)
         if not self._orders:
             self._findings.error("no-orders", "the document holds no order", 1, "send at least one, or no document")
 
