@@ -87,6 +87,10 @@ ONE_DOOR: dict[str, tuple[tuple[str, ...], str]] = {
         ("uns.namespace.yaml_file",),
         "YAML is read safely in one place: no aliases, no tags, no duplicate keys, positions kept",
     ),
+    "lxml": (
+        ("uns.bridges.b2mml",),
+        "XML is read safely in one place: no DTD, no entities, no network, bounds on depth and size",
+    ),
     "psycopg": (("uns.adapters.postgres",), "transactions of the target are drawn in one place; tests need no server"),
     "rich": (("uns.cli", "edge_nodes.cli"), "only commands paint"),
     "typer": (("uns.cli", "edge_nodes.cli"), "only commands parse options"),
