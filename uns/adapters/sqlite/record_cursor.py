@@ -82,6 +82,11 @@ class RecordCursor:
         with self._snapshot() as execute:
             return _meta(execute, "next_position", 1) - 1
 
+    def log_id(self) -> str:
+        """What names this log; empty while it has recorded nothing."""
+        with self._snapshot() as execute:
+            return self._identity(execute)
+
     def read(
         self, progress: Progress, *, positions_max: int, facts_max: int = 5_000, samples: bool = False
     ) -> tuple[LogBatch, Progress, int]:
