@@ -38,14 +38,15 @@ BROKER_UP_S = 10.0
 class SecurePlant:
     """All processes of the plant; an async context manager that leaves none behind.
 
-    ``further_credentials`` get certificates too; ``change_acl`` and ``change_config`` may change the rendered files
-    (a test looks at an open broker with them).
+    ``host_ids`` are all hosts that may come; the first one runs. ``further_credentials`` get certificates too;
+    ``change_acl`` and ``change_config`` may change the rendered files (a test looks at an open broker with them).
     """
 
     def __init__(
         self,
         directory: Path,
         *,
+        host_ids: Sequence[str] = (HOST_ID,),
         further_credentials: Sequence[str] = (),
         change_acl: Callable[[str], str] = str,
         change_config: Callable[[str], str] = str,
@@ -55,8 +56,9 @@ class SecurePlant:
         self.port = free_port()
         self.url = f"mqtts://localhost:{self.port}"
         self.tree = load_tree(TREE_FILE)
-        self.grants = access_grants(self.tree, host_ids=(HOST_ID,))
+        self.grants = access_grants(self.tree, host_ids=host_ids)
         self.run = PlantRun(directory)
+        self._host_id = host_ids[0]
         self._further_credentials = tuple(further_credentials)
         self._change_acl = change_acl
         self._change_config = change_config
@@ -74,7 +76,7 @@ class SecurePlant:
         config = render_mosquitto_config(port=self.port, address="localhost", directory=str(self.certificates))
         if os.geteuid() == 0:
             config += "user root\n"  # mosquitto would become its own user, who may not read this directory
-        config += "log_dest stdout\nlog_type error\nlog_type warning\nlog_type notice\n"
+        config += "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n"
         self.config_file = self.directory / "mosquitto.conf"
         self.config_file.write_text(self._change_config(config), encoding="utf-8")
         await self._stack.__aenter__()
@@ -110,7 +112,7 @@ class SecurePlant:
             TREE_FILE,
             *("--ca-file", str(self.certificates / "ca.pem")),
             *("--cert-file", f"{files}.pem", "--key-file", f"{files}.key"),
-            host_id=HOST_ID,
+            host_id=self._host_id,
         )
 
     async def start_gateway(self, gateway: str) -> None:

@@ -20,7 +20,7 @@ from typing import Literal
 import msgspec
 
 from uns.delivery.messages import confirm_topic, mark_topic
-from uns.errors import ConfigurationError
+from uns.errors import ConfigurationError, LocalProtocolError
 from uns.namespace.lint import PLC
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import ROOT, Uns1Topics, dlq_topic, escape, unmapped_topic
@@ -131,7 +131,10 @@ def _edge_node(tree: TopicTree, gateway: str, host_ids: Sequence[str]) -> Grant:
 
 
 def _host(tree: TopicTree, topics: Uns1Topics, host_id: str) -> Iterator[Grant]:
-    check_id(host_id, what="host_id")
+    try:
+        check_id(host_id, what="host_id")
+    except LocalProtocolError as error:
+        raise ConfigurationError(str(error)) from error
     sparkplug, output, facts = host_credentials(host_id)
     edge_nodes = [tree.edge_node(gateway) for gateway in tree.gateways()]
     groups = dict.fromkeys(edge_node.group_id for edge_node in edge_nodes)
