@@ -90,6 +90,11 @@ def access_grants(
 
     Raises :class:`ConfigurationError` where two parties would share a credential, or one cannot stand in a certificate.
     """
+    for host_id in host_ids:
+        try:
+            check_id(host_id, what="host_id")
+        except LocalProtocolError as error:
+            raise ConfigurationError(str(error)) from error
     if readers is None:
         readers = tuple(Reader(f"reader/{tree.group_id(site)}", site) for site in tree.sites)
     topics = Uns1Topics(tree)
@@ -131,10 +136,6 @@ def _edge_node(tree: TopicTree, gateway: str, host_ids: Sequence[str]) -> Grant:
 
 
 def _host(tree: TopicTree, topics: Uns1Topics, host_id: str) -> Iterator[Grant]:
-    try:
-        check_id(host_id, what="host_id")
-    except LocalProtocolError as error:
-        raise ConfigurationError(str(error)) from error
     sparkplug, output, facts = host_credentials(host_id)
     edge_nodes = [tree.edge_node(gateway) for gateway in tree.gateways()]
     groups = dict.fromkeys(edge_node.group_id for edge_node in edge_nodes)
