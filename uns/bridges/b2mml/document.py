@@ -40,6 +40,7 @@ _ENCODINGS = frozenset({"UTF-8", "UTF-16", "US-ASCII", "ASCII", "ISO-8859-1", "I
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)""")
 _DOCTYPES = tuple("<!DOCTYPE".encode(code) for code in ("ascii", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"))
 _CHUNK = 65_536
+_PARSER_DEPTH_MAX = 256  # libxml2's, unless it is told to take huge documents
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,7 +214,7 @@ def _check_prolog(root: etree._Element) -> None:
 def _too_deep(depth_max: int, line: int) -> DocumentRefused:
     return DocumentRefused(
         "too-deep",
-        f"elements are nested deeper than depth_max = {depth_max}",
+        f"elements are nested deeper than {depth_max} (depth_max)",
         "no B2MML document needs that; look at what wrote it",
         line=line,
     )
@@ -235,6 +236,8 @@ def _doctype() -> DocumentRefused:
 
 
 def _syntax(error: etree.XMLSyntaxError, line: int) -> DocumentRefused:
+    if "depth" in (error.msg or "").lower():  # the parser's own bound, reached within one piece of the document
+        return _too_deep(_PARSER_DEPTH_MAX, line)
     at, column = error.position if error.position[0] is not None else (line, 1)
     text = (error.msg or "not well-formed").rpartition(", line")[0] or error.msg or "not well-formed"
     return DocumentRefused(

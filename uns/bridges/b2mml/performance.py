@@ -91,6 +91,7 @@ def canonical(response: JobResponse) -> JobResponse:
             for name, material in _named(response.materials)
         ),
         equipment=tuple(replace(used, id=name, time=_complete(used.time)) for name, used in _named(response.equipment)),
+        quality=tuple(summary if _has_values(summary) else replace(summary, unit="") for summary in response.quality),
         persons=tuple(
             replace(person, id=name, time=_complete(person.time)) for name, person in _named(response.persons)
         ),
@@ -343,6 +344,10 @@ def _named(entries: Iterable[Entry]) -> Iterator[tuple[str, Entry]]:
     """Each entry with its id; one that has none gets its number."""
     for number, entry in enumerate(entries, start=1):
         yield entry.id or str(number), entry
+
+
+def _has_values(summary: QualitySummary) -> bool:
+    return any(getattr(summary, field) is not None for field in QUALITY_KEYS.values())
 
 
 def _complete(amount: Quantity | None) -> Quantity | None:

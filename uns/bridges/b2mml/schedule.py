@@ -6,11 +6,8 @@ exists and where it belongs. When it began and ended, the plant tells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -23,24 +20,20 @@ from uns.bridges.b2mml.document import (
     name_of,
     open_document,
 )
-from uns.bridges.b2mml.mapping import EquipmentNames, definition, definition_state, revision_of_time
-from uns.bridges.b2mml.parts import Parts, Produced, word_of
-from uns.bridges.b2mml.values import Collected, Element, Refused, Values
+from uns.bridges.b2mml.mapping import definition
+from uns.bridges.b2mml.orders import OrderReader, ReadOptions
+from uns.bridges.b2mml.parts import Produced, word_of
+from uns.bridges.b2mml.values import Collected, Element, Refused
 from uns.context.facts import Fact
 from uns.context.records import (
-    PRODUCING,
     DispatchStatus,
-    Interval,
     JobCommand,
     JobOrder,
-    MaterialRequirement,
-    OperationsType,
     RequestState,
     WorkOrder,
 )
 from uns.context.validation import TEXT_CHARACTERS_MAX
-from uns.namespace.findings import Finding, nearest, shown
-from uns.namespace.model import TopicTree
+from uns.namespace.findings import Finding, shown
 
 __all__ = ["JobDefinition", "ReadOptions", "ScheduleReading", "read_schedule"]
 
@@ -54,20 +47,6 @@ _TAKEN_VERBS = ("", "Sync", "Process", "Change", "Cancel")
 _SCHEDULES = ("WorkSchedule", "WorkScheduleChild", "JobList", *_SEGMENT_NOUNS)
 _WORK_REQUESTS = ("WorkRequest", "WorkRequestChild")
 _SEGMENT_REQUESTS = ("ProductionRequest", "OperationsRequest")
-
-
-class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a document does not say of itself."""
-
-    tree: TopicTree
-    source: str  # as declared under ``context:`` in the topic tree
-    by: str = ""
-    equipment: Mapping[str, str] = {}  # the sender's code to an id of the tree; to "" for what is no equipment here
-    default_equipment: str | None = None  # for orders that name none
-    materials: AbstractSet[str] | None = None  # those that are known; None: not checked
-    zone: str | None = None  # IANA zone of times without one; None: that of the equipment's site
-    received_at: datetime | None = None  # when this document was first seen; orders documents that bear no date
-    qualify_jobs: bool = False  # the sender repeats job ids from order to order: name jobs {work order}/{job}
 
 
 class JobDefinition(msgspec.Struct, frozen=True):
@@ -115,12 +94,6 @@ def read_schedule(
     return reader.reading()
 
 
-class _Place(NamedTuple):
-    equipment: str  # where the job is defined
-    used: tuple[str, ...]
-    received: tuple[str, ...]
-
-
 class _Reader:
     """One document from begin to end."""
 
@@ -129,15 +102,13 @@ class _Reader:
         self._options = options
         self._findings = findings
         self._limits = limits
-        self._values = Values(document.namespace, findings)
-        self._parts = Parts(self._values, document.namespace)
-        self._names = EquipmentNames(options.tree, options.equipment)
-        self._zone = options.zone or self._names.zone_of(None)
+        self._order = OrderReader(document, options, findings)
+        self._values = self._order.values
+        self._parts = self._order.parts
+        self._zone = self._order.zone()
         self._order_zone: str | None = None  # of the order that is being read
         self._bod_id: str | None = None
         self._sender: str | None = None
-        self._created_at: datetime | None = None
-        self._cancels = document.verb == "Cancel"
         self._orders = 0
         self._refused = 0
         self._produced: Produced | None = None  # of the order that is being read
@@ -161,7 +132,7 @@ class _Reader:
                 self._application_area(element)
                 forget(element)
             elif element.get("actionCode") == "Delete":
-                self._cancels = True
+                self._order.cancels = True
         if not self._orders:
             self._findings.error("no-orders", "the document holds no order", 1, "send at least one, or no document")
 
@@ -176,7 +147,7 @@ class _Reader:
             noun=document.noun,
             bod_id=self._bod_id,
             sender=self._sender,
-            created_at=self._created_at,
+            created_at=self._order.created_at,
             definitions=definitions,
             work_orders=tuple(self._work_orders.values()),
             refused_orders=self._refused + len(self._contradicted),
@@ -209,17 +180,17 @@ class _Reader:
         try:
             self._bod_id = self._values.identifier(element, "BODID")
             self._sender = None if sender is None else self._values.identifier(sender, "LogicalID")
-            self._created_at = self._values.time(element, "CreationDateTime", self._zone)
+            self._order.created_at = self._values.time(element, "CreationDateTime", self._zone)
         except Refused:
             return
-        if self._created_at is None:
+        if self._order.created_at is None:
             self._findings.warning(
                 "no-creation-time", "ApplicationArea has no CreationDateTime", line_of(element), "add it"
             )
-        elif self._options.received_at is not None and self._created_at > self._options.received_at + _AHEAD_MAX:
+        elif self._options.received_at is not None and self._order.created_at > self._options.received_at + _AHEAD_MAX:
             raise DocumentRefused(
                 "from-the-future",
-                f"CreationDateTime {self._created_at.isoformat()} is more than a day ahead of its arrival; "
+                f"CreationDateTime {self._order.created_at.isoformat()} is more than a day ahead of its arrival; "
                 "it would outrank every correction until then",
                 "set the sender's clock and send it again",
                 line=line_of(element),
@@ -238,13 +209,13 @@ class _Reader:
     # -- WorkSchedule and JobList
 
     def _job_order(self, element: Element) -> None:
-        request = self._above(element, _WORK_REQUESTS)
-        schedule = self._above(element, _SCHEDULES)
+        request = self._order.above(element, _WORK_REQUESTS)
+        schedule = self._order.above(element, _SCHEDULES)
         self._count(element)
-        own = self._id(element, "JobOrder")
-        work_order = None if request is None else self._id(request, "WorkRequest")
+        own = self._order.id(element, "JobOrder")
+        work_order = None if request is None else self._order.id(request, "WorkRequest")
         status, received = self._parts.state(element, "DispatchStatus", DispatchStatus)
-        state = self._state(element, status or self._state_above(request, schedule))
+        state = self._order.state(element, status or self._order.state_above(request, schedule))
         command = self._parts.state(element, "Command", JobCommand)[0]
         if command is not None:
             self._findings.warning(
@@ -263,7 +234,7 @@ class _Reader:
                 job_order=f"{work_order}/{own}" if self._options.qualify_jobs and work_order else own,
                 work_order=work_order,
                 operation=segments[0] if len(segments) == 1 else None,
-                kind=self._kind(element, request, schedule),
+                kind=self._order.kind(element, request, schedule),
                 status=status or DispatchStatus.PENDING,
                 status_as_received=received,
                 command=command,
@@ -275,13 +246,13 @@ class _Reader:
 
     def _work_request(self, element: Element) -> None:
         produced, self._produced = self._produced, None
-        self._work_order(element, self._id(element, "WorkRequest"), produced)
+        self._work_order(element, self._order.id(element, "WorkRequest"), produced)
 
     # -- ProductionSchedule and OperationsSchedule
 
     def _segment_request(self, element: Element) -> None:
         self._produced = None
-        work_order = self._id(element, name_of(element, self._document.namespace))
+        work_order = self._order.id(element, name_of(element, self._document.namespace))
         segments = list(self._values.children(element, "SegmentRequirement"))
         for segment in segments:
             self._segment(segment, element, work_order, ())
@@ -299,7 +270,7 @@ class _Reader:
                 segment, "ProductSegmentID"
             )
             if own is None:
-                self._missing_id(segment, "SegmentRequirement")
+                self._order.missing_id(segment, "SegmentRequirement")
             self._findings.warning(
                 "no-id",
                 f"a SegmentRequirement of {shown(work_order)} has no ID; it is named by its segment {shown(own)}",
@@ -328,19 +299,19 @@ class _Reader:
     def _segment_job(
         self, element: Element, request: Element, work_order: str, operation: str | None, segments: list[Element]
     ) -> None:
-        schedule = self._above(element, _SCHEDULES)
+        schedule = self._order.above(element, _SCHEDULES)
         status, received = self._parts.state(element, "SegmentState", RequestState)
         rules = self._values.identifiers(request, "ProductProductionRuleID", "OperationsDefinitionID")
         self._enter(
             element,
             lineage=[e for e in dict.fromkeys((element, request, schedule)) if e is not None],
             segments=segments,
-            state=self._state(element, status or self._state_above(request, schedule)),
+            state=self._order.state(element, status or self._order.state_above(request, schedule)),
             job=JobOrder(
                 job_order=work_order if operation is None else f"{work_order}/{operation}",
                 work_order=work_order,
                 operation=operation,
-                kind=self._kind(element, request, schedule),
+                kind=self._order.kind(element, request, schedule),
                 status=(status and word_of(DispatchStatus, status.value)) or DispatchStatus.PENDING,
                 status_as_received=received,
                 work_master=rules[0] if rules else None,
@@ -354,29 +325,31 @@ class _Reader:
         self, element: Element, *, lineage: list[Element], segments: list[Element], state: str, job: JobOrder
     ) -> None:
         """Complete a job by what stands in its segments and above it, and keep it as a definition."""
-        place = self._place(element, lineage, segments)
-        zone = self._order_zone = self._options.zone or self._names.zone_of(place.equipment)
-        planned = self._planned(element, lineage, zone)
+        place = self._order.place(element, lineage, segments)
+        zone = self._order_zone = self._order.zone(place.equipment)
+        planned = self._order.planned(element, lineage, zone)
         materials = tuple(material for segment in segments for material in self._parts.materials(segment))
-        produced = self._checked_materials(element, materials)
+        produced = self._order.checked_materials(element, materials)
+        if produced.material is not None:
+            self._produced = produced
         schedule = lineage[-1] if name_of(lineage[-1], self._document.namespace) in _SCHEDULES else None
         job = msgspec.structs.replace(
             job,
             source=self._options.source,
-            source_rev=self._revision(element, schedule, zone),
+            source_rev=self._order.revision(element, schedule, zone),
             schedule=None if schedule is None else self._values.identifier(schedule, "ID"),
             equipment=place.used,
             equipment_as_received=place.received,
             material=produced.material,
             quantity=produced.quantity,
-            priority=self._priority(element) or self._priority(lineage[min(1, len(lineage) - 1)]),
+            priority=self._order.priority(*lineage[:2]),
             planned=planned,
             parameters=tuple(p for segment in segments for p in self._parts.parameters(segment)),
             materials=materials,
             persons=self._parts.required(element, "PersonnelRequirement", "PersonID"),
             description=self._values.description(element),
         )
-        start = (planned.start if planned else None) or self._created_at or self._options.received_at
+        start = (planned.start if planned else None) or self._order.created_at or self._options.received_at
         if start is None:
             self._findings.error(
                 "no-time",
@@ -436,172 +409,26 @@ class _Reader:
             )
 
     def _work_order(self, element: Element, work_order: str, produced: Produced | None) -> None:
-        schedule = self._above(element, _SCHEDULES)
+        schedule = self._order.above(element, _SCHEDULES)
         state, received = self._parts.state(element, "RequestState", RequestState)
         zone = self._order_zone or self._zone
         before = self._work_orders.get(work_order)
         self._work_orders[work_order] = WorkOrder(
             work_order=work_order,
             source=self._options.source,
-            source_rev=self._revision(element, schedule, zone),
-            kind=self._kind(element, schedule),
-            state=RequestState.CANCELLED if self._cancels else state or RequestState.RELEASED,
+            source_rev=self._order.revision(element, schedule, zone),
+            kind=self._order.kind(element, schedule),
+            state=RequestState.CANCELLED if self._order.cancels else state or RequestState.RELEASED,
             state_as_received=received,
             version=self._values.identifier(element, "Version"),
             schedule=None if schedule is None else self._values.identifier(schedule, "ID"),
             operations_request=self._values.identifier(element, "OperationsRequestID"),
             material=produced.material if produced else before.material if before else None,
             quantity=produced.quantity if produced else before.quantity if before else None,
-            priority=self._priority(element),
-            planned=self._planned(element, [element], zone),
+            priority=self._order.priority(element),
+            planned=self._order.planned(element, [element], zone),
             description=self._values.description(element),
         )
-
-    def _place(self, element: Element, lineage: list[Element], segments: list[Element]) -> _Place:
-        """Required equipment counts before the scope, and a narrow scope before a wide one."""
-        required = tuple(
-            dict.fromkeys(
-                code
-                for segment in segments
-                for code in self._parts.required(segment, "EquipmentRequirement", "EquipmentID")
-            )
-        )
-        used = tuple(found for code in required if (found := self._find(element, code)))
-        place = self._names.common(used)
-        received = required
-        if place is None:
-            for level in lineage:
-                scopes = [code for code in self._parts.scopes(level) if not self._names.is_site(code)]
-                place = self._find(element, scopes[0]) if scopes else None
-                if place is not None:
-                    received = (*required, scopes[0])
-                    break
-        place = place or self._options.default_equipment
-        if place is None:
-            self._findings.error(
-                "no-equipment",
-                "the order names no equipment",
-                line_of(element),
-                "add HierarchyScope or EquipmentRequirement with an EquipmentID, or set 'default_equipment'",
-            )
-            raise Refused
-        return _Place(place, used or (place,), received)
-
-    def _find(self, element: Element, code: str) -> str | None:
-        """The id of an equipment that an order names; None where ``equipment:`` says that it is none of ours."""
-        if self._options.equipment.get(code) == "":
-            return None
-        found = self._names.find(code)
-        if found is None:
-            near = "" if self._findings.is_full("error", "unknown-equipment") else nearest(code, self._names.known())
-            self._findings.error(
-                "unknown-equipment",
-                f"equipment {shown(code)} is not in the topic tree",
-                line_of(element),
-                (near and near + " ")
-                + "name it under 'equipment' of the bridge, add it to the tree, or correct the order and send it again",
-            )
-            raise Refused
-        return found
-
-    def _checked_materials(self, element: Element, materials: tuple[MaterialRequirement, ...]) -> Produced:
-        known = self._options.materials
-        for material in materials:
-            if known is not None and material.material not in known:
-                self._findings.error(
-                    "unknown-material",
-                    f"material {shown(material.material)} is not known here",
-                    line_of(element),
-                    "add it to the master data, or correct the order and send it again",
-                )
-                raise Refused
-        made = next((material for material in materials if material.use in PRODUCING), None)
-        produced = Produced(None, None) if made is None else Produced(made.material, made.quantity)
-        self._produced = produced if made is not None else self._produced
-        return produced
-
-    def _planned(self, element: Element, lineage: list[Element], zone: str | None) -> Interval | None:
-        start = self._first_time(lineage, ("StartTime", "EarliestStartTime"), zone)
-        end = self._first_time(lineage[:2], ("EndTime", "LatestEndTime"), zone)
-        if start is not None and end is not None and end < start:
-            self._findings.warning(
-                "ends-before-start",
-                f"the order ends {end.isoformat()} before it starts {start.isoformat()}; the end is left out",
-                line_of(element),
-                "correct the times",
-            )
-            end = None
-        return None if start is None and end is None else Interval(start=start, end=end)
-
-    def _first_time(self, lineage: list[Element], names: tuple[str, ...], zone: str | None) -> datetime | None:
-        for element in lineage:
-            for name in names:
-                moment = self._values.time(element, name, zone)
-                if moment is not None:
-                    return moment
-        return None
-
-    def _revision(self, element: Element, schedule: Element | None, zone: str | None) -> str:
-        """When this was said: by the message, else the schedule, else the order, else when it came."""
-        moment = self._created_at
-        if moment is None and schedule is not None:
-            moment = self._values.time(schedule, "PublishedDate", zone)
-        moment = moment or self._values.time(element, "PublishedDate", zone) or self._options.received_at
-        if moment is None:
-            self._findings.error(
-                "undated",
-                "nothing says when this was sent, so that a later order could not be told from an earlier one",
-                line_of(element),
-                "add CreationDateTime or PublishedDate",
-            )
-            raise Refused
-        return revision_of_time(moment)
-
-    def _state(self, element: Element, status: DispatchStatus | RequestState | None) -> str:
-        if self._cancels:
-            return "cancelled"
-        state, as_said = definition_state(status or RequestState.RELEASED)
-        if not as_said and status is not None:
-            self._findings.warning(
-                "planned-is-not-actual",
-                f"the order claims to be {status.value!r}; it is taken as a definition, and what ran is what the "
-                "plant says",
-                line_of(element),
-                "nothing, if that is what is meant",
-            )
-        return state
-
-    def _state_above(self, *elements: Element | None) -> RequestState | None:
-        for element in elements:
-            if element is not None:
-                for name in ("RequestState", "ScheduleState"):
-                    state = self._parts.state(element, name, RequestState)[0]
-                    if state is not None:
-                        return state
-        return None
-
-    def _kind(self, *elements: Element | None) -> OperationsType:
-        for element in elements:
-            if element is not None:
-                for name in ("WorkType", "OperationsType"):
-                    kind = self._parts.state(element, name, OperationsType)[0]
-                    if kind is not None:
-                        return kind
-        return OperationsType.PRODUCTION
-
-    def _priority(self, element: Element) -> Decimal | None:
-        text = self._values.text(element, "Priority")
-        return None if text is None else self._values.decimal(text, "Priority", line_of(element))
-
-    def _id(self, element: Element, what: str) -> str:
-        found = self._values.identifier(element, "ID")
-        if found is None:
-            self._missing_id(element, what)
-        return found
-
-    def _missing_id(self, element: Element, what: str) -> NoReturn:
-        self._findings.error("no-id", f"a {what} has no ID", line_of(element), "give it one that stays the same")
-        raise Refused
 
     def _count(self, element: Element) -> None:
         self._orders += 1
@@ -612,9 +439,3 @@ class _Reader:
                 "split it: one schedule may come in several documents",
                 line=line_of(element),
             )
-
-    def _above(self, element: Element, names: tuple[str, ...]) -> Element | None:
-        parent = element.getparent()
-        while parent is not None and name_of(parent, self._document.namespace) not in names:
-            parent = parent.getparent()
-        return parent
