@@ -279,6 +279,9 @@ def test_many_findings_of_a_rule_are_counted():
         (schedule(request("<A>" * 100 + "</A>" * 100)), "too-deep"),
         (schedule(request("<A>" * 100_000)), "too-deep"),
         (schedule(request(job(more="<A/>" * 60_000))), "too-many-elements"),
+        (schedule(request(job(more='<A a="1" b="2"/>' * 20_000))), "too-many-elements"),
+        (schedule(request(job(more="<A " + " ".join(f'a{n}=""' for n in range(300_000)) + "/>"))), "too-large"),
+        (schedule(request(job(more="<!--" + "x" * 3_000_000 + "-->"))), "too-large"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

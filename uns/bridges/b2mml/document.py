@@ -40,6 +40,7 @@ _ENCODINGS = frozenset({"UTF-8", "UTF-16", "US-ASCII", "ASCII", "ISO-8859-1", "I
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)""")
 _DOCTYPES = tuple("<!DOCTYPE".encode(code) for code in ("ascii", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"))
 _CHUNK = 65_536
+_QUIET_BYTES_MAX = 1024 * 1024
 _PARSER_DEPTH_MAX = 256  # libxml2's, unless it is told to take huge documents
 
 
@@ -48,7 +49,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     body_bytes_max: int = 64 * 1024 * 1024
     depth_max: int = 64
-    live_elements_max: int = 50_000  # of one order, or of anything else that is not given back
+    live_elements_max: int = 50_000  # with their attributes: of one order, or of whatever is not given back
     orders_max: int = 100_000
 
 
@@ -92,12 +93,12 @@ class B2mmlDocument:
                 tag = element.tag
                 if event == "start":
                     depth += 1
-                    live += 1
+                    live += 1 + len(element.attrib)
                     if depth > depth_max or live > live_max:
                         line = line_of(element)
                         raise _too_deep(depth_max, line) if depth > depth_max else _too_many(live_max, line)
                     if tag in wanted:
-                        began.append(live - 1)
+                        began.append(live - 1 - len(element.attrib))
                 else:
                     depth -= 1
                     if tag in wanted:
@@ -189,9 +190,19 @@ def _events(body: bytes) -> Iterator[tuple[str, etree._Element]]:
         remove_comments=True,
         remove_pis=True,
     )
+    quiet = 0  # bytes since an element began or ended
     for start in range(0, len(body), _CHUNK):
         parser.feed(body[start : start + _CHUNK])
-        yield from parser.read_events()
+        quiet += _CHUNK
+        for event in parser.read_events():
+            quiet = 0
+            yield event
+        if quiet > _QUIET_BYTES_MAX:
+            raise DocumentRefused(
+                "too-large",
+                f"more than {_QUIET_BYTES_MAX:,} bytes make one tag, text or comment",
+                "no B2MML document needs that; look at what wrote it",
+            )
     parser.close()
     yield from parser.read_events()
 
