@@ -132,7 +132,9 @@ class Work:
 
     async def drained(self) -> Any:
         """Wait until everything that can go is gone."""
-        return await self.until("all is delivered or dead", position=self.log.head, waiting=0, in_doubt=0)
+        return await self.until(
+            "all is delivered or dead", state="running", position=self.log.head, waiting=0, in_doubt=0
+        )
 
     def store(self) -> BridgeStore:
         """The books, as a command sees them."""

@@ -80,7 +80,8 @@ class BridgeContract:
         assert (event.actor, event.action, event.detail["reason"]) == ("op-17", "dead_letter.drop", "scrapped")
         async with work.running():
             await work.drained()
-        assert await work.harness.delivered() == [1.0]
+        delivered = await work.harness.delivered()
+        assert delivered == [1.0]
 
     async def test_a_refusal_of_us_pauses_everything_and_says_so(self, work: Work) -> None:
         await work.harness.trouble("auth")

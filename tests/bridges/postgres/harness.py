@@ -14,7 +14,9 @@ __all__ = ["PostgresHarness"]
 
 _REFUSE = """
     CREATE OR REPLACE FUNCTION uns.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF NEW.value_num IN ({values}) THEN RAISE EXCEPTION 'refused %', NEW.value_num USING ERRCODE = '{state}'; END IF;
+        IF NEW.value_num IN ({values}) THEN
+            RAISE EXCEPTION 'refused %', NEW.value_num USING ERRCODE = '{state}';
+        END IF;
         RETURN NEW; END $$;
     CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON uns.samples FOR EACH ROW EXECUTE FUNCTION uns.refuse();
     """

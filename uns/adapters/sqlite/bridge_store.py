@@ -54,7 +54,7 @@ _FIRST = f"""
     ) STRICT;
     CREATE INDEX outbox_open ON outbox (state, id) WHERE state IN {_OPEN};
     CREATE INDEX outbox_order ON outbox (order_key, id) WHERE state IN {_OPEN} AND order_key <> '';
-    CREATE INDEX outbox_done ON outbox (changed_at_ns) WHERE state IN ('delivered', 'dropped');
+    CREATE INDEX outbox_done ON outbox (changed_at_ns) WHERE state = 'delivered';
     CREATE TABLE counters (
         name TEXT PRIMARY KEY,
         value INTEGER NOT NULL
@@ -202,9 +202,11 @@ class BridgeStore:
         return None if row[0] is None else int(row[0])
 
     def rewind(self, position: int) -> None:
-        """Go back to ``position``: the target has lost what came after it (a backup was restored there)."""
+        """Go on at ``position``, where the target's own books end; what waits is made again from the log."""
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM outbox WHERE last_position > ?", (position,))
+            connection.execute(
+                "DELETE FROM outbox WHERE last_position > 0 AND (last_position > ? OR state = 'waiting')", (position,)
+            )
             connection.execute("INSERT OR REPLACE INTO progress VALUES ('position', ?)", (str(position),))
             # Facts have no position: all of them come again, and the target knows those it has.
             connection.execute("DELETE FROM progress WHERE key IN ('facts_known_ns', 'facts', 'facts_accepted')")
@@ -271,10 +273,10 @@ class BridgeStore:
             self._count(connection, split=1)
 
     def forget_delivered(self, before_ns: int, *, rows_max: int = 20_000) -> int:
-        """Delete settled items that are older; how many."""
+        """Delete delivered items that are older; how many. What a human dropped stays: it is a hole in the books."""
         with self._database.transaction() as connection:
             return connection.execute(
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state IN ('delivered', 'dropped') "
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state = 'delivered' "
                 "AND changed_at_ns < ? LIMIT ?)",
                 (before_ns, rows_max),
             ).rowcount

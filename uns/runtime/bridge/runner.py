@@ -29,7 +29,7 @@ from uns.runtime.backoff import Backoff
 
 __all__ = ["BridgeRunner", "BridgeStats", "RunnerLimits"]
 
-RunState = Literal["running", "paused", "dry_run", "stopped"]
+RunState = Literal["starting", "running", "paused", "dry_run", "stopped"]
 
 _T = TypeVar("_T")
 _SECOND_NS = 1_000_000_000
@@ -107,7 +107,8 @@ class BridgeRunner:
         self._progress = Progress()
         self._head = 0
         self._unsent = 0  # at most so many; counted again when the bound seems reached
-        self._started = False
+        self._started = False  # the target is ready, and its books and ours agree
+        self._target_position: int | None = None
         self._in_doubt = True  # what an earlier process had in the air
         self._failures = 0  # of the whole target, in a row
         self._trouble: Settled | None = None
@@ -120,6 +121,11 @@ class BridgeRunner:
         """Ask for the end; what is in the air gets its answer."""
         self._stop.set()
         self._wake.set()
+
+    @property
+    def started(self) -> bool:
+        """Whether the target is ready, and its books and ours agree."""
+        return self._started
 
     def nudge(self) -> None:
         """End a pause: whoever mended the target need not wait."""
@@ -255,6 +261,10 @@ class BridgeRunner:
             return False
         if self._in_doubt and not await self._read_back():
             return False
+        if not self._started:
+            if self._target_position is not None:
+                await self._blocking(self._align)
+            self._started = True
         due = await self._blocking(lambda: self.store.due(now_ns, limit=self.target.items_max))
         if not due:
             return False
@@ -273,26 +283,22 @@ class BridgeRunner:
         if isinstance(found, Transient | Auth):
             self._take_pauses([self._settled(found, 0)])
             return False
-        if found is not None:
-            await self._blocking(lambda: self._align(found))
-        self._started = True
+        self._target_position = found
         self._trouble, self._failures = None, 0
         return True
 
-    def _align(self, position: int) -> None:
-        """Begin where the target's books end, if they and ours do not agree."""
+    def _align(self) -> None:
+        """Go on where the target's books end, if they and ours do not agree: one of us was restored or lost."""
+        position = self._target_position
+        assert position is not None  # noqa: S101 - by its caller
         first = self.store.first_unsettled()
         expected = self._progress.position if first is None else first - 1
-        if position < expected:
-            self._log.warning(
-                "the target has less than was delivered: delivering again", target=position, ours=expected
-            )
-            self.store.rewind(position)
-            self._progress = self.store.progress()
-        elif position > self._progress.position:
-            self._log.warning("the target has more than our books: going on there", target=position)
-            self._progress = msgspec.structs.replace(self._progress, position=position)
-            self.store.take_in((), progress=self._progress, state={}, now_ns=self._now_ns())
+        if position == expected:
+            return
+        what = "less than was delivered: delivering again" if position < expected else "more than our books"
+        self._log.warning(f"the target has {what}", target=position, ours=expected)
+        self.store.rewind(position)
+        self._progress = self.store.progress()
 
     async def _read_back(self) -> bool:
         """Ask the target for everything whose outcome is not known; whether all of it is known now."""
@@ -317,6 +323,7 @@ class BridgeRunner:
             await self._blocking(lambda id_=stored.id, result=result: self.store.settle([(id_, result)], now_ns))  # type: ignore[misc]
             self._log.info("read back", key=stored.item.key, taken=taken)
         self._in_doubt = False
+        self._trouble = None
         return True
 
     async def _deliver(self, due: list[StoredItem]) -> list[Settled]:
@@ -405,4 +412,6 @@ def _state_of(runner: BridgeRunner, trouble: Settled | None) -> RunState:
         return "stopped"
     if runner.dry_run:
         return "dry_run"
-    return "paused" if trouble is not None else "running"
+    if trouble is not None:
+        return "paused"
+    return "running" if runner.started else "starting"
