@@ -30,6 +30,7 @@ class Harness(Protocol):
     name: str
     ordered: bool  # whether units of one group (the whole part of the value) go in order
     positions_max: int
+    kinds: frozenset[str]  # of trouble and refusal that this target knows
 
     def bridge(self) -> tuple[Mapping, Target]:
         """A new mapping and a new client, as at a start of the process."""

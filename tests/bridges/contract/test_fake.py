@@ -14,6 +14,7 @@ class FakeHarness:
     name = "fake"
     ordered = True
     positions_max = 1000
+    kinds = frozenset({"transient", "auth", "business", "poison"})
 
     def __init__(self) -> None:
         self.books = FakeBooks()

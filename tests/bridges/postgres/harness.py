@@ -26,6 +26,7 @@ class PostgresHarness:
     name = "postgres"
     ordered = False
     positions_max = 2
+    kinds = frozenset({"transient", "auth", "business", "poison"})
 
     def __init__(self, server: PostgresServer) -> None:
         self.server = server

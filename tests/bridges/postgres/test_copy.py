@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 
 from tests.bridges.contract.harness import Work
@@ -106,6 +107,37 @@ async def test_facts_come_too_and_once(work: Work) -> None:
         await eventually(lambda: len(postgres_rows(work, "SELECT 1 FROM uns.facts")) == 2)
     rows = postgres_rows(work, "SELECT id, body ->> 'job_order' FROM uns.facts ORDER BY id")
     assert rows == [("mes:1", "WO-1/0010"), ("mes:2", "WO-1/0010")]
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_an_answer_to_commit_that_never_comes_is_an_unknown_outcome(
+    work: Work, committed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection dies at COMMIT: what the server made of it only its books can tell."""
+    real = psycopg.AsyncConnection.commit
+    losses = 3
+
+    async def commit(connection: Any) -> None:
+        nonlocal losses
+        samples = await connection.execute("SELECT to_regclass('uns.samples')")
+        written = (await samples.fetchone())[0] and await (
+            await connection.execute("SELECT 1 FROM uns.deliveries WHERE committed_at = now()")
+        ).fetchone()
+        if not written or losses == 0:
+            return await real(connection)
+        losses -= 1
+        if committed:
+            await real(connection)
+        await connection.close()
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "commit", commit)
+    work.log.write(*map(float, range(6)))
+    async with work.running(limits={"positions_max": 2}):
+        stats = await work.drained()
+    assert losses == 0
+    assert stats.dead_letters == 0
+    assert sorted(await work.harness.delivered()) == [float(n) for n in range(6)]
 
 
 async def test_a_copy_restored_from_a_backup_gets_again_what_it_lost(work: Work) -> None:
