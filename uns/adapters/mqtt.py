@@ -528,8 +528,11 @@ class MqttConnection:
                 if self._is_full():
                     self._pause_reading()
                     break
-                if len(self._incoming) == before and not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                if len(self._incoming) == before and not _holds_bytes(sock):
                     break
+            else:
+                if _holds_bytes(client.socket()):
+                    self._loop.call_soon(self._read_if_open)
         except Exception as error:  # noqa: BLE001 - paho lets socket errors of all kinds through
             self._in_batch = False
             self._end(f"{type(error).__name__}: {error}")
@@ -704,6 +707,11 @@ def _retrieve(future: asyncio.Future[None]) -> None:
     """A caller may drop its future; asyncio shall not complain of an exception that nobody fetched."""
     if not future.cancelled():
         future.exception()
+
+
+def _holds_bytes(sock: Any) -> bool:
+    """Whether bytes wait inside a TLS record: they are out of the kernel, so no poll will tell of them."""
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 
 def _tls_context(address: BrokerAddress) -> ssl.SSLContext:

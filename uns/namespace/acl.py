@@ -25,7 +25,7 @@ from uns.namespace.lint import PLC
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import ROOT, Uns1Topics, dlq_topic, escape, unmapped_topic
 from uns.sparkplug.state import state_topic
-from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType, check_id
+from uns.sparkplug.topics import NAMESPACE, EdgeNodeDescriptor, MessageType, check_id
 
 __all__ = [
     "CREDENTIAL_CHARACTERS_MAX",
@@ -100,7 +100,7 @@ def access_grants(
     topics = Uns1Topics(tree)
     grants = [
         *(_edge_node(tree, gateway, host_ids) for gateway in tree.gateways()),
-        *(grant for host_id in host_ids for grant in _host(tree, topics, host_id)),
+        *(grant for host_id in host_ids for grant in _host(tree, host_id)),
         *_fact_sources(tree, topics),
         *(_reader(tree, reader) for reader in readers),
     ]
@@ -135,27 +135,34 @@ def _edge_node(tree: TopicTree, gateway: str, host_ids: Sequence[str]) -> Grant:
     )
 
 
-def _host(tree: TopicTree, topics: Uns1Topics, host_id: str) -> Iterator[Grant]:
+def _host(tree: TopicTree, host_id: str) -> Iterator[Grant]:
+    """Wildcards stand where a list would grow with the plant: mosquitto reads a list from its top for every message.
+
+    A group is the access boundary, and below it nobody but its own edge nodes may write or read.
+    """
     sparkplug, output, facts = host_credentials(host_id)
-    edge_nodes = [tree.edge_node(gateway) for gateway in tree.gateways()]
-    groups = dict.fromkeys(edge_node.group_id for edge_node in edge_nodes)
+    groups = [tree.group_id(site) for site in tree.sites]
+    nodes = [EdgeNodeDescriptor(group, "+") for group in groups]
     yield Grant(
         credential=sparkplug,
         role="host",
         purpose=f"Sparkplug connection of {host_id}: STATE (its Will too), rebirth requests, answers to marks",
         write=(
+            *map(confirm_topic, nodes),
+            *(node.topic(MessageType.NCMD) for node in nodes),
             state_topic(host_id),
-            *(edge_node.topic(MessageType.NCMD) for edge_node in edge_nodes),
-            *(confirm_topic(edge_node) for edge_node in edge_nodes),
         ),
-        # A group is the access boundary, and nobody but its edge nodes may write below it.
-        read=(state_topic(host_id), *(f"spBv1.0/{group}/#" for group in groups), *map(mark_topic, edge_nodes)),
+        read=(*(f"{NAMESPACE}/{group}/#" for group in groups), *map(mark_topic, nodes), state_topic(host_id)),
     )
     yield Grant(
         credential=output,
         role="host",
-        purpose=f"output of {host_id}: state of things, ticks, events, answers to facts",
-        write=tuple(_outputs(tree, topics, groups)),
+        purpose=f"output of {host_id}: ticks, events, state of things, answers to facts",
+        write=(
+            *(topic for site in tree.sites for topic in _outputs(tree, site)),
+            *(unmapped_topic(node, device) for node in nodes for device in (None, "+")),
+            dlq_topic("x").removesuffix("x") + "+",
+        ),
     )
     yield Grant(
         credential=facts,
@@ -165,22 +172,15 @@ def _host(tree: TopicTree, topics: Uns1Topics, host_id: str) -> Iterator[Grant]:
     )
 
 
-def _outputs(tree: TopicTree, topics: Uns1Topics, groups: Sequence[str] | dict[str, None]) -> Iterator[str]:
-    """What the host shows. Wildcards stand where names come from data: metrics, event types, orders, lots.
-
-    Streams first: they are most of the traffic, and mosquitto reads the list from its top for every message.
-    """
-    for equipment in tree.equipment:
-        yield topics.data(equipment)
-    for equipment in tree.equipment:
-        of = topics.of(equipment)
-        yield from (of.pv_snapshot, f"{of.place}/_pv/+", of.ctx, of.res, f"{of.event}/+")
-        yield from (of.meta, f"{of.place}/_meta/+", of.health)
-    for site in tree.sites:
-        yield from (f"{_site(tree, site)}/{below}" for below in ("_fact_result/+/+", "_wo/+", "_lot/+"))
-    for group in groups:
-        yield from (unmapped_topic(EdgeNodeDescriptor(group, "+")), unmapped_topic(EdgeNodeDescriptor(group, "+"), "+"))
-    yield dlq_topic("x").removesuffix("x") + "+"
+def _outputs(tree: TopicTree, site: str) -> Iterator[str]:
+    """Streams, which are most of the traffic, then the state of things at every depth that the tree has."""
+    root = _site(tree, site)
+    yield from (f"{root}/_{stream}/#" for stream in ("data", "res", "event"))
+    depths = {len(equipment.path) - 2 for equipment in tree.equipment.values() if equipment.site == site}
+    for depth in sorted(depths, reverse=True):
+        place = root + "/+" * depth
+        yield from (f"{place}/{shown}" for shown in ("_pv/+", "_pv", "_ctx", "_meta/+", "_meta", "_health"))
+    yield from (f"{root}/{below}" for below in ("_fact_result/+/+", "_wo/+", "_lot/+"))
 
 
 def _fact_sources(tree: TopicTree, topics: Uns1Topics) -> Iterator[Grant]:
@@ -258,8 +258,8 @@ def render_mosquitto_acl(grants: Sequence[Grant], tree: TopicTree) -> str:
     ]
     for grant in grants:
         lines += ["", f"# {grant.role}: {grant.purpose}", f"user {grant.credential}"]
-        lines += [f"topic write {topic}" for topic in grant.write]
         lines += [f"topic read {topic}" for topic in grant.read]
+        lines += [f"topic write {topic}" for topic in grant.write]
     return "\n".join(lines) + "\n"
 
 
