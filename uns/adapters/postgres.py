@@ -30,9 +30,16 @@ from uns.bridges.port import (
     Unknown,
 )
 from uns.bridges.postgres.errors import Refusal, outcome_of
-from uns.bridges.postgres.mapping import LogRange, copy_text, json_for_jsonb, split_range
+from uns.bridges.postgres.mapping import LogRange, copy_text, json_for_jsonb, samples_text, split_range
 from uns.bridges.postgres.schema import MIGRATIONS, render
-from uns.enrichment.plan import FACT_COLUMNS, INTERVAL_COLUMNS, PAYLOAD_COLUMNS, SAMPLE_COLUMNS, SERIES_COLUMNS
+from uns.enrichment.plan import (
+    FACT_COLUMNS,
+    INTERVAL_COLUMNS,
+    PAYLOAD_COLUMNS,
+    SAMPLE_COLUMNS,
+    SERIES_COLUMNS,
+    IntervalClosedRow,
+)
 from uns.errors import ConfigurationError, StorageError
 
 __all__ = ["PostgresAddress", "PostgresTarget"]
@@ -76,11 +83,23 @@ class PostgresAddress(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.user}@{self.host or 'local socket'}:{self.port}/{self.database}, schema {self.schema}"
 
 
+class _Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """A range, ready to be sent."""
+
+    count: int  # of samples
+    samples: bytes
+    series: set[int]
+    merged: dict[str, bytes]  # the other tables
+    closed: list[IntervalClosedRow]
+    closed_since: list[IntervalClosedRow]
+    has_log_id: bool
+
+
 class PostgresTarget:
     """Implements :class:`uns.bridges.port.Target`. ``log`` is its own reader of the record log."""
 
     name = "postgres"
-    items_max = 1
+    items_max = 8  # each a transaction; while one is written the next is read
 
     def __init__(self, bridge: str, address: PostgresAddress, log: RecordCursor) -> None:
         self.bridge = bridge
@@ -88,6 +107,8 @@ class PostgresTarget:
         self._log = log
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="uns-bridge-rows")
         self._connection: AsyncConnection[Any] | None = None
+        self._claimed = False  # through this connection, as is the next
+        self._series: set[int] = set()  # certainly there
 
     # ── the port ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -108,8 +129,24 @@ class PostgresTarget:
         return None if row is None else int(row[0])
 
     async def deliver(self, items: Sequence[OutboundItem]) -> list[Outcome]:
-        """One transaction for each range."""
-        return [await self._deliver(item) for item in items]
+        """One transaction for each range; the rows of the next are read meanwhile."""
+        parts = [msgspec.json.decode(item.body, type=LogRange) for item in items]
+        outcomes: list[Outcome] = []
+        rows = self._read_ahead(parts[0])
+        for at, item in enumerate(items):
+            following = self._read_ahead(parts[at + 1]) if at + 1 < len(items) else None
+            outcome = await self._deliver(item, parts[at], rows)
+            outcomes.append(outcome)
+            if isinstance(outcome, Unknown | Auth) or (isinstance(outcome, Transient) and outcome.whole_target):
+                if following is not None:
+                    await asyncio.wait([following])
+                    following.exception()
+                rest = len(items) - len(outcomes)
+                outcomes += [Transient(f"not tried after: {outcome.reason}")] * rest
+                break
+            if following is not None:
+                rows = following
+        return outcomes
 
     async def read_back(self, item: OutboundItem) -> bool | None:
         """Whether its row stands in the books."""
@@ -156,15 +193,19 @@ class PostgresTarget:
 
     # ── one range ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _deliver(self, item: OutboundItem) -> Outcome:
+    def _read_ahead(self, part: LogRange) -> asyncio.Future[_Rows]:
+        return asyncio.get_running_loop().run_in_executor(self._reads, self._read, part)
+
+    async def _deliver(self, item: OutboundItem, part: LogRange, rows: asyncio.Future[_Rows]) -> Outcome:
         committing = False
         try:
+            read = await rows
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 connection = await self._connect()
                 if refused := await self._claim(connection):
                     await connection.rollback()
                     return refused
-                receipt = await self._write(connection, item)
+                receipt = await self._write(connection, item, part, read)
                 committing = True
                 await connection.commit()
         except StorageError as error:
@@ -178,55 +219,58 @@ class PostgresTarget:
         except BaseException:
             await self._drop_connection()
             raise
+        self._claimed = self._claimed or read.has_log_id
+        self._series |= read.series
         return Delivered(receipt=receipt)
 
-    async def _write(self, connection: AsyncConnection[Any], item: OutboundItem) -> str:
-        part = msgspec.json.decode(item.body, type=LogRange)
-        execute = connection.execute
-        late = await (
-            await execute(
+    async def _write(self, connection: AsyncConnection[Any], item: OutboundItem, part: LogRange, rows: _Rows) -> str:
+        # One statement tells whether the range is new, and whether later ones came before it.
+        mine = await (
+            await connection.execute(
                 self._sql(
-                    "SELECT EXISTS (SELECT 1 FROM {schema}.deliveries WHERE bridge = %s AND first_position > %s)"
+                    "WITH mine AS (INSERT INTO {schema}.deliveries (bridge, key, first_position, last_position, "
+                    "samples) VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1) "
+                    "SELECT EXISTS (SELECT 1 FROM mine), EXISTS (SELECT 1 FROM {schema}.deliveries "
+                    "WHERE bridge = %s AND first_position > %s)"
                 ),
-                (self.bridge, part.to),
+                (self.bridge, item.key, item.first_position, item.last_position, rows.count, self.bridge, part.to),
             )
         ).fetchone()
-        is_late = late is not None and bool(late[0])
-        rows = await asyncio.get_running_loop().run_in_executor(self._reads, self._read, part, is_late)
-        mine = await execute(
-            self._sql(
-                "INSERT INTO {schema}.deliveries (bridge, key, first_position, last_position, samples) "
-                "VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
-            ),
-            (self.bridge, item.key, item.first_position, item.last_position, rows["count"]),
-        )
-        if mine.rowcount == 0:
+        assert mine is not None  # noqa: S101 - one row by its making
+        is_new, is_late = mine
+        if not is_new:
             return "was there already"
-        for table in ("series", "payloads", "context_intervals", "facts"):
-            if rows[table]:
-                await self._merge(connection, table, rows[table])
-        if rows["samples"]:
-            await self._copy_samples(connection, rows["samples"], certainly_new=not is_late)
-        if rows["closed"]:
+        for table, text in rows.merged.items():
+            if text and not (table == "series" and rows.series <= self._series):
+                await self._merge(connection, table, text)
+        if rows.samples:
+            await self._copy_samples(connection, rows.samples, certainly_new=not is_late)
+        closed = [*rows.closed, *(rows.closed_since if is_late else ())]
+        if closed:
             await connection.cursor().executemany(
-                self._sql("UPDATE {schema}.context_intervals SET known_to_ns = %s WHERE position = %s"), rows["closed"]
+                self._sql("UPDATE {schema}.context_intervals SET known_to_ns = %s WHERE position = %s"), closed
             )
-        return f"{rows['count']} samples"
+        return f"{rows.count} samples"
 
-    def _read(self, part: LogRange, late: bool) -> dict[str, Any]:
+    def _read(self, part: LogRange) -> _Rows:
         """The rows of a range as text for COPY; runs on a thread of its own."""
         found: TableRows = self._log.table_rows(
-            part.after, part.to, late=late, facts_after_ns=part.facts_after_ns, facts_to_ns=part.facts_to_ns
+            part.after, part.to, facts_after_ns=part.facts_after_ns, facts_to_ns=part.facts_to_ns
         )
-        return {
-            "count": len(found.samples),
-            "closed": found.closed,
-            "series": copy_text(found.series),
-            "payloads": copy_text(found.payloads),
-            "samples": copy_text(found.samples),
-            "context_intervals": copy_text(_with_json(found.intervals, _BODY_COLUMN["context_intervals"])),
-            "facts": copy_text(_with_json(found.facts, _BODY_COLUMN["facts"])),
-        }
+        return _Rows(
+            count=len(found.samples),
+            samples=samples_text(found.samples),
+            series={row[0] for row in found.series},
+            merged={
+                "series": copy_text(found.series),
+                "payloads": copy_text(found.payloads),
+                "context_intervals": copy_text(_with_json(found.intervals, _BODY_COLUMN["context_intervals"])),
+                "facts": copy_text(_with_json(found.facts, _BODY_COLUMN["facts"])),
+            },
+            closed=found.closed,
+            closed_since=found.closed_since,
+            has_log_id=bool(self._log.log_id()),
+        )
 
     async def _copy_samples(self, connection: AsyncConnection[Any], text: bytes, *, certainly_new: bool) -> None:
         """Straight into the table where the books say that it has none of them; else, or if it has, by merging."""
@@ -286,6 +330,7 @@ class PostgresTarget:
 
     async def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
+        self._claimed, self._series = False, set()
         if connection is not None:
             with suppress(psycopg.Error, OSError):
                 await connection.close()
@@ -322,6 +367,8 @@ class PostgresTarget:
 
     async def _claim(self, connection: AsyncConnection[Any]) -> Auth | None:
         """Write into its books whose log it holds; positions of another log would be taken for ours."""
+        if self._claimed:
+            return None
         log_id = await asyncio.get_running_loop().run_in_executor(self._reads, self._log.log_id)
         if not log_id:
             return None

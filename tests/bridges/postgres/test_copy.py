@@ -94,6 +94,29 @@ async def test_revisions_are_kept_and_can_be_asked_for(work: Work) -> None:
         assert postgres_rows(work, question) == [(order,)]
 
 
+async def test_a_revision_that_comes_late_is_what_it_is_by_now(work: Work) -> None:
+    assert isinstance(work.harness, PostgresHarness)
+    await work.harness.refuse(99.0, "business")
+    with work.harness.admin() as connection:
+        connection.execute("CREATE FUNCTION uns.no() RETURNS trigger LANGUAGE plpgsql AS "
+                           "$$ BEGIN RAISE EXCEPTION 'no'; END $$")  # fmt: skip
+        connection.execute("CREATE TRIGGER no BEFORE INSERT ON uns.context_intervals FOR EACH ROW "
+                           "WHEN (NEW.position = 1) EXECUTE FUNCTION uns.no()")  # fmt: skip
+    work.log.write(1.0)
+    async with work.running(limits={"positions_max": 1}):
+        await work.drained()
+        work.log.restate("WO-2")
+        stats = await work.drained()
+        assert stats.dead_letters == 1
+        with work.harness.admin() as connection:
+            connection.execute("DROP TRIGGER no ON uns.context_intervals")
+        with closing(work.store()) as store:
+            store.retry(store.dead_letters()[0].key, actor="op-17", now_ns=1)
+        await work.until("it is delivered", dead_letters=0, waiting=0, in_doubt=0)
+    ours, theirs = views("records_all_revisions", ", known_from_ns, known_to_ns")
+    assert postgres_rows(work, theirs) == sqlite_rows(work, ours)
+
+
 async def test_facts_come_too_and_once(work: Work) -> None:
     fact = Fact(
         id="mes:1", kind="job", equipment="reactor4", valid_from=datetime(2026, 6, 3, tzinfo=UTC), source="mes",

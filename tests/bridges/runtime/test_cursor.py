@@ -94,13 +94,12 @@ def test_another_log_in_its_place_is_refused(log: HandLog, cursor: RecordCursor)
 def test_rows_of_a_range_are_the_log_as_it_was_then(log: HandLog, cursor: RecordCursor) -> None:
     log.write(1.0)
     log.restate("WO-2")
-    first = cursor.table_rows(0, 2, late=False, facts_after_ns=0, facts_to_ns=0)
+    first = cursor.table_rows(0, 2, facts_after_ns=0, facts_to_ns=0)
     assert [row[6] for row in first.intervals] == [MAX_NS]  # open, as it was before the restatement
     assert first.closed == []
-    second = cursor.table_rows(2, 3, late=False, facts_after_ns=0, facts_to_ns=0)
+    second = cursor.table_rows(2, 3, facts_after_ns=0, facts_to_ns=0)
     assert [position for _, position in second.closed] == [1]
-    late = cursor.table_rows(0, 2, late=True, facts_after_ns=0, facts_to_ns=0)
-    assert late.intervals[0][6] < MAX_NS
+    assert [position for _, position in first.closed_since] == [1]
 
 
 def test_samples_of_a_time_come_in_order_and_the_last_one_before_it(log: HandLog, cursor: RecordCursor) -> None:

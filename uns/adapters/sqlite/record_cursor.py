@@ -63,7 +63,8 @@ class TableRows(msgspec.Struct, frozen=True, kw_only=True):
     series: list[SeriesRow]
     payloads: list[PayloadRow]
     intervals: list[IntervalRow]
-    closed: list[IntervalClosedRow]
+    closed: list[IntervalClosedRow]  # by a revision of this range
+    closed_since: list[IntervalClosedRow]  # of this range, by now
     facts: list[FactRow]
 
 
@@ -113,12 +114,12 @@ class RecordCursor:
             )
         return batch, msgspec.structs.replace(moved[1], position=to, log_id=log_id or progress.log_id), head
 
-    def table_rows(self, after: int, to: int, *, late: bool, facts_after_ns: int, facts_to_ns: int) -> TableRows:
+    def table_rows(self, after: int, to: int, *, facts_after_ns: int, facts_to_ns: int) -> TableRows:
         """The rows of (``after``, ``to``], self-contained, for a copy of the tables.
 
-        Intervals come open (known_to_ns = MAX_NS), and closings apart with the revision that caused them, so that a
-        copy is at every moment what the log was. A range that comes ``late``, after later ones, has its intervals as
-        they are now.
+        Intervals come open (known_to_ns = MAX_NS) and closings apart, with the revision that caused them, so that a
+        copy is at every moment what the log was. ``closed_since`` is for a range that comes after later ones, which
+        found nothing to close.
         """
         with self._snapshot() as execute:
             span = (after, to)
@@ -141,8 +142,9 @@ class RecordCursor:
                 samples=samples,
                 series=self._by_number(execute, "series", SERIES_COLUMNS, {row[1] for row in samples}),
                 payloads=self._by_number(execute, "payloads", PAYLOAD_COLUMNS, {row[10] for row in samples}),
-                intervals=intervals if late else [(*row[:6], MAX_NS, *row[7:]) for row in intervals],
+                intervals=[(*row[:6], MAX_NS, *row[7:]) for row in intervals],
                 closed=sorted(closed),
+                closed_since=[(row[6], row[0]) for row in intervals if row[6] != MAX_NS],
                 facts=execute(
                     f"{_FACTS} WHERE known_at_ns > ? AND known_at_ns <= ?",
                     (facts_after_ns, facts_to_ns),

@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from uns.bridges.port import LogBatch, OutboundItem, RecordReader
+from uns.enrichment.plan import SampleRow
 
-__all__ = ["LogRange", "PostgresMapping", "copy_text", "json_for_jsonb", "split_range"]
+__all__ = ["LogRange", "PostgresMapping", "copy_text", "json_for_jsonb", "samples_text", "split_range"]
 
 
 class LogRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +102,17 @@ _JSON_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 def copy_text(rows: Sequence[Sequence[Any]]) -> bytes:
     """Rows in the text format of COPY. Floats keep every bit."""
     return "".join(["\t".join([_field(value) for value in row]) + "\n" for row in rows]).encode()
+
+
+def samples_text(rows: Sequence[SampleRow]) -> bytes:
+    """The same for rows of samples, at a third of the cost: their columns are known."""
+    null = "\\N"
+    return "".join([
+        f"{position}\t{series}\t{time_ns}\t{ordinal}\t{null if num is None else repr(num)}\t"
+        f"{null if integer is None else integer}\t{null if text is None else text.translate(_ESCAPES)}\t"
+        f"{quality}\t{status_code}\t{flags}\t{payload}\n"
+        for position, series, time_ns, ordinal, num, integer, text, quality, status_code, flags, payload in rows
+    ]).encode()  # fmt: skip
 
 
 def _field(value: Any) -> str:

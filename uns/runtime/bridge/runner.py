@@ -22,7 +22,19 @@ import msgspec
 from uns.adapters.logs import Logger, get_logger
 from uns.adapters.sqlite.bridge_store import BridgeStore, StoredItem
 from uns.adapters.sqlite.record_cursor import Progress, RecordCursor
-from uns.bridges.port import Auth, Emit, Mapping, Outcome, Poison, Target, Transient, Unknown
+from uns.bridges.port import (
+    AuditEvent,
+    AuditPort,
+    Auth,
+    Emit,
+    Mapping,
+    OutboundItem,
+    Outcome,
+    Poison,
+    Target,
+    Transient,
+    Unknown,
+)
 from uns.bridges.rules import RetryPolicy, Settled, back_off_ns, settle
 from uns.errors import StorageError
 from uns.runtime.backoff import Backoff
@@ -84,6 +96,7 @@ class BridgeRunner:
         limits: RunnerLimits | None = None,
         dry_run: bool = False,
         emit: Emit | None = None,
+        audit: AuditPort | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         jitter: Callable[[int], int] = random.randrange,
         logger: Logger | None = None,
@@ -98,6 +111,7 @@ class BridgeRunner:
         self.limits = limits or RunnerLimits()
         self.dry_run = dry_run
         self._emit = emit
+        self._audit = audit
         self._now_ns = now_ns
         self._jitter = jitter
         self._log = logger or get_logger("bridge")
@@ -321,6 +335,8 @@ class BridgeRunner:
             else:
                 result = Settled(state="waiting", reason=stored.reason, attempts=stored.item.attempts, due_at_ns=now_ns)
             await self._blocking(lambda id_=stored.id, result=result: self.store.settle([(id_, result)], now_ns))  # type: ignore[misc]
+            if self._audit is not None and result.state in {"delivered", "dead"}:
+                self._audit(self._event(stored.item, result, now_ns))
             self._log.info("read back", key=stored.item.key, taken=taken)
         self._in_doubt = False
         self._trouble = None
@@ -360,6 +376,22 @@ class BridgeRunner:
             if result.state == "dead":
                 self._log.error("dead letter", key=stored.item.key, reason=result.reason, next_step=result.next_step)
         self.store.settle(kept, now_ns)
+        if self._audit is not None:
+            items = {stored.id: stored.item for stored in due}
+            for id_, result in kept:
+                if result.state in {"delivered", "dead"}:
+                    self._audit(self._event(items[id_], result, now_ns))
+
+    def _event(self, item: OutboundItem, result: Settled, now_ns: int) -> AuditEvent:
+        detail = {"kind": item.kind, "subject": item.subject}
+        detail |= {"receipt": result.receipt} if result.state == "delivered" else {"because": result.reason}
+        return AuditEvent(
+            at_ns=now_ns,
+            actor=f"bridge:{self.name}",
+            action=f"bridge.{result.state}",
+            subject=f"{self.name}/{item.key}",
+            detail=detail,
+        )
 
     def _take_pauses(self, settled: list[Settled]) -> None:
         if any(result.state in {"delivered", "dead"} for result in settled):
