@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from uns.runtime.children import Child, Children
 from uns.runtime.fact_sender import FactSender
 from uns.runtime.plant_run import PlantRun, render_node_file
 
-__all__ = ["GATEWAYS", "HOST_ID", "SecurePlant"]
+__all__ = ["GATEWAYS", "HOST_ID", "TREE_FILE", "SecurePlant"]
 
 HERE = Path(__file__).parent
 TREE_FILE = HERE.parents[1] / "topic_tree.yaml"
@@ -140,6 +141,10 @@ class SecurePlant:
             address, self.tree, client_id=f"secure-plant-{fact.source}", keep_session=False
         ) as sender:
             return await sender.tell(fact)
+
+    def reload_broker(self) -> None:
+        """Let it read access list and certificates again."""
+        os.kill(self._broker.pid, signal.SIGHUP)
 
     def broker_log(self) -> str:
         """What the broker says."""

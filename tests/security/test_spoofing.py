@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from examples.secure_plant.make_certificates import Authority
-from examples.secure_plant.plant import HOST_ID
+from examples.secure_plant.plant import HOST_ID, TREE_FILE
 from tests.security.attack import GATEWAY, attacked
 from tests.security.attempts import ATTEMPTS, OTHER_NODE, READER, STATE, Attempt, node_death
 from uns.adapters.mqtt import MqttConnection
@@ -54,6 +56,27 @@ async def test_after_all_attempts_gateway_and_host_are_as_before_and_values_flow
     assert secured.edge_state() == undisturbed[1]
     recorded = (await secured.plant.run.host_status())["counters"]["recorded"]
     await secured.plant.run.until(lambda status: status["counters"]["recorded"] > recorded, "values still flow")
+
+
+async def test_a_fact_put_with_the_certificate_of_its_source_is_accepted(secured):
+    own = secured.plant.address("fact/mes")
+    command = [
+        sys.executable,
+        "-m",
+        "uns",
+        "context",
+        "put",
+        "--kind",
+        "job",
+        "--equipment",
+        "line2",
+        "--idle",
+        "--json",
+    ]
+    command += ["--broker", own.url, "--ca-file", own.ca_file, "--cert-file", own.cert_file, "--key-file", own.key_file]
+    ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert '"accepted":true' in ended.stdout
 
 
 async def test_a_wide_subscription_gets_what_the_credential_may_read_alone(secured):
