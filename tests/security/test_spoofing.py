@@ -60,20 +60,9 @@ async def test_after_all_attempts_gateway_and_host_are_as_before_and_values_flow
 
 async def test_a_fact_put_with_the_certificate_of_its_source_is_accepted(secured):
     own = secured.plant.address("fact/mes")
-    command = [
-        sys.executable,
-        "-m",
-        "uns",
-        "context",
-        "put",
-        "--kind",
-        "job",
-        "--equipment",
-        "line2",
-        "--idle",
-        "--json",
-    ]
-    command += ["--broker", own.url, "--ca-file", own.ca_file, "--cert-file", own.cert_file, "--key-file", own.key_file]
+    command = [sys.executable, "-m", "uns", "context", "put", "--json", "--tree", str(TREE_FILE)]
+    command += ["--kind", "job", "--equipment", "line2", "--idle", "--broker", own.url]
+    command += ["--ca-file", str(own.ca_file), "--cert-file", str(own.cert_file), "--key-file", str(own.key_file)]
     ended = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
     assert '"accepted":true' in ended.stdout
