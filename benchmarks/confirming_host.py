@@ -80,7 +80,8 @@ class ConfirmingHost:
             while True:
                 batch: list[Any] = []
                 with contextlib.suppress(TimeoutError):
-                    batch = await asyncio.wait_for(link.next_batch(), 0.25)
+                    async with asyncio.timeout(0.25):
+                        batch = await link.next_batch()
                 for message in batch:
                     self.bytes += len(message.payload)
                     session.receive_message(

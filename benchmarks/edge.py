@@ -187,6 +187,9 @@ def main() -> None:
     print(f"  {'bare asyncua subscription (counts only)':44}{bare['cpu_percent']:>13}%{bare['rss_mb']:>7} MB")
     print(f"  {peer['name'][:44]:44}{peer['cpu_percent']:>13}%{peer['rss_mb']:>7} MB")
     print(f"  {edge['values_per_second']} values/s, {edge['us_per_value']} µs CPU each")
+    offered = result["tags"] * result["hertz"]
+    if edge["values_per_second"] < 0.95 * offered:
+        print(f"  the server did not keep its rate of {offered:g} values/s on this machine: look at the µs per value")
     print(
         f"  read {edge['read']} = reduced {edge['reduced']} + stored {edge['stored']} + refused {edge['refused']}; "
         f"confirmed {edge['confirmed']}, waiting {edge['waiting']}, host received {result['host_received']}"

@@ -142,7 +142,8 @@ class EmulatedEdge:
                     await connection.writable()
                     self._wake.clear()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), TURN_S)
+                        async with asyncio.timeout(TURN_S):  # wait_for may swallow a cancellation before 3.12
+                            await self._wake.wait()
                 receiving.result()
             except asyncio.CancelledError:
                 self._session.close(time.time_ns())

@@ -40,14 +40,17 @@ class EmptyIndex:
     def __init__(self) -> None:
         self.asked = 0
 
-    def at(self, *_key: object) -> list[StoredSample]:
+    def at(self, *_key: object, first: int = 0, limit: int | None = None) -> list[StoredSample]:  # noqa: ARG002
         self.asked += 1
         return []
+
+    def holds(self, *_key: object, first: int, below: int) -> bool:  # noqa: ARG002
+        return False
 
     def count(self, *_window: object) -> int:
         return 0
 
-    def unrecorded_at(self, *_key: object) -> list[StoredUnrecorded]:
+    def unrecorded_at(self, *_key: object, first: int = 0, limit: int = 0) -> list[StoredUnrecorded]:  # noqa: ARG002
         return []
 
 

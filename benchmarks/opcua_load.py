@@ -54,7 +54,8 @@ async def serve(tags: int, hertz: float) -> None:
         while not ended.is_set():
             if not writing.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(writing.wait(), 0.2)
+                    async with asyncio.timeout(0.2):
+                        await writing.wait()
                 due = loop.time()
                 continue
             scan = written // tags + 1

@@ -16,11 +16,15 @@ from edge_nodes.wiring import MetricKey, MetricWiring, TimeLimits
 from uns.delivery.messages import GAP_METRIC
 from uns.namespace.mapping import device_properties, metric_properties
 from uns.source import PROPERTY_FUTURE_MAX, PROPERTY_PAST_MAX, PROPERTY_TIME_SOURCE, TimeSource
+from uns.sparkplug.codec import PAYLOAD_BYTES_MAX, encode_birth
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.messages import NodeBirth
 from uns.sparkplug.metrics import BirthMetric, MetricBinding, Property
 
 __all__ = ["Definition", "metric_names"]
+
+ALIAS_BYTES = 12  # of a metric, which the session adds; with room to spare
+_LONGEST_SAMPLE: LastSample = ((2**63 - 1) // 1_000_000 * 1_000_000, 2**32 - 1, None, 2**32 - 1, int(TimeSource.SERVER))
 
 
 def metric_names(config: NodeConfig) -> list[MetricName]:
@@ -68,6 +72,7 @@ class Definition:
         }
         self.device_of: dict[int, str | None] = {n: m.wiring.equipment for n, m in self._metrics.items()}
         self.device_of[GAP] = None
+        self._text_room: dict[str, int] = {}
         self.time_source_of: dict[int, int] = {n: int(m.time_source) for n, m in self._metrics.items()}
         self.time_source_of[GAP] = int(TimeSource.GATEWAY)
 
@@ -114,11 +119,19 @@ class Definition:
         return NodeBirth(metrics, {device: self.device_birth(device, last) for device in devices})
 
     def device_birth(self, device: str, last: Mapping[int, LastSample]) -> list[BirthMetric]:
-        """Every metric of the device with its last stored sample, null where there is none yet."""
+        """Every metric of the device with its last stored sample, null where there is none yet.
+
+        Texts that would make the birth too long for any payload are shown as null too: without a birth nothing goes.
+        """
         found = list(self._properties[device])
+        text_room = self._text_room_of(device)
         for metric in self._by_device[device]:
             contract = metric.wiring.contract
             sample = last.get(metric.number)
+            if sample is not None and isinstance(sample[2], str | bytes):
+                text_room -= len(sample[2]) if isinstance(sample[2], bytes) else len(sample[2].encode())
+                if text_room < 0:
+                    sample = None
             if sample is None:
                 found.append(BirthMetric(name=contract.name, datatype=contract.datatype, properties=metric.properties))
                 continue
@@ -137,6 +150,18 @@ class Definition:
                 )
             )
         return found
+
+    def longest_samples(self) -> dict[int, LastSample]:
+        """Last samples that make births as long as they can become, but for their texts."""
+        return dict.fromkeys(self._metrics, _LONGEST_SAMPLE)
+
+    def _text_room_of(self, device: str) -> int:
+        if device not in self._text_room:
+            self._text_room[device] = 0  # there are no texts in what follows
+            birth = self.device_birth(device, self.longest_samples())
+            size = len(encode_birth(birth, timestamp_ms=0, seq=255)) + ALIAS_BYTES * len(birth)
+            self._text_room[device] = max(0, PAYLOAD_BYTES_MAX - size)
+        return self._text_room[device]
 
     def bind(self, device: str | None, bindings: Mapping[str, MetricBinding]) -> dict[int, MetricBinding]:
         """The bindings of a birth by metric number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -97,19 +98,24 @@ class Intake:
         self._log = structlog.get_logger(component="intake")
         self.sources: dict[str, str] = {}  # by name: "connected", or why not
         self._up: set[str] = set()  # sources as the queue tells it: as of the rows that are being committed
+        self._lost: set[str] = set()  # sources that were there and are not
         self.disk_full = False
         self._draining = False
+        self._drain_wanted = asyncio.Event()
 
     # ── SourceSink ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def put(self, readings: Readings) -> None:
-        """Queue readings; waits while too many are queued."""
-        while self._queued >= QUEUE_READINGS_MAX:
-            self._room.clear()
-            await self._room.wait()
+        """Queue readings; then wait while too many are queued.
+
+        In this order, so that a source that ends while it waits leaves nothing behind that it took from its server.
+        """
         self._queue.append(readings)
         self._queued += len(readings)
         self._wake.set()
+        while self._queued >= QUEUE_READINGS_MAX:
+            self._room.clear()
+            await self._room.wait()
 
     def connected(self, source: str) -> None:
         """The source delivers."""
@@ -136,22 +142,26 @@ class Intake:
     async def run(self) -> None:
         """Reduce and commit until :meth:`drain` and the queue is empty."""
         loop = asyncio.get_running_loop()
-        next_commit = 0.0
+        next_commit = next_counts = 0.0
         rows = Rows()
         while True:
             if not self._queue and not self._draining:
                 self._wake.clear()
                 try:
-                    await asyncio.wait_for(self._wake.wait(), None if rows.is_empty else COUNTS_INTERVAL_S)
+                    async with asyncio.timeout(None if rows.is_empty else COUNTS_INTERVAL_S):
+                        await self._wake.wait()
                 except TimeoutError:
                     await self._commit(rows)
                     rows = Rows()
                     continue
             if not self._draining and (wait := next_commit - loop.time()) > 0:
-                await asyncio.sleep(wait)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._drain_wanted.wait()
             change = self._reduce_queued(rows)
-            if rows.metrics or change is not None or self._draining:
+            if rows.metrics or change is not None or self._draining or loop.time() >= next_counts:
                 next_commit = loop.time() + self._commit_interval_s
+                next_counts = loop.time() + COUNTS_INTERVAL_S
                 await self._commit(rows)
                 rows = Rows()
             if change is not None:
@@ -162,6 +172,7 @@ class Intake:
     def drain(self) -> None:
         """The sources have ended: commit what is queued, then let :meth:`run` return."""
         self._draining = True
+        self._drain_wanted.set()
         self._wake.set()
 
     def _reduce_queued(self, rows: Rows) -> _SourceState | None:
@@ -185,9 +196,12 @@ class Intake:
     async def _source_changed(self, change: _SourceState) -> None:
         if change.is_up:
             self._up.add(change.source)
+            self._lost.discard(change.source)
         else:
             self._up.discard(change.source)
-            await self._mark_bad(change.source)
+            self._lost.add(change.source)
+        for source in sorted(self._lost):  # a device may live again by another source than the one that was lost first
+            await self._mark_bad(source)
         self._listener.source_changed(change.source, is_up=change.is_up)
 
     async def _mark_bad(self, source: str) -> None:
@@ -199,7 +213,7 @@ class Intake:
             number
             for number in self._definition.numbers_of_source(source)
             if self._definition.sources_of_device[str(self._definition.device_of[number])] & self._up
-            and self._reducer.status_of(number) is not None
+            and self._reducer.status_of(number) not in (None, BAD_NO_COMMUNICATION)
         ]
         n = len(numbers)
         rows = Rows()
@@ -233,6 +247,8 @@ class Intake:
                 self._log.error(
                     "store full: values dropped", count=committed.dropped, policy=self._store.store.when_full
                 )
+            if not committed.holds(rows):
+                self._reducer.take_back(rows)
             self._listener.committed(rows, committed)
             return
 
@@ -247,6 +263,7 @@ class Intake:
                 continue
             lost = Rows()
             self._reducer.receive(entry, lost)
+            self._reducer.take_back(lost)
             if lost.times_ns:
                 gap = Gap.of(lost.times_ns, reason="disk full")
                 self._forgotten_gap = merge_gaps(self._forgotten_gap, gap)

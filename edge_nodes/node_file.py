@@ -252,9 +252,25 @@ def _sources(root: Fields, wiring: WiringReader, directory: Path) -> list[Source
             if other.key in keys and other.key not in own:
                 root.findings.error("unknown-key", f"a {kind} source has no {other.key!r}", other.position)
         if kind == "opcua":
-            sources.append(read_opcua(entry.key, fields, wiring, directory=directory))
+            source = read_opcua(entry.key, fields, wiring, directory=directory)
+            _look_for_files(source, fields)
+            sources.append(source)
         elif kind == "modbus":
             sources.append(read_modbus(entry.key, fields, wiring))
     if not sources and not root.findings.has_errors:
         root.findings.error("no-sources", "the gateway has no sources", root.position_of("sources"), "add one")
     return sources
+
+
+def _look_for_files(source: OpcUaConfig, fields: Fields) -> None:
+    security = source.security
+    needed = [
+        ("password_file", source.password_file),
+        ("security", security.cert_file),
+        ("security", security.key_file),
+    ]
+    for key, file in needed:
+        if file is not None and not file.is_file():
+            fields.findings.error(
+                "file", f"there is no file {str(file)!r}", fields.position_of(key), "it is relative to the node file"
+            )

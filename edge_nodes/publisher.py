@@ -141,15 +141,16 @@ class Publisher:
     def committed(self, rows: Rows, commit: Committed) -> None:
         """Rows are on disk: they may be sent now."""
         from_id, self._head = self._head, commit.next_id
-        self._last.update(
-            zip(
-                rows.metrics,
-                zip(rows.times_ns, rows.ordinals, rows.values, rows.status_codes, rows.time_sources, strict=True),
-                strict=True,
+        is_stored = commit.holds(rows)
+        if is_stored:
+            self._last.update(
+                zip(
+                    rows.metrics,
+                    zip(rows.times_ns, rows.ordinals, rows.values, rows.status_codes, rows.time_sources, strict=True),
+                    strict=True,
+                )
             )
-        )
-        is_whole = commit.first_id == from_id and commit.next_id - commit.first_id == len(rows.metrics)
-        if rows.metrics and is_whole and self.is_online:
+        if rows.metrics and is_stored and commit.first_id == from_id and self.is_online:
             times_ms = [time_ns // 1_000_000 for time_ns in rows.times_ns]
             self._live.append(
                 StoredRows(
@@ -193,7 +194,8 @@ class Publisher:
             if loop.time() - started > STEADY_SESSION_S:
                 backoff.reset()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._left.wait(), backoff.next_s())
+                async with asyncio.timeout(backoff.next_s()):
+                    await self._left.wait()
 
     async def wait_confirmed(self) -> None:
         """Until every stored row is confirmed and deleted, or the connection is gone."""
@@ -231,10 +233,19 @@ class Publisher:
         self._anchor = self._wall_ns(), loop.time()
         self._session.connect(bd_seq=bd_seq, session_id=str(uuid4()), now_ns=self._now())
         (connect,) = (action for action in self._session.actions() if isinstance(action, Connect))
-        self.counters.connects += 1
-        async with MqttConnection(
+        opening = MqttConnection(
             self._config.broker, client_id=connect.client_id, will=connect.will, keep_alive_s=KEEP_ALIVE_S
-        ) as connection:
+        )
+        try:
+            await self._hold_session(opening, bd_seq)
+        except (UnreachableError, ConfigurationError):
+            if not opening.connect_sent:
+                await self._store.call(self._store.store.give_back_bd_seq)
+            raise
+
+    async def _hold_session(self, opening: MqttConnection, bd_seq: int) -> None:
+        async with opening as connection:
+            self.counters.connects += 1
             self._connection = connection
             self._session.receive_connected(self._now())
             for action in self._session.actions():
@@ -261,6 +272,7 @@ class Publisher:
         self._live.clear()
         self._live_rows = 0
         self._history_devices.clear()
+        self._must_disconnect = False
 
     def _now(self) -> int:
         """Wall clock at the CONNECT and steady from there: stamps of one session never go back."""
@@ -326,6 +338,8 @@ class Publisher:
         self._flush(connection)
         if is_first:
             self._delivery.session_started(self._session.session_id, head=self._head, now_ns=self._steady())
+        else:
+            self._delivery.reborn(self._steady())
         self._log.info("born", reason=reason, session=self._session.session_id, devices=sorted(alive))
 
     def _is_up(self, device: str) -> bool:
@@ -376,7 +390,8 @@ class Publisher:
                 await asyncio.sleep(0)
             else:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._wait_s())
+                    async with asyncio.timeout(self._wait_s()):
+                        await self._wake.wait()
 
     def _wait_s(self) -> float | None:
         waits = []
@@ -401,7 +416,7 @@ class Publisher:
         else:
             below = self._live[0].first_id if self._live else self._head
             rows = await self._store.call(self._store.store.read, position, below, rows_max=LIVE_ROWS_PER_TURN)
-            if position != self._delivery.live_position:
+            if position != self._delivery.live_position or not self.is_online:
                 return True
             if not len(rows):  # dropped in the meantime
                 if not self._live:
@@ -419,7 +434,7 @@ class Publisher:
         if not self._delivery.may_send_history(now):
             return False
         rate = self._config.delivery.history_metrics_per_second
-        self._tokens = min(rate * HISTORY_BURST_S, self._tokens + (now - self._tokens_at) / 1e9 * rate)
+        self._tokens = min(max(1.0, rate * HISTORY_BURST_S), self._tokens + (now - self._tokens_at) / 1e9 * rate)
         self._tokens_at = now
         rows_max = 1 if self._delivery.starved else min(HISTORY_ROWS_PER_TURN, max(1, int(rate * HISTORY_BURST_S)))
         if self._tokens < rows_max:

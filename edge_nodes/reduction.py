@@ -69,6 +69,13 @@ class _MetricState:
         if self.recent.ring:
             _, _, self.value, self.status_code = self.recent.ring[-1]
 
+    def take_back(self, sample: RecentSample) -> None:
+        """As if ``sample`` had never come."""
+        ring = self.recent.ring
+        if sample in ring:  # NaN is found by identity
+            ring.remove(sample)
+        _, _, self.value, self.status_code = ring[-1] if ring else (0, 0, None, -1)
+
 
 class Reducer:
     """Decides reading by reading what is stored. Knows every metric by its number."""
@@ -119,6 +126,12 @@ class Reducer:
         if readings.refused:
             rows.refused += len(readings.refused)
             self._refuse(readings.refused)
+
+    def take_back(self, rows: Rows) -> None:
+        """These rows were not stored after all: what comes next is compared with what was stored before them."""
+        samples = zip(rows.times_ns, rows.ordinals, rows.values, rows.status_codes, strict=True)
+        for metric, sample in zip(rows.metrics, samples, strict=True):
+            self._states[metric].take_back(sample)
 
     def status_of(self, metric: int) -> int | None:
         """The status last stored of a metric; None if there is no sample yet."""

@@ -77,7 +77,7 @@ def refuse_births_that_do_not_fit(config: NodeConfig, definition: Definition) ->
     session.receive_connected(0)
     session.receive_subscribed(0)
     try:
-        session.birth(definition.node_birth(definition.devices, {}), 0)
+        session.birth(definition.node_birth(definition.devices, definition.longest_samples()), 0)
     except LocalProtocolError as error:
         raise ConfigurationError(str(error), where=str(config.file)) from error
 
@@ -132,13 +132,17 @@ class EdgeRuntime:
             await _cancel(sources)
             self.intake.drain()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(intake), DRAIN_STORE_S)
+                async with asyncio.timeout(DRAIN_STORE_S):
+                    await asyncio.shield(intake)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.publisher.wait_confirmed(), DRAIN_CONFIRM_S)
+                async with asyncio.timeout(DRAIN_CONFIRM_S):
+                    await self.publisher.wait_confirmed()
             with contextlib.suppress(TimeoutError, ConnectionLost):
-                await asyncio.wait_for(self.publisher.leave(), DRAIN_LEAVE_S)
+                async with asyncio.timeout(DRAIN_LEAVE_S):
+                    await self.publisher.leave()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(publisher), 0.5)
+                async with asyncio.timeout(0.5):
+                    await asyncio.shield(publisher)
             await _cancel([intake, publisher, *helpers])
         stats = self.stats()
         await self.store.close()

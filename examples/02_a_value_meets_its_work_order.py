@@ -24,13 +24,16 @@ STARTED = datetime(2026, 6, 3, 19, 2, 11, tzinfo=UTC)
 class EmptyLog:
     """A record log that holds nothing yet; the real one is SQLite."""
 
-    def at(self, _equipment: str, _metric: str, _source_time_ns: int) -> list[StoredSample]:
+    def at(self, *_key: object, **_page: object) -> list[StoredSample]:
         return []
+
+    def holds(self, *_key: object, **_page: object) -> bool:
+        return False
 
     def count(self, _equipment: str, _from_ns: int, _to_ns: int) -> int:
         return 1
 
-    def unrecorded_at(self, *_key: object) -> list[StoredUnrecorded]:
+    def unrecorded_at(self, *_key: object, **_page: object) -> list[StoredUnrecorded]:
         return []
 
 

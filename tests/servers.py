@@ -38,7 +38,7 @@ def mosquitto(
     return MosquittoProcess(port=port, directory=directory / "mosquitto", settings=settings, acl=acl, listener=listener)
 
 
-async def eventually(condition: Callable[[], object], *, timeout_s: float = 10.0, what: str = "") -> None:
+async def eventually(condition: Callable[[], object], *, timeout_s: float = 20.0, what: str = "") -> None:
     """Wait until ``condition()`` is true; fail with ``what`` at the deadline. Never a sleep that hopes."""
     deadline = time.monotonic() + timeout_s
     while not condition():

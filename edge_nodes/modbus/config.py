@@ -54,8 +54,9 @@ def read_modbus(name: str, fields: Fields, wiring: WiringReader) -> ModbusConfig
     url = fields.text("url", default="")
     host, port = _address(url)
     if url and not host:
+        shown = url.rsplit("@", 1)[-1]  # whatever stood before it may be a secret
         fields.findings.error(
-            "url", f"{url!r} is no Modbus address", fields.position_of("url"), "write modbus+tcp://host:502"
+            "url", f"{shown!r} is no Modbus address", fields.position_of("url"), "write modbus+tcp://host:502"
         )
     return ModbusConfig(
         options=wiring.options(name, fields),
@@ -73,7 +74,7 @@ def read_modbus(name: str, fields: Fields, wiring: WiringReader) -> ModbusConfig
 def _address(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
-        if parts.scheme == "modbus+tcp" and parts.hostname and parts.path in ("", "/"):
+        if parts.scheme == "modbus+tcp" and parts.hostname and parts.path in ("", "/") and "@" not in parts.netloc:
             return parts.hostname, parts.port or PORT
     except ValueError:
         pass

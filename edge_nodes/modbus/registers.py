@@ -128,7 +128,8 @@ def parse_format(text: str) -> RegisterFormat | None:
     if match is None or not 1 <= int(match[1]) <= STRING_CHARACTERS_MAX:
         return None
     registers = (int(match[1]) + 1) // 2
-    return RegisterFormat(text, f"{2 * registers}s", registers, "string")
+    characters = int(match[1])
+    return RegisterFormat(text, f"{characters}s{2 * registers - characters}x", registers, "string")
 
 
 class RegisterPoint(msgspec.Struct, frozen=True, kw_only=True):

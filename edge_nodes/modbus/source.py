@@ -112,7 +112,7 @@ class ModbusSource:
         client = self._client()
         try:
             await self._connect(client)
-            await self._cycle(client)
+            await self._cycle(client, [])
         except _LostError as error:
             raise UnreachableError(str(error), where=self._config.url) from error
         finally:
@@ -149,11 +149,18 @@ class ModbusSource:
         every_s = self._config.every_ms / 1000
         due = loop.time()
         while True:
-            readings = await self._cycle(client)
-            backoff.reset()
-            sink.connected(self.name)
-            for part in readings:
+            found: list[Readings] = []
+            lost: _LostError | None = None
+            try:
+                await self._cycle(client, found)
+                backoff.reset()
+                sink.connected(self.name)
+            except _LostError as error:
+                lost = error
+            for part in found:  # what was answered was read, whatever came after it
                 await sink.put(part)
+            if lost is not None:
+                raise lost
             due += every_s
             now = loop.time()
             if due < now:
@@ -163,11 +170,10 @@ class ModbusSource:
 
     # ── one poll ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _cycle(self, client: AsyncModbusTcpClient) -> list[Readings]:
-        """Read every block once; raises :class:`_LostError` where the unit or the connection is gone."""
+    async def _cycle(self, client: AsyncModbusTcpClient, found: list[Readings]) -> None:
+        """Read every block once into ``found``; raises :class:`_LostError` where unit or connection is gone."""
         if self._bad and asyncio.get_running_loop().time() >= self._remerge_at:
             self._plan()
-        found: list[Readings] = []
         pending = list(self._decoders)
         while pending:
             decoder = pending.pop(0)
@@ -195,7 +201,6 @@ class ModbusSource:
         if untold:
             found.append(_bad(untold, BAD_NOT_FOUND))
         self._told_bad = set(self._bad)
-        return found
 
     async def _read(self, client: AsyncModbusTcpClient, block: Block) -> Sequence[int]:
         read = {

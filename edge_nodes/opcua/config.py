@@ -124,8 +124,9 @@ def read_opcua(name: str, fields: Fields, wiring: WiringReader, *, directory: Pa
     """Read one source; what is wrong becomes a finding and the default stands in."""
     url = fields.text("url", default="")
     if url and not _is_opc_url(url):
+        shown = url.rsplit("@", 1)[-1]  # whatever stood before it may be a secret
         fields.findings.error(
-            "url", f"{url!r} is no OPC UA address", fields.position_of("url"), "write opc.tcp://host:4840"
+            "url", f"{shown!r} is no OPC UA address", fields.position_of("url"), "write opc.tcp://host:4840"
         )
     security = _read_security(fields, url, directory)
     password_file = fields.text("password_file", default=None)

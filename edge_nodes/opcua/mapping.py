@@ -10,6 +10,7 @@ import msgspec
 
 from edge_nodes.conversion import Refusal, convert
 from uns.source import Readings, RefusedReading, TimeSource
+from uns.sparkplug.codec import TIMESTAMP_MS_MAX
 from uns.sparkplug.datatypes import DataType, Value
 
 __all__ = ["BAD_NODE_ID_UNKNOWN", "BAD_NO_COMMUNICATION", "ItemPoint", "NotificationMapper", "convert_variant"]
@@ -17,7 +18,6 @@ __all__ = ["BAD_NODE_ID_UNKNOWN", "BAD_NO_COMMUNICATION", "ItemPoint", "Notifica
 BAD_NODE_ID_UNKNOWN = 0x80340000
 BAD_NO_COMMUNICATION = 0x80310000
 BAD_WAITING_FOR_INITIAL_DATA = 0x80320000  # the server has no value yet: nothing was read, the first value follows
-BAD_WAITING_FOR_INITIAL_DATA = 0x80320000
 IS_BAD = 0x80000000  # severity 10 and 11
 OVERFLOW = 0x480  # info type DataValue with the Overflow bit: the server's queue lost notifications
 _OVERFLOW_BIT = 0x80
@@ -65,14 +65,14 @@ class NotificationMapper:
         """Readings in order of the notifications; those stamped by another clock than the device's come apart.
 
         ``items`` are MonitoredItemNotification; handles that are not ours (the heartbeat) are passed over, and so is
-        the notice that a server has no value yet.
+        the notice that a server has no value yet. A source time before 1970 or after 2262 is refused: no payload can
+        carry it, and one such row in the store would end every session.
         """
         readings = Readings([], [], [], [])
         metrics, values = readings.metrics, readings.values
         times_ns, status_codes = readings.times_ns, readings.status_codes
         others: dict[TimeSource, Readings] = {}
         points = self._points
-        epoch = _EPOCH
         for item in items:
             point = points.get(item.ClientHandle)
             if point is None:
@@ -100,17 +100,20 @@ class NotificationMapper:
                     except Refusal as refusal:
                         readings.refused.append(RefusedReading(metric, refusal.reason, refusal.text))
                         continue
-            if stamp is None:
-                other = _by_another_clock(others, data.ServerTimestamp, now_ns)
-                other[0].metrics.append(metric)
-                other[0].values.append(value)
-                other[0].times_ns.append(other[1])
-                other[0].status_codes.append(status_code)
+            time_ns = -1 if stamp is None else _nanoseconds(stamp)
+            if not 0 <= time_ns <= _TIME_NS_MAX:
+                if stamp is not None and stamp > _NO_TIME:
+                    readings.refused.append(RefusedReading(metric, "out_of_range", f"source time {stamp.isoformat()}"))
+                    continue
+                other, time_ns = _by_another_clock(others, data.ServerTimestamp, now_ns)
+                other.metrics.append(metric)
+                other.values.append(value)
+                other.times_ns.append(time_ns)
+                other.status_codes.append(status_code)
                 continue
-            since = stamp - epoch
             metrics.append(metric)
             values.append(value)
-            times_ns.append((since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000)
+            times_ns.append(time_ns)
             status_codes.append(status_code)
         found = [readings] if len(readings) else []
         return [*found, *others.values()]
@@ -125,15 +128,20 @@ class NotificationMapper:
         return status_code
 
 
+_TEXT_TYPES = {"LocalizedText": "Text", "QualifiedName": "Name"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_TIME = datetime(1601, 1, 1, tzinfo=UTC)  # the null DateTime of OPC UA
+_TIME_NS_MAX = TIMESTAMP_MS_MAX * 1_000_000
 
 
 def _by_another_clock(
     others: dict[TimeSource, Readings], server_stamp: datetime | None, now_ns: int
 ) -> tuple[Readings, int]:
-    time_source = TimeSource.GATEWAY if server_stamp is None else TimeSource.SERVER
+    server_ns = -1 if server_stamp is None else _nanoseconds(server_stamp)
+    is_time = 0 <= server_ns <= _TIME_NS_MAX
+    time_source = TimeSource.SERVER if is_time else TimeSource.GATEWAY
     readings = others.setdefault(time_source, Readings([], [], [], [], time_source))
-    return readings, now_ns if server_stamp is None else _nanoseconds(server_stamp)
+    return readings, server_ns if is_time else now_ns
 
 
 def _nanoseconds(stamp: datetime) -> int:
@@ -153,8 +161,5 @@ def convert_variant(datatype: DataType, raw: Any) -> Value:
         raise Refusal("wrong_type", f"{raw!r} is no DateTime")
     if hasattr(raw, "urn"):  # a Guid
         return convert(datatype, str(raw))
-    for attribute in ("Text", "Name"):  # LocalizedText and QualifiedName
-        text = getattr(raw, attribute, None)
-        if isinstance(text, str):
-            return convert(datatype, text)
-    return convert(datatype, raw)
+    text_field = _TEXT_TYPES.get(type(raw).__name__)  # by name: a structure may have a field Name or Text, too
+    return convert(datatype, raw if text_field is None else getattr(raw, text_field))

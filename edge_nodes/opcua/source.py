@@ -139,11 +139,11 @@ class OpcUaSource:
         client.secure_channel_timeout = CHANNEL_LIFE_MS
         client.max_messagesize = MESSAGE_BYTES_MAX
         client.name = client.description = "uns-edge"
-        if config.username is not None:
-            client.set_user(config.username)
-        if config.password_file is not None:
-            client.set_password(config.password_file.read_text().rstrip("\n"))
         try:
+            if config.username is not None:
+                client.set_user(config.username)
+            if config.password_file is not None:
+                client.set_password(config.password_file.read_text().rstrip("\n"))
             async with asyncio.timeout(self.deadline_s):
                 await _secure(client, config.security)
                 await client.connect()
@@ -162,8 +162,8 @@ class OpcUaSource:
             client = await self._connect()
         except UnreachableError as error:
             return error.what
+        session = _Session(self, client, sink)
         try:
-            session = _Session(self, client, sink)
             async with asyncio.timeout(self.deadline_s):
                 await session.subscribe()
             self.connections += 1
@@ -171,6 +171,7 @@ class OpcUaSource:
             sink.connected(self.name)
             return await session.watch()
         finally:
+            session.end("closed")
             await _close(client)
 
 
@@ -190,9 +191,10 @@ class _Session:
         client.connection_lost_callback = self._connection_lost
 
     async def _connection_lost(self, error: Exception) -> None:
-        self._end(_told(error))
+        self.end(_told(error))
 
-    def _end(self, reason: str) -> None:
+    def end(self, reason: str) -> None:
+        """The session is over; the first reason counts."""
         self._reason = self._reason or reason
         self._lost.set()
 
@@ -265,11 +267,12 @@ class _Session:
         retry_at = time.monotonic() + RETRY_UNRESOLVED_S
         while not self._lost.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), self._keep_alive_s / 2)
+                async with asyncio.timeout(self._keep_alive_s / 2):
+                    await self._lost.wait()
             now = time.monotonic()
             silence = now - self._last_answer
             if silence > 3 * self._keep_alive_s and not self._handing_over:
-                self._end(f"nothing heard for {silence:.1f} s")
+                self.end(f"nothing heard for {silence:.1f} s")
             unresolved = self._source.unresolved
             if unresolved and now >= retry_at and not self._lost.is_set():
                 retry_at = now + RETRY_UNRESOLVED_S
@@ -289,7 +292,7 @@ class _Session:
                 await self._check_sequence(int(message.SequenceNumber))
                 await self._take(message)
         except Exception as error:  # noqa: BLE001 asyncua would log it and go on as if nothing was lost
-            self._end(f"a notification cannot be read: {_told(error)}")
+            self.end(f"a notification cannot be read: {_told(error)}")
         finally:
             self._handing_over = False
             self._last_answer = time.monotonic()
@@ -299,9 +302,11 @@ class _Session:
             if isinstance(notification, ua.DataChangeNotification):
                 mapper = self._source.mapper
                 for readings in mapper.map_items(notification.MonitoredItems or (), now_ns=time.time_ns()):
+                    if not self._lost.is_set():  # first values come while items are still being made
+                        self._sink.connected(self._source.name)
                     await self._sink.put(readings)
             elif isinstance(notification, ua.StatusChangeNotification):
-                self._end(f"the server ended the subscription: {notification.Status.name}")
+                self.end(f"the server ended the subscription: {notification.Status.name}")
 
     async def _check_sequence(self, sequence: int) -> None:
         """Numbers go up by one; what a jump leaves out is asked for again (asyncua does not look)."""
@@ -313,6 +318,10 @@ class _Session:
         source = self._source
         source.jumps += 1
         missing = (sequence - expected) % 0xFFFFFFFF
+        if missing > 0x7FFFFFFF:  # a number from before: the server repeats itself, nothing is missing
+            self._next_sequence = expected
+            source.log.warning("publish sequence repeated", expected=expected, got=sequence)
+            return
         recovered = 0
         for number in range(expected, expected + min(missing, REPUBLISH_MAX)):
             try:
@@ -345,10 +354,11 @@ async def _secure(client: Client, security: Security) -> None:
     assert security.key_file is not None  # noqa: S101
     assert security.trust is not None  # noqa: S101
     certificate = await uacrypto.load_certificate(security.cert_file)
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    client.application_uri = next(
-        iter(names.get_values_for_type(x509.UniformResourceIdentifier)), client.application_uri
-    )
+    with contextlib.suppress(x509.ExtensionNotFound):  # the server will say what it thinks of such a certificate
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        client.application_uri = next(
+            iter(names.get_values_for_type(x509.UniformResourceIdentifier)), client.application_uri
+        )
     trust = security.trust
     client.certificate_validator = lambda server, _: _believe(server, trust)
     await client.set_security(

@@ -50,4 +50,5 @@ def run_until_signalled(serve: Callable[[asyncio.Event], Awaitable[None]]) -> in
 async def wait(stop: asyncio.Event, seconds: float) -> None:
     """Wait ``seconds``, or less if ``stop`` is set meanwhile."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), max(0.0, seconds))
+        async with asyncio.timeout(max(0.0, seconds)):
+            await stop.wait()

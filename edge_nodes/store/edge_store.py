@@ -57,6 +57,10 @@ class Committed(msgspec.Struct, frozen=True):
     next_id: int
     dropped: int
 
+    def holds(self, rows: Rows) -> bool:
+        """Whether the rows of this commit are in the store, and not among the dropped."""
+        return self.next_id - self.first_id == len(rows)
+
 
 class EdgeStore:
     """One edge node's store. Every method is one transaction; after an error what was there before is intact."""
@@ -142,7 +146,8 @@ class EdgeStore:
 
     def first_id(self) -> int:
         """The oldest row's id; ``next_id`` if there is none."""
-        (found,) = self._connection.execute("SELECT min(id) FROM rows").fetchone()
+        with self._file.told():
+            (found,) = self._connection.execute("SELECT min(id) FROM rows").fetchone()
         return self.next_id if found is None else int(found)
 
     def next_bd_seq(self) -> int:
@@ -156,13 +161,28 @@ class EdgeStore:
             execute("UPDATE state SET bd_seq = ?", (bd_seq,))
         return bd_seq
 
+    def give_back_bd_seq(self) -> None:
+        """The CONNECT that took the newest bdSeq was never sent: the next one takes it again.
+
+        Else bdSeq would skip over every attempt at a broker that is away (one more for each CONNECT:
+        tck-id-topics-nbirth-bdseq-increment).
+        """
+        self._even_when_full(self._give_back_bd_seq)
+
+    def _give_back_bd_seq(self) -> None:
+        with self._transaction(reserve=True) as execute:
+            (last,) = execute("SELECT bd_seq FROM state").fetchone()
+            if last is not None:
+                execute("UPDATE state SET bd_seq = ?", ((int(last) - 1) % 256,))
+
     def read(self, from_id: int, below_id: int, *, rows_max: int) -> StoredRows:
         """At most ``rows_max`` rows with ``from_id`` <= id < ``below_id``."""
-        found = self._connection.execute(
-            "SELECT id, metric, time_ms, ordinal, value, status_code, time_source FROM rows"
-            " WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-            (from_id, below_id, rows_max),
-        ).fetchall()
+        with self._file.told():
+            found = self._connection.execute(
+                "SELECT id, metric, time_ms, ordinal, value, status_code, time_source FROM rows"
+                " WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+                (from_id, below_id, rows_max),
+            ).fetchall()
         if not found:
             return StoredRows(next_id=below_id)
         ids, metrics, times_ms, ordinals, values, status_codes, time_sources = map(list, zip(*found, strict=True))
@@ -260,10 +280,10 @@ class EdgeStore:
         ):
             self._remember(metric, tuple(sample))
         if next_id - self._snapshot_id > SNAPSHOT_ROWS:
-            with contextlib.suppress(StorageError), self._transaction(reserve=True) as execute:
-                self._write_last_samples(execute)
-                execute("UPDATE state SET snapshot_id = ?", (next_id,))
-            self._snapshot_done()
+            with contextlib.suppress(StorageError):  # the next commit tries again
+                with self._transaction(reserve=True) as execute:
+                    self._write_last_samples(execute)
+                self._snapshot_done()
         return Committed(first_id, next_id, 0)
 
     def _drop_oldest(self, rows_max: int) -> int:
@@ -274,12 +294,12 @@ class EdgeStore:
             ).fetchall()
             times_ns = [time_ms * 1_000_000 for _, metric, time_ms, _ in found if metric != GAP]
             if times_ns:
-                counters.gaps += gap is None
                 gap = merge_gaps(gap, Gap.of(times_ns, reason="store full, drop_oldest"))
             for _, metric, _, text in found:
                 if metric == GAP:  # an older gap that goes too is told by the new one
                     gap = merge_gaps(Gap.from_json(text), gap)
                     counters.gaps -= 1
+            counters.gaps += (gap is not None) - (self._gap is not None)
             if found:
                 self._write_last_samples(execute)
                 execute("DELETE FROM rows WHERE id <= ?", (found[-1][0],))

@@ -27,7 +27,7 @@ from uns.runtime.accounting import (
     loss_equation,
     lost,
 )
-from uns.runtime.demo_story import opening
+from uns.runtime.demo.story import opening
 from uns.runtime.plant_run import terms_of
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ async def _text(_query) -> PlainText:
     return PlainText("uns_up 1\n")
 
 
-async def _count(query) -> AsyncIterator[int]:
+async def _count(query) -> AsyncGenerator[int, None]:
     for n in range(int(query.get("to", "3"))):
         await asyncio.sleep(0)
         yield n

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import gc
 import importlib.metadata
 import inspect
+import ipaddress
 import socket
+import warnings
 from pathlib import Path
 
 import aiomqtt
 import msgspec
 import paho.mqtt.client as paho
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.servers import eventually, mosquitto
 from uns.adapters.broker import EmbeddedBroker, MosquittoProcess
@@ -89,6 +97,11 @@ def test_a_password_that_others_can_read_or_that_is_absent_is_refused(tmp_path, 
         BrokerAddress(url="mqtt://h", password_file=str(file)).password()
     with pytest.raises(ConfigurationError, match="password file"):
         BrokerAddress(url="mqtt://h", password_file=str(tmp_path / "none")).password()
+    file.write_bytes(b"geheim \xff")
+    file.chmod(0o600)
+    with pytest.raises(ConfigurationError, match="UTF-8") as caught:
+        BrokerAddress(url="mqtt://h", password_file=str(file)).password()
+    assert "geheim" not in str(caught.value)
     monkeypatch.delenv("BROKER_PASSWORD", raising=False)
     with pytest.raises(ConfigurationError, match="BROKER_PASSWORD"):
         BrokerAddress(url="mqtt://h", password_env="BROKER_PASSWORD").password()
@@ -367,3 +380,65 @@ async def test_the_embedded_broker_passes_messages_and_stops():
         await sub.subscribe([("t/#", 1)])
         pub.publish_many([Out(topic="t/1", payload=b"a", qos=1), Out(topic="t/2", payload=b"b")])
         assert {m.payload for m in await receive(sub, 2)} == {b"a", b"b"}
+
+
+# --- TLS ---------------------------------------------------------------------------------------------------------
+
+
+def _certificates(directory: Path) -> dict[str, str]:
+    """A CA, and a certificate of it for 127.0.0.1."""
+    now = dt.datetime.now(dt.UTC)
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "server")}
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")])
+    files = {}
+    for name, key in keys.items():
+        subject = issuer if name == "ca" else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(hours=1))
+            .not_valid_after(now + dt.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+        )
+        certificate = builder.sign(keys["ca"], hashes.SHA256())
+        files[f"{name}.pem"] = certificate.public_bytes(serialization.Encoding.PEM)
+        files[f"{name}.key"] = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    return {name: str(directory / name) for name in files}
+
+
+async def _failure(address: BrokerAddress) -> str:
+    try:
+        await MqttConnection(address, client_id="c").__aenter__()
+    except UnreachableError as error:
+        return str(error)
+    return "connected"
+
+
+@pytest.mark.integration
+async def test_tls_carries_messages_both_ways_and_an_unknown_ca_is_refused(tmp_path):
+    files = _certificates(tmp_path)
+    listener = (f"cafile {files['ca.pem']}", f"certfile {files['server.pem']}", f"keyfile {files['server.key']}")
+    with mosquitto(tmp_path, listener=listener) as broker:
+        url = broker.url.replace("mqtt://", "mqtts://")
+        address = BrokerAddress(url=url, ca_file=files["ca.pem"])
+        async with MqttConnection(address, client_id="a") as one, MqttConnection(address, client_id="b") as two:
+            await one.subscribe([("t", 1)])
+            two.publish_many([Out(payload=str(n).encode() * 100, qos=n % 2) for n in range(500)])
+            two.publish_many([Out(payload=bytes(300_000))])
+            assert sum(len(m.payload) for m in await receive(one, 501)) > 300_000
+            await two.drain()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # paho leaves a socket that fails its handshake to gc
+            assert "certificate" in await _failure(BrokerAddress(url=url))
+            await asyncio.sleep(0)
+            gc.collect()

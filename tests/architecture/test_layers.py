@@ -98,8 +98,8 @@ def test_module_keeps_the_layers(path: Path) -> None:
         ("uns.sparkplug.edge", "import time", "now_ns"),
         ("uns.sparkplug.edge", "from uns.adapters import mqtt", "down only"),
         ("uns.enrichment.pipeline", "def f():\n    import asyncio", "event loop"),
-        ("uns.runtime.host", "from edge_nodes import runtime", "never imports edge_nodes"),
-        ("uns.runtime.host", "import sqlite3", "uns.adapters.sqlite"),
+        ("uns.runtime.host.process", "from edge_nodes import runtime", "never imports edge_nodes"),
+        ("uns.runtime.host.process", "import sqlite3", "uns.adapters.sqlite"),
         ("uns.context.store", "from ..adapters.mqtt import X", "down only"),
         ("uns.context.store", "async def f(): ...", "adapters do"),
         ("edge_nodes.reduction", "import random", "seed"),
@@ -109,6 +109,17 @@ def test_module_keeps_the_layers(path: Path) -> None:
 )
 def test_a_broken_rule_is_named_with_its_reason(module: str, source: str, word: str) -> None:
     assert any(word in line for line in findings(source, module)), findings(source, module)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_wait_swallows_a_cancellation(path: Path) -> None:
+    """asyncio.wait_for may, before Python 3.12, and a process then never stops; asyncio.timeout does not."""
+    calls = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "wait_for"
+    ]
+    assert not calls, f"asyncio.wait_for in lines {calls}: use asyncio.timeout"
 
 
 def test_the_top_level_is_what_the_card_names() -> None:

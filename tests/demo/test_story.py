@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uns.runtime.demo_story import FIRST_ORDER, SECOND_LOT, SECOND_ORDER, opening, story
+from uns.runtime.demo.story import FIRST_ORDER, SECOND_LOT, SECOND_ORDER, opening, story
 
 START_NS = 1_780_000_000_000_000_000
 

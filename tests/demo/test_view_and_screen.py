@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from uns.cli.demo_screen import LinePrinter, paint
-from uns.runtime.demo import DemoState
-from uns.runtime.namespace_view import NamespaceView, example_sample
+from uns.runtime.demo.run import DemoState
+from uns.runtime.demo.view import NamespaceView, example_sample
 
 PATH = "acme/dallas/reaction/line2/reactor4"
 DATA = "uns1/acme/dallas/_data/reaction/line2/reactor4"

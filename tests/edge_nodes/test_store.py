@@ -129,6 +129,16 @@ def test_bd_seq_goes_on_by_one_over_restarts_and_wraps(path: Path) -> None:
     assert seen == [i % 256 for i in range(260)]
 
 
+def test_a_bd_seq_that_no_broker_saw_is_taken_again(path: Path) -> None:
+    with opened(path) as store:
+        first = store.next_bd_seq()
+        store.give_back_bd_seq()
+        assert store.next_bd_seq() == first == 0
+    with opened(path) as store:
+        store.give_back_bd_seq()
+        assert [store.next_bd_seq(), store.next_bd_seq()] == [0, 1]
+
+
 @pytest.mark.parametrize("delete", [False, True])
 def test_the_last_samples_survive_even_when_their_rows_are_confirmed(path: Path, delete: bool) -> None:
     batch = rows(1.0, 2.0, 3.0, ordinals=[0, 0, 1])

@@ -27,7 +27,7 @@ from uns.enrichment.plan import (
     UnrecordedRow,
     value_of,
 )
-from uns.enrichment.samples import Quality, StoredSample, StoredUnrecorded
+from uns.enrichment.samples import Content, Quality, StoredSample, StoredUnrecorded
 from uns.namespace.model import TopicTree
 from uns.sparkplug.datatypes import Value
 
@@ -71,21 +71,37 @@ class MemoryLog:
 
     # RecordIndex
 
-    def at(self, equipment: str, metric: str, source_time_ns: int) -> list[StoredSample]:
+    def at(
+        self, equipment: str, metric: str, source_time_ns: int, *, first: int = 0, limit: int | None = None
+    ) -> list[StoredSample]:
         rows = self.by_key.get((equipment, metric, source_time_ns), {})
-        return [
-            StoredSample(ordinal, self._value(row), Quality(row[7]), row[8]) for ordinal, row in sorted(rows.items())
-        ]
+        found = sorted(item for item in rows.items() if item[0] >= first)[:limit]
+        return [StoredSample(ordinal, self._value(row), Quality(row[7]), row[8]) for ordinal, row in found]
+
+    def holds(
+        self, equipment: str, metric: str, source_time_ns: int, content: Content, *, first: int, below: int
+    ) -> bool:
+        rows = self.by_key.get((equipment, metric, source_time_ns), {})
+        return any(first <= ordinal < below and row[4:9] == content for ordinal, row in rows.items())
 
     def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
         times = self.times[equipment]
         return bisect_left(times, to_ns) - bisect_left(times, from_ns)
 
     def unrecorded_at(
-        self, group_id: str, edge_node_id: str, device_id: str, metric: str, source_time_ns: int
+        self,
+        group_id: str,
+        edge_node_id: str,
+        device_id: str,
+        metric: str,
+        source_time_ns: int,
+        *,
+        first: int = 0,
+        limit: int = 1_000,
     ) -> list[StoredUnrecorded]:
         key = (group_id, edge_node_id, device_id, metric, source_time_ns)
-        return [StoredUnrecorded(k[5], row[8]) for k, row in self.unrecorded.items() if k[:5] == key]
+        found = sorted((k[5], row[8]) for k, row in self.unrecorded.items() if k[:5] == key and k[5] >= first)
+        return [StoredUnrecorded(ordinal, raw) for ordinal, raw in found[:limit]]
 
     # Commit and start
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.enrichment.builders import COUNT, SECOND, TEMPERATURE, TEMPERATURES, Host, at, fact, provenance
+import msgspec
+
+from tests.enrichment.builders import COUNT, SECOND, TEMPERATURE, TEMPERATURES, Host, at, fact, plant, provenance
 from uns.enrichment.live import PvBoard
 from uns.enrichment.pipeline import Enricher
 from uns.namespace.model import MetricContract
@@ -282,3 +284,13 @@ def test_planned_looks_at_the_context_do_not_pile_up():
         s.look(1)
     board: PvBoard = s.host.enricher.board
     assert len(board._ctx_changes) <= 2
+
+
+def test_a_class_may_opt_out_of_a_topic_per_metric_and_keeps_its_snapshot():
+    tree = plant()
+    quiet = msgspec.structs.replace(tree.classes["Plain"], pv=False)
+    host = Host(msgspec.structs.replace(tree, classes=tree.classes | {"Plain": quiet}))
+    host.samples((TEMPERATURE, 20.0, 1), equipment="tank9")
+    topics = [message.topic for message in host.enricher.board.due(at(5))]
+    assert "uns1/acme/dallas/reaction/line2/tank9/_pv" in topics
+    assert not [topic for topic in topics if "tank9/_pv/" in topic]

@@ -123,6 +123,13 @@ def stop_host_for(seconds: float) -> Callable[[Plant, random.Random], Awaitable[
     return strike
 
 
+async def anything(made: Plant, rng: random.Random) -> None:
+    """Any of the faults, or two at once."""
+    faults = (kill_edge, kill_host, kill_broker, cut_edge, cut_host, stop_host_for(rng.uniform(0.2, 2.0)))
+    chosen = rng.sample(faults, rng.choice((1, 1, 2)))
+    await asyncio.gather(*(fault(made, rng) for fault in chosen))
+
+
 # -- who notices ---------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +187,14 @@ CAMPAIGNS: dict[str, Campaign] = {
             strike=cut_host,
             detected=host_offline,
             options=Options(host_through_proxy=True),
+        ),
+        Campaign(
+            name="mixed",
+            title="any of these, or two at once",
+            strike=anything,
+            detected=nobody,
+            options=Options(host_through_proxy=True, beside=ODD_METRICS),
+            edge_lives=False,
         ),
     )
 }

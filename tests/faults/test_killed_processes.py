@@ -14,7 +14,7 @@ TIMES = 5  # `python -m tests.reliability` does each 50 times
 
 
 @pytest.mark.parametrize("name", list(CAMPAIGNS))
-async def test_a_fault_in_a_row_loses_and_doubles_nothing(name, tmp_path):
+async def test_faults_in_a_row_lose_and_double_nothing(name, tmp_path):
     outcome = await run_campaign(CAMPAIGNS[name], tmp_path, times=TIMES, seed=SEED, wait_for_recovery=False)
     assert not outcome.faults, "\n".join(outcome.faults)
     assert outcome.account.recorded > 500, "there was hardly any load"

@@ -24,8 +24,8 @@ from uns.namespace.loader import load_tree
 from uns.namespace.mapping import device_properties, metric_properties
 from uns.namespace.model import TopicTree
 from uns.runtime.accounting import host_equations
-from uns.runtime.host import Host
-from uns.runtime.host_options import HostOptions
+from uns.runtime.host.options import HostOptions
+from uns.runtime.host.process import Host
 from uns.sparkplug.metrics import BirthMetric
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
@@ -167,7 +167,7 @@ class Plant:
         status: dict[str, Any] = await get_json(self.api, "/status")
         return status
 
-    async def until_drained(self, *, timeout_s: float = 15.0) -> dict[str, Any]:
+    async def until_drained(self, *, timeout_s: float = 30.0) -> dict[str, Any]:
         """Everything stored at the edge is confirmed, joined and published; the status then."""
         deadline = time.monotonic() + timeout_s
         while True:

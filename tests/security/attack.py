@@ -71,7 +71,8 @@ class Observer:
         payload = uuid4().bytes
         seen = self._fences[payload] = asyncio.get_running_loop().create_future()
         self._connection.publish_many([Message(FENCE, payload, qos=1)])
-        await asyncio.wait_for(seen, ANSWER_S)
+        async with asyncio.timeout(ANSWER_S):
+            await seen
 
     def count(self, part: str) -> int:
         """How many messages had this in their topic."""
@@ -122,7 +123,8 @@ class Attacked:
         if attempt.do != "will":
             async with MqttConnection(address, client_id=client_id) as connection:
                 if attempt.do == "publish":
-                    await asyncio.wait_for(connection.publish_acknowledged(message), ANSWER_S)
+                    async with asyncio.timeout(ANSWER_S):
+                        await connection.publish_acknowledged(message)
             return
         async with MqttConnection(address, client_id=client_id, will=message) as connection:
             connection.abort()

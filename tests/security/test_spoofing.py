@@ -77,8 +77,8 @@ async def test_a_wide_subscription_gets_what_the_credential_may_read_alone(secur
             async with asyncio.timeout(20):
                 while not (secured.observer.count("/_data/") > ticks + 2 and enough(found)):
                     with contextlib.suppress(TimeoutError):
-                        batch = await asyncio.wait_for(connection.next_batch(), 0.2)
-                        found.update(message.topic for message in batch)
+                        async with asyncio.timeout(0.2):
+                            found.update(message.topic for message in await connection.next_batch())
         return found
 
     assert await topics_of(OTHER_NODE, lambda found: STATE in found) == {STATE}

@@ -37,8 +37,10 @@ class ConnectionGoneError(Exception):
 
 
 class Client(Protocol):
-    """Who sits at the client's end."""
+    """Who sits at the client's end. ``now_ns`` is the clock on its wall."""
 
+    @property
+    def now_ns(self) -> int: ...
     def on_connected(self, connection: Connection) -> None: ...
     def on_subscribed(self, connection: Connection) -> None: ...
     def on_message(self, connection: Connection, message: Message) -> None: ...
@@ -76,6 +78,7 @@ class Connection:
         self.number = number
         self.clean_session = clean_session
         self.path_alive = True
+        self.lingers = False  # taken over, and what it sent before still comes through
         self.client_open = True
         self.broker_open = False
         self.reading = True
@@ -89,13 +92,13 @@ class Connection:
     def subscribe(self, filters: tuple[tuple[str, int], ...]) -> None:
         self._check_open()
         for tap in self.broker.taps:
-            tap.on_subscribe(self, filters, self.world.now_ns)
+            tap.on_subscribe(self, filters, self.client.now_ns)
         self._up(lambda: self.broker.receive_subscribe(self, filters))
 
     def publish(self, message: Message) -> None:
         self._check_open()
         for tap in self.broker.taps:
-            tap.on_publish(self, message, self.world.now_ns)
+            tap.on_publish(self, message, self.client.now_ns)
         if self.world.tracing:
             self.world.trace(self.client_id, f"publish {message.topic} {self.broker.describe(message)}")
         self._up(lambda: self.broker.receive_publish(self, message))
@@ -104,7 +107,7 @@ class Connection:
         """DISCONNECT, and close."""
         self._check_open()
         for tap in self.broker.taps:
-            tap.on_disconnect(self, self.world.now_ns)
+            tap.on_disconnect(self, self.client.now_ns)
         self._up(lambda: self.broker.receive_disconnect(self))
         self.client_open = False
 
@@ -143,11 +146,19 @@ class Connection:
             self.client_open = False
             self.client.on_closed(self)
 
+    def freeze(self, milliseconds: float, *, up: bool, down: bool) -> None:
+        """Nothing gets lost and nothing arrives for a while: a route that comes back before TCP gives up."""
+        until_ns = self.world.now_ns + int(milliseconds * MS)
+        if up:
+            self._up_ns = max(self._up_ns, until_ns)
+        if down:
+            self._down_ns, self._down_qos1_ns = max(self._down_ns, until_ns), max(self._down_qos1_ns, until_ns)
+
     def _up(self, arrive: Callable[[], None]) -> None:
         if not self.path_alive:
             return  # into the void
         self._up_ns = max(self._up_ns, self.world.now_ns + int(self.broker.latency_ms() * MS))
-        self.world.at(self._up_ns, lambda: arrive() if self.path_alive else None)
+        self.world.at(self._up_ns, lambda: arrive() if self.path_alive or self.lingers else None)
 
     def down(self, arrive: Callable[[], None], *, qos: int = 0) -> None:
         """The broker sends; QoS 1 keeps its own order."""
@@ -187,6 +198,7 @@ class SimulatedBroker:
         self.queue_messages_max = queue_messages_max
         self.will_on_takeover = will_on_takeover
         self.will_delay_ms: Callable[[], float] = lambda: 0.0
+        self.lets_old_connections_linger = False  # as nodes of a cluster may, where a session moves
         self.up = True
         self.connections: dict[str, Connection] = {}
         self.retained: dict[str, Message] = {}
@@ -209,7 +221,7 @@ class SimulatedBroker:
         self._numbers += 1
         connection = Connection(self, client, client_id, will, number=self._numbers, clean_session=clean_session)
         for tap in self.taps:
-            tap.on_connect(connection, self.world.now_ns)
+            tap.on_connect(connection, client.now_ns)
         if self.world.tracing:
             self.world.trace(client_id, f"CONNECT #{connection.number}")
         self.world.after(self.latency_ms(), lambda: self._receive_connect(connection))
@@ -239,6 +251,7 @@ class SimulatedBroker:
             delay_ms = self.will_delay_ms() if taken_over else 0
             self.world.after(delay_ms, partial(self._publish_will, connection))
         if connection.path_alive:
+            connection.lingers = taken_over and self.lets_old_connections_linger
             self.world.after(self.latency_ms(), connection.close_client_end)
             connection.path_alive = False
 
@@ -267,7 +280,7 @@ class SimulatedBroker:
                     connection.deliver(Message(topic, message.payload, min(qos, message.qos), retain=True))
 
     def receive_publish(self, connection: Connection, message: Message) -> None:
-        if not connection.broker_open:
+        if not connection.broker_open and not connection.lingers:
             return
         if message.qos:
             connection.down(lambda: connection.client.on_puback(connection, message))

@@ -35,6 +35,7 @@ from uns.sparkplug.messages import (
 )
 from uns.sparkplug.metrics import BirthMetric
 from uns.sparkplug.sequences import next_bd_seq
+from uns.sparkplug.transitions import EdgeState
 
 __all__ = ["EdgeOptions", "EdgeStore", "Row", "SimulatedEdge", "batches_of"]
 
@@ -127,6 +128,8 @@ class SimulatedEdge:
         self.process: EdgeProcess | None = None
         self.reading = True  # the PLC is asked; off once the plant has come to rest
         self.starved_told = 0
+        self.clock_offset_ns = 0  # of the gateway's clock; the PLC has its own
+        self.lost_devices: set[str] = set()
         self.sessions = 0
         self.rows_deleted: Callable[[list[Row]], None] = lambda rows: None  # hook of the checkers
 
@@ -154,6 +157,10 @@ class SimulatedEdge:
             self.world.trace(self.name, "stops")
             self.process.close()
             self.process = None
+
+    def say_last_words(self) -> None:
+        if self.process is not None:
+            self.process.take(self.plc.last_words())
 
     def key_of(self, row: Row) -> Key:
         metric = self.plan.metrics[row.metric]
@@ -191,13 +198,19 @@ class EdgeProcess:
         self.connection: Connection | None = None
         self.marks: dict[Message, int] = {}
         self.pumping = False
+        self.clock_offset_ns = edge.clock_offset_ns
         self._timer: Timer | None = None
         self._timer_ns: int | None = None
+
+    @property
+    def now_ns(self) -> int:
+        """The clock of this MQTT session: it steps only between two of them."""
+        return self.world.now_ns + self.clock_offset_ns
 
     # life
 
     def start(self) -> None:
-        self._take(self.edge.plc.subscribe())
+        self.take(self.edge.plc.subscribe())
         self._later(self.edge.plan.poll_ms, self._poll)
         self._later(self.edge.plan.commit_ms, self._commit)
         self._connect()
@@ -211,7 +224,7 @@ class EdgeProcess:
     def close(self) -> None:
         """Commit what was read, NDEATH, DISCONNECT."""
         self._commit_now()
-        self.session.close(self.world.now_ns)
+        self.session.close(self.now_ns)
         self._do()
         self.die(deliver_sent=True)
 
@@ -223,10 +236,10 @@ class EdgeProcess:
     def _poll(self) -> None:
         if not self.edge.reading:
             return
-        self._take(self.edge.plc.read())
+        self.take(self.edge.plc.read(without=self.edge.lost_devices))
         self._later(self.edge.plan.poll_ms * self.world.random.uniform(0.5, 1.5), self._poll)
 
-    def _take(self, readings: Readings) -> None:
+    def take(self, readings: Readings) -> None:
         self.reducer.receive(readings, self.buffer)
 
     def _commit(self) -> None:
@@ -266,16 +279,35 @@ class EdgeProcess:
                 delivery.history_exhausted(now_ns)
                 break
         self._do()
+        self._update_devices()
         if delivery.may_send_history(now_ns):
             self._later(20, self._pump_soon)
+
+    def _update_devices(self) -> None:
+        """A lost device dies once nothing of it is on its way; one that is back, or has rows to send, is born."""
+        if self.connection is None or self.session.state is not EdgeState.ONLINE:
+            return
+        idle = self.delivery.history_position >= self.delivery.live_start
+        for device_id in self.edge.plan.devices:
+            born, lost = device_id in self.session.devices, device_id in self.edge.lost_devices
+            if lost and born and idle:
+                self.session.device_death(device_id, self.now_ns)
+            elif not lost and not born:
+                self._bear(device_id)
+        self._do()
+
+    def _bear(self, device_id: str) -> None:
+        self.session.device_birth(device_id, self._births().devices[device_id], self.now_ns)
 
     def _send(self, cursor: Cursor, from_id: int, below_id: int, limit: int) -> bool:
         rows, next_id = self.store.select(from_id, below_id, limit)
         if not rows or self.connection is None:
             return False
         messages = 0
+        for device_id in {self.edge.plan.metrics[row.metric].device_id for row in rows} - self.session.devices:
+            self._bear(device_id)
         for device_id, batch in batches_of(self.edge.plan, self.session, rows, is_historical=cursor == "history"):
-            self.session.publish_data(device_id, batch, self.world.now_ns)
+            self.session.publish_data(device_id, batch, self.now_ns)
             messages += 1
         self._publish()
         if self.connection is None:
@@ -289,8 +321,9 @@ class EdgeProcess:
     def _connect(self) -> None:
         bd_seq = self.store.next_bd_seq()
         self.edge.sessions += 1
+        self.clock_offset_ns = self.edge.clock_offset_ns
         session_id = f"{self.edge.name}-{self.edge.sessions}-{self.world.random.getrandbits(32):08x}"
-        self.session.connect(bd_seq=bd_seq, session_id=session_id, now_ns=self.world.now_ns)
+        self.session.connect(bd_seq=bd_seq, session_id=session_id, now_ns=self.now_ns)
         self._do()
 
     def _do(self) -> None:
@@ -347,9 +380,14 @@ class EdgeProcess:
     def _receive_event(self, event: object) -> None:
         now_ns = self.world.now_ns
         if isinstance(event, BirthDue):
-            self.session.birth(self._birth(), now_ns)
+            births = self._births()
+            for device_id in self.edge.lost_devices - self.session.devices:
+                births.devices.pop(device_id, None)
+            self.session.birth(births, self.now_ns)
         elif isinstance(event, Online):
-            if not event.reborn:
+            if event.reborn:
+                self.delivery.reborn(now_ns)
+            else:
                 self.delivery.session_started(event.session_id, head=self.store.next_id, now_ns=now_ns)
             self._pump_soon()
         elif isinstance(event, OtherMessage):
@@ -364,7 +402,7 @@ class EdgeProcess:
         elif isinstance(event, Offline) and self.alive:
             self._later(self.world.random.uniform(200, 3_000), self._connect)
 
-    def _birth(self) -> NodeBirth:
+    def _births(self) -> NodeBirth:
         devices: dict[str, list[BirthMetric]] = {device_id: [] for device_id in self.edge.plan.devices}
         for number in self.order:
             metric = self.edge.plan.metrics[number]
@@ -383,8 +421,10 @@ class EdgeProcess:
         return NodeBirth(metrics=[], devices=devices)
 
     def _arm(self) -> None:
-        deadlines = [d for d in (self.session.next_deadline_ns(), self.delivery.next_deadline_ns()) if d is not None]
-        deadline = min(deadlines, default=None)
+        deadline = self.delivery.next_deadline_ns()
+        if (due := self.session.next_deadline_ns()) is not None:
+            due -= self.clock_offset_ns
+            deadline = due if deadline is None else min(deadline, due)
         if deadline == self._timer_ns:
             return
         if self._timer is not None:
@@ -395,7 +435,7 @@ class EdgeProcess:
     def _fire(self) -> None:
         self._timer = self._timer_ns = None
         if self.alive:
-            self.session.receive_timer(self.world.now_ns)
+            self.session.receive_timer(self.now_ns)
             self.delivery.receive_timer(self.world.now_ns)
             self._do()
             self._pump_soon()
@@ -404,17 +444,17 @@ class EdgeProcess:
 
     def on_connected(self, connection: Connection) -> None:
         if connection is self.connection:
-            self.session.receive_connected(self.world.now_ns)
+            self.session.receive_connected(self.now_ns)
             self._do()
 
     def on_subscribed(self, connection: Connection) -> None:
         if connection is self.connection:
-            self.session.receive_subscribed(self.world.now_ns)
+            self.session.receive_subscribed(self.now_ns)
             self._do()
 
     def on_message(self, connection: Connection, message: Message) -> None:
         if connection is self.connection:
-            self.session.receive_message(message.topic, message.payload, self.world.now_ns, retain=message.retain)
+            self.session.receive_message(message.topic, message.payload, self.now_ns, retain=message.retain)
             self._do()
 
     def on_puback(self, connection: Connection, message: Message) -> None:
@@ -432,5 +472,5 @@ class EdgeProcess:
         self.connection = None
         self.marks.clear()
         self.delivery.session_ended()
-        self.session.receive_disconnected(self.world.now_ns)
+        self.session.receive_disconnected(self.now_ns)
         self._do()

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.simulation.checkers import STATE_TOPIC
-from tests.simulation.world import MS
+from tests.simulation.world import MS, SECOND
 from uns.sparkplug import codec
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.messages import Message
@@ -73,6 +73,41 @@ def _cut(simulation: Simulation, connection: Connection) -> None:
         broker_notices_ms=rng.uniform(0, 20) if prompt else rng.uniform(0, 15_000),
         client_notices_ms=rng.uniform(0, 20) if prompt else rng.uniform(0, 8_000),
     )
+
+
+def path_frozen(simulation: Simulation) -> None:
+    """Packets wait, in one direction or both, longer or shorter than marks wait for answers."""
+    world = simulation.world
+    processes = [simulation.host.process, *(edge.process for edge in simulation.edges)]
+    process = world.random.choice(processes)
+    if process is not None and process.connection is not None:
+        up, down = world.random.choice(((True, False), (False, True), (True, True)))
+        milliseconds = world.random.uniform(200, 12_000)
+        world.trace("network", f"freezes {process.connection.client_id} {up=} {down=} for {milliseconds:.0f} ms")
+        process.connection.freeze(milliseconds, up=up, down=down)
+
+
+def device_lost(simulation: Simulation) -> None:
+    world = simulation.world
+    edge = world.random.choice(simulation.edges)
+    device_id = world.random.choice(edge.plan.devices)
+    world.trace(edge.name, f"loses {device_id}")
+    edge.lost_devices.add(device_id)
+    world.after(world.random.uniform(100, 6_000), lambda: edge.lost_devices.discard(device_id))
+
+
+def edge_clock_steps(simulation: Simulation) -> None:
+    """Felt at the next CONNECT."""
+    world = simulation.world
+    edge = world.random.choice(simulation.edges)
+    edge.clock_offset_ns = int(world.random.uniform(-3_600, 3_600) * SECOND)
+
+
+def host_clock_steps(simulation: Simulation) -> None:
+    """Back by less than what makes samples suspect, or forward."""
+    world = simulation.world
+    simulation.host.clock_offset_ns = int(world.random.choice((-4.5, -1.0, 2.0, 600.0, 86_400.0)) * SECOND)
+    world.trace("host", f"clock steps to {simulation.host.clock_offset_ns / SECOND:+} s")
 
 
 def broker_restart(simulation: Simulation) -> None:
@@ -208,6 +243,10 @@ FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
     (loses_messages, 3),
     (state_spoiled, 1),
     (garbage, 2),
+    (path_frozen, 4),
+    (device_lost, 2),
+    (edge_clock_steps, 1),
+    (host_clock_steps, 1),
 )
 
 

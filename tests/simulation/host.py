@@ -20,10 +20,10 @@ from uns.context.facts import Fact
 from uns.delivery.host import HostDelivery
 from uns.delivery.messages import MARK_FILTER, confirm_topic
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import Group
-from uns.runtime.intake import DeviceReader
-from uns.runtime.raw_writer import OwedBirths
-from uns.runtime.receiver import DeliveryGate, Receiver
+from uns.runtime.host.groups import Group
+from uns.runtime.host.intake import DeviceReader
+from uns.runtime.host.raw_writer import OwedBirths
+from uns.runtime.host.receiver import DeliveryGate, Receiver
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import Connect, Disconnect, HostEvent, Message, Publish, Subscribe
 from uns.sparkplug.transitions import HostSessionState
@@ -44,6 +44,7 @@ class SimulatedHost:
         self.raw_full = False
         self.records_full = False
         self.failed_commits = 0
+        self.clock_offset_ns = 0
         self.shown: dict[str, bytes] = {}  # what is retained under uns1/…
 
     def start(self) -> None:
@@ -92,7 +93,7 @@ class HostProcess:
         self.receiver = Receiver(
             host.tree, self.session, self.gate, next_position=host.store.head + 1, on_event=self._told
         )
-        self.joiner = Joiner(host.tree, host.store, self.world.now_ns)
+        self.joiner = Joiner(host.tree, host.store, self.now_ns)
         self.connection: Connection | None = None
         self.inbox: list[IncomingMessage] = []
         self.groups: list[Group] = []  # received, not yet committed
@@ -102,11 +103,16 @@ class HostProcess:
         self._timer: Timer | None = None
         self._timer_ns: int | None = None
 
+    @property
+    def now_ns(self) -> int:
+        """The clock on the host's wall: it may step at any time."""
+        return self.world.now_ns + self.host.clock_offset_ns
+
     # life
 
     def start(self) -> None:
         for held in self.store.held():
-            self.session.hold_births(held, self.world.now_ns)
+            self.session.hold_births(held, self.now_ns)
         self._join_soon()
         self._show()
         self._connect()
@@ -121,7 +127,7 @@ class HostProcess:
         """Commit what was received, STATE offline, DISCONNECT."""
         self._take_in()
         self._commit()
-        self.session.close(self.world.now_ns)
+        self.session.close(self.now_ns)
         self._do()
         self.die()
 
@@ -167,7 +173,7 @@ class HostProcess:
     def _take_in(self) -> None:
         inbox, self.inbox = self.inbox, []
         if inbox:
-            self.groups.append(self.receiver.receive(inbox, self.world.now_ns))
+            self.groups.append(self.receiver.receive(inbox, self.now_ns))
 
     def _commit(self) -> None:
         groups, self.groups = [self.owed.group(self.gate.epoch), *self.groups], []
@@ -199,13 +205,13 @@ class HostProcess:
     def _join(self) -> None:
         self.joining = False
         failed = self.joiner.reloads
-        self.joiner.commit(self.world.now_ns, fails=self.host.records_full)
+        self.joiner.commit(self.now_ns, fails=self.host.records_full)
         if self.joiner.reloads != failed:
             self._later(200, self._join_soon)
 
     def _show(self) -> None:
         """Present values and contexts that are due."""
-        for message in self.joiner.enricher.board.due(self.world.now_ns):
+        for message in self.joiner.enricher.board.due(self.now_ns):
             self.host.shown[message.topic] = message.payload
         self._later(200, self._show)
 
@@ -220,7 +226,7 @@ class HostProcess:
         if self.session.state is not HostSessionState.DISCONNECTED:
             return
         self.gate.forget_all()
-        self.session.connect(self.world.now_ns)
+        self.session.connect(self.now_ns)
         self._do()
 
     def _told(self, event: HostEvent, reader: DeviceReader | None) -> None:
@@ -254,6 +260,8 @@ class HostProcess:
 
     def _arm(self) -> None:
         deadline = self.session.next_deadline_ns()
+        if deadline is not None:
+            deadline -= self.host.clock_offset_ns
         if deadline == self._timer_ns:
             return
         if self._timer is not None:
@@ -264,20 +272,20 @@ class HostProcess:
     def _fire(self) -> None:
         self._timer = self._timer_ns = None
         if self.alive and not self.frozen:
-            self.session.receive_timer(self.world.now_ns)
-            self.groups.append(self.receiver.drain(self.world.now_ns))
+            self.session.receive_timer(self.now_ns)
+            self.groups.append(self.receiver.drain(self.now_ns))
             self._do()
 
     # the client's end of the connection
 
     def on_connected(self, connection: Connection) -> None:
         if connection is self.connection and self.alive:
-            self.session.receive_connected(self.world.now_ns)
+            self.session.receive_connected(self.now_ns)
             self._do()
 
     def on_subscribed(self, connection: Connection) -> None:
         if connection is self.connection and self.alive:
-            self.session.receive_subscribed(self.world.now_ns)
+            self.session.receive_subscribed(self.now_ns)
             self._do()
 
     def on_message(self, connection: Connection, message: Message) -> None:
@@ -296,7 +304,7 @@ class HostProcess:
     def _lost(self) -> None:
         self.connection = None
         self.inbox.clear()
-        self.session.receive_disconnected(self.world.now_ns)
-        self.receiver.drain(self.world.now_ns)
+        self.session.receive_disconnected(self.now_ns)
+        self.receiver.drain(self.now_ns)
         self._do()
         self._later(self.world.random.uniform(200, 2_000), self._connect)

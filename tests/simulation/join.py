@@ -13,8 +13,8 @@ from uns.context.facts import Fact, FactAnswer
 from uns.enrichment.pipeline import Enricher
 from uns.enrichment.samples import SampleBatch
 from uns.namespace.model import TopicTree
-from uns.runtime.groups import DeathItem, Item, WorkItem
-from uns.runtime.rejoin import RawReader
+from uns.runtime.host.groups import AliveItem, DeathItem, Item, WorkItem
+from uns.runtime.host.rejoin import RawReader
 from uns.sparkplug.messages import HeldBirths
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
@@ -72,7 +72,11 @@ class HostStore:
 
     def held(self) -> list[HeldBirths]:
         """As the raw log answers: the newest NBIRTH of each node, and the DBIRTHs of the same session."""
-        newest = {(birth.edge_node, birth.device_id): birth for birth in self.births if birth.payload is not None}
+        newest = {
+            (birth.edge_node, birth.device_id): birth
+            for birth in self.births_until(2**62)
+            if birth.payload is not None  # a death holds nothing
+        }
         held: dict[EdgeNodeDescriptor, HeldBirths] = {}
         for (edge_node, device_id), birth in newest.items():
             if device_id is None and birth.payload is not None:
@@ -118,6 +122,9 @@ class Joiner:
         for item in items:
             if isinstance(item, DeathItem):
                 self.enricher.board.mark_stale(item.edge_node, item.device_id)
+            elif isinstance(item, AliveItem):
+                for device_id in item.devices:
+                    self.enricher.board.mark_alive(item.edge_node, device_id)
             else:
                 self._receive(item, now_ns)
         plan = self.enricher.drain()
@@ -126,8 +133,9 @@ class Joiner:
             self.load(now_ns)
             return True
         self.store.log.apply(plan)
-        if items:
-            self.store.joined = items[-1].position
+        logged = [item.position for item in items if not isinstance(item, AliveItem)]
+        if logged:
+            self.store.joined = logged[-1]
         self.enricher.committed()
         for answer, content in answers:
             answer(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -203,12 +204,12 @@ class Plc:
     def __post_init__(self) -> None:
         self.counters = [0] * len(self.plan.metrics)
 
-    def read(self) -> Readings:
+    def read(self, *, without: Collection[str] = ()) -> Readings:
         """What one poll or publish result brings: some metrics, several samples of one ms now and then."""
         world, rng = self.world, self.world.random
         readings = Readings([], [], [], [])
         for number, metric in enumerate(self.plan.metrics):
-            if world.chance(0.25):
+            if world.chance(0.25) or metric.device_id in without:
                 continue
             time_ns = max(world.now_ns - rng.randrange(0, 20 * MS), self.newest.get(number, (0,))[0])
             for _ in range(1 if world.chance(0.85) else rng.randint(2, 4)):
@@ -224,6 +225,20 @@ class Plc:
                 time_ns += rng.choice((0, 100, 250_000, MS))
         if world.chance(0.02):
             readings.refused.append(RefusedReading(0, "out_of_range", "300"))
+        return readings
+
+    def last_words(self) -> Readings:
+        """One new value of each metric."""
+        readings = Readings([], [], [], [])
+        for number, metric in enumerate(self.plan.metrics):
+            self.counters[number] += 1
+            time_ns = max(self.world.now_ns, self.newest.get(number, (0,))[0] + MS)
+            value = spelled(metric.datatype, self.counters[number])
+            self.newest[number] = (time_ns, value, 0)
+            readings.metrics.append(number)
+            readings.values.append(value)
+            readings.times_ns.append(time_ns)
+            readings.status_codes.append(0)
         return readings
 
     def subscribe(self) -> Readings:

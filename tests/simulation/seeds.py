@@ -14,5 +14,8 @@ FOUND: dict[int, str] = {
     624: "edge: full windows of history refilled a small broker queue for ever; a refusal now narrows the window",
     301: "host: a birth in a failed raw commit was never logged; DATA behind it became unreadable after a restart",
     1247: "the same with the record log full instead of a crash",
+    32055: "host: a device that had died was taken for alive when its session was named; its data was read by a birth "
+    "that the raw log holds for dead, and could not be read again",
+    249: "host: values of a device stayed stale after its session was named",
     1306: "a STATE that is no JSON, spoiled while the host is down",
 }

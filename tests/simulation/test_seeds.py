@@ -45,7 +45,7 @@ def test_a_seed_plays_the_same_every_time():
 
 
 def test_a_failing_seed_says_how_to_play_it_again(monkeypatch):
-    monkeypatch.setattr("tests.simulation.run.check_at_rest", lambda simulation: 1 / 0)
+    monkeypatch.setattr("tests.simulation.run.check_at_rest", lambda simulation, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError) as raised:
         run_seed(3)
     assert raised.value.__notes__ == ["replay: python -m tests.simulation.replay --seed 3"]

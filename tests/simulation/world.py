@@ -6,11 +6,20 @@ import heapq
 import random
 from collections.abc import Callable
 
-__all__ = ["MS", "SECOND", "START_NS", "Timer", "World"]
+__all__ = ["AT_ONCE_MAX", "MS", "SECOND", "START_NS", "BusyLoopError", "Timer", "World"]
 
 MS = 1_000_000
 SECOND = 1_000_000_000
 START_NS = 1_780_488_000 * SECOND  # 2026-06-03T12:00:00Z
+
+
+AT_ONCE_MAX = 10_000
+
+
+class BusyLoopError(AssertionError):
+    """Time stands still while calls go on."""
+
+    checker = "World"
 
 
 class Timer:
@@ -34,6 +43,7 @@ class World:
         self.now_ns = START_NS
         self._queue: list[tuple[int, int, Timer]] = []
         self._order = 0
+        self._at_once = 0
         self._trace = trace
         self.tracing = trace is not None
 
@@ -60,7 +70,12 @@ class World:
         """Let everything happen that is due until then."""
         queue = self._queue
         while queue and queue[0][0] <= until_ns:
-            self.now_ns, _, timer = heapq.heappop(queue)
+            time_ns, _, timer = heapq.heappop(queue)
+            if time_ns > self.now_ns:
+                self.now_ns, self._at_once = time_ns, 0
+            self._at_once += 1
+            if self._at_once > AT_ONCE_MAX:
+                raise BusyLoopError(f"{AT_ONCE_MAX} calls at one moment: somebody's deadline does not move")
             if timer.call is not None:
                 timer.call()
         self.now_ns = max(self.now_ns, until_ns)

@@ -12,7 +12,7 @@ from edge_nodes.opcua.config import OpcUaConfig
 from edge_nodes.simulators.modbus_plant import METER_UNIT_ID, PACKER_UNIT_ID, meter_registers, packer_registers
 from edge_nodes.simulators.opcua_plant import NAMESPACE_URI, VARIABLES
 from edge_nodes.simulators.plant import EnergyMeter, PackagingMachine
-from uns.runtime.demo import PLANT_FILES
+from uns.runtime.demo.run import PLANT_FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "plant"

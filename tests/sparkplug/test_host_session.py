@@ -750,3 +750,21 @@ def test_timer_before_its_time_does_nothing():
     host = online_host()
     host.receive_timer(T0 + 500 * MS)
     assert (host.actions(), host.events()) == ([], [])
+
+
+def test_device_that_said_it_died_is_not_taken_for_alive_when_its_session_is_named():
+    """Its next birth may have passed by while the host was away: ask, and read nothing of it until then."""
+    host = online_host(mark_wait_ms=0)
+    peer = born(host)
+    peer.ddeath("reactor4")
+    host.receive_disconnected(T0)
+    host.connect(T0)
+    host.receive_connected(T0)
+    host.receive_subscribed(T0)
+    host.events()
+    assert host.name_session(NODE, "session-1", T0)
+    resumed, asked = host.events()
+    assert isinstance(resumed, NodeResumed)
+    assert resumed.devices == {}
+    assert asked == RebirthRequested(NODE, "missed_birth")
+    assert kinds(peer.data("reactor4"))[0] == "DataUnreadable"

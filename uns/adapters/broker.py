@@ -80,7 +80,8 @@ class EmbeddedBroker:
     ) -> None:
         if self._broker is not None:
             with contextlib.suppress(Exception):  # it trips over sessions that end while it stops
-                await asyncio.wait_for(self._broker.shutdown(), 5.0)
+                async with asyncio.timeout(5.0):
+                    await self._broker.shutdown()
 
 
 def find_mosquitto() -> str | None:

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +38,7 @@ class PlainText(msgspec.Struct, frozen=True):
 
 
 Answer = Callable[[Query], Awaitable[Any]]
-Stream = Callable[[Query], AsyncIterator[Any]]
+Stream = Callable[[Query], AsyncGenerator[Any, None]]
 
 
 class NotFoundError(UnsError):
@@ -160,18 +160,18 @@ def _answering(answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamRe
 
 def _streaming(stream: Stream) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        lines = stream(request.query)
-        try:
-            first = await anext(lines, None)
-        except UnsError as error:
-            return _error(error)
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        with contextlib.suppress(ConnectionError):
-            if first is not None:
-                await response.write(msgspec.json.encode(first) + b"\n")
-            async for line in lines:
-                await response.write(msgspec.json.encode(line) + b"\n")
+        async with contextlib.aclosing(stream(request.query)) as lines:
+            try:
+                first = await anext(lines, None)
+            except UnsError as error:
+                return _error(error)
+            response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+            await response.prepare(request)
+            with contextlib.suppress(ConnectionError):
+                if first is not None:
+                    await response.write(msgspec.json.encode(first) + b"\n")
+                async for line in lines:
+                    await response.write(msgspec.json.encode(line) + b"\n")
         return response
 
     return handle

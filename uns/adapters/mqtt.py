@@ -15,21 +15,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
-from urllib.parse import urlsplit
 
 import aiomqtt
 import msgspec
 import paho.mqtt.client as paho
 
-from uns.errors import ConfigurationError, ConnectionLost, LocalProtocolError, UnreachableError
+from uns.adapters.broker_address import BrokerAddress, parse_broker_url, tls_context
+from uns.errors import ConnectionLost, LocalProtocolError, UnreachableError
 
 if TYPE_CHECKING:
     from paho.mqtt.enums import MQTTErrorCode
@@ -43,9 +41,6 @@ __all__ = [
     "parse_broker_url",
 ]
 
-_CONNECTION = "{connection}"
-_SECURE_PORT = 8883
-_PLAIN_PORT = 1883
 _PACKETS_PER_READ_MAX = 512  # then other tasks get their turn
 _T = TypeVar("_T")
 
@@ -71,78 +66,6 @@ class IncomingMessage(msgspec.Struct, frozen=True, gc=False):
     qos: int = 0
     retain: bool = False
     mid: int = 0
-
-
-class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a broker is and who we are to it. Secrets are references, read at each CONNECT, never values."""
-
-    url: str
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    username: str | None = None
-    password_file: str | None = None
-    password_env: str | None = None
-
-    def of_connection(self, name: str) -> BrokerAddress:
-        """With ``{connection}`` in files and user name replaced.
-
-        A broker that takes the client id from the credential lets each credential in once, so that a process with
-        several connections needs one for each.
-        """
-        given = {
-            field: text.replace(_CONNECTION, name)
-            for field in ("cert_file", "key_file", "username", "password_file", "password_env")
-            if isinstance(text := getattr(self, field), str)
-        }
-        return msgspec.structs.replace(self, **given)
-
-    def check(self) -> None:
-        """Raise :class:`ConfigurationError` where files or secrets cannot be used: at the start, before anybody waits.
-
-        Later they are read anew at each CONNECT, which is how certificates are renewed; what is wrong then is waited
-        for, since files are replaced one after the other.
-        """
-        self.password()
-        if parse_broker_url(self.url)[2]:
-            _tls_context(self)
-
-    def password(self) -> str | None:
-        """Read the password from where it is kept; raise :class:`ConfigurationError` where that is not possible."""
-        if self.password_file is not None:
-            return _read_password_file(Path(self.password_file))
-        if self.password_env is not None:
-            value = os.environ.get(self.password_env)
-            if value is None:
-                raise ConfigurationError(
-                    f"environment variable {self.password_env} is not set",
-                    where="broker.password_env",
-                    next_step="set it for this process, or use password_file",
-                )
-            return value
-        return None
-
-
-def parse_broker_url(url: str) -> tuple[str, int, bool]:
-    """Host, port and whether TLS is spoken; raise :class:`ConfigurationError` for anything but mqtt(s)://host[:port].
-
-    A password in a URL would end in logs and process lists, so it is refused here.
-    """
-    form = "mqtt://host[:port] or mqtts://host[:port]"
-    shown = url.rsplit("@", 1)[-1]  # whatever stood before it may be a secret
-    try:
-        parts = urlsplit(url if "://" in url else f"mqtt://{url}")
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"broker URL {shown!r} cannot be read: {error}", expected=form) from error
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.path not in {"", "/"} or parts.query:
-        raise ConfigurationError(f"broker URL {shown!r} cannot be used", expected=form)
-    if parts.password is not None or parts.username is not None:
-        raise ConfigurationError(
-            "credentials in a broker URL end in logs", expected=form, next_step="use username and password_file"
-        )
-    secure = parts.scheme == "mqtts"
-    return parts.hostname, port or (_SECURE_PORT if secure else _PLAIN_PORT), secure
 
 
 class _Pending(msgspec.Struct, gc=False):
@@ -206,6 +129,7 @@ class MqttConnection:
         self._answered = False  # by a CONNACK
         self._refusal = ""  # what paho logs, and tells nobody, of a connection that ends before CONNACK
         self.session_present = False
+        self.connect_sent = False  # False after a failed open: no broker was reached, so none saw our CONNECT
         self.malformed_topics = 0  # dropped: not UTF-8, so no topic at all (MQTT 1.5.3)
 
     # --- opening and closing -------------------------------------------------------------------------------------
@@ -262,7 +186,8 @@ class MqttConnection:
             self._in_batch = False
         self._write()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._lost), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(self._lost)
         self.abort()
 
     def abort(self) -> None:
@@ -452,7 +377,7 @@ class MqttConnection:
             clean_session=self._clean_session,
             keepalive=self._keep_alive_s,
             timeout=self._connect_timeout_s,
-            tls_context=_tls_context(self._address) if secure else None,
+            tls_context=tls_context(self._address) if secure else None,
             socket_options=options,
             # 0 opens paho's window: a message that it held back would be overtaken by later QoS 0 ones.
             max_inflight_messages=0,
@@ -495,7 +420,8 @@ class MqttConnection:
         client.on_socket_unregister_write = self._on_write_done
 
     def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        # Called by the thread that connects.
+        # Called by the thread that connects, straight before it sends CONNECT.
+        self.connect_sent = True
         self._loop.call_soon_threadsafe(self._start_reading, sock.fileno())
 
     def _start_reading(self, fileno: int) -> None:
@@ -712,35 +638,3 @@ def _retrieve(future: asyncio.Future[None]) -> None:
 def _holds_bytes(sock: Any) -> bool:
     """Whether bytes wait inside a TLS record: they are out of the kernel, so no poll will tell of them."""
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-
-
-def _tls_context(address: BrokerAddress) -> ssl.SSLContext:
-    if address.key_file is not None:
-        _refuse_readable_by_others(Path(address.key_file), "key")
-    try:
-        context = ssl.create_default_context(cafile=address.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if address.cert_file is not None:
-            context.load_cert_chain(address.cert_file, address.key_file)
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(f for f in (address.ca_file, address.cert_file, address.key_file) if f is not None)
-        raise ConfigurationError(
-            f"TLS files cannot be used: {error}", where=files, next_step="check paths, rights and PEM format"
-        ) from error
-    return context
-
-
-def _refuse_readable_by_others(path: Path, what: str) -> None:
-    with contextlib.suppress(OSError):  # who opens it tells what is wrong
-        if path.stat().st_mode & 0o077:
-            raise ConfigurationError(f"others can read the {what} file", where=str(path), next_step=f"chmod 600 {path}")
-
-
-def _read_password_file(path: Path) -> str:
-    _refuse_readable_by_others(path, "password")
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ConfigurationError(
-            f"password file: {error.strerror}", where=str(path), next_step="check broker.password_file"
-        ) from error

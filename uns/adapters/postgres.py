@@ -316,7 +316,7 @@ class PostgresTarget:
             port=address.port,
             dbname=address.database,
             user=address.user,
-            password=address.password.read(),
+            password=address.password.read(section="target"),
             sslmode=address.tls,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name=f"uns bridge {self.bridge}"[:63],

@@ -19,7 +19,7 @@ from uns.cli.demo_screen import LinePrinter, Screen, print_report
 from uns.cli.options import JsonOption
 from uns.cli.output import EXIT_FINDINGS, EXIT_INTERRUPTED, exit_code, print_document, report
 from uns.errors import ConfigurationError, UnsError
-from uns.runtime.demo import Demo, DemoReport, DemoState
+from uns.runtime.demo.run import Demo, DemoReport, DemoState
 
 __all__ = ["register"]
 

@@ -16,8 +16,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from uns.namespace.units import symbol_of
-from uns.runtime.demo import DemoReport, DemoState
-from uns.runtime.namespace_view import EquipmentView, MetricView
+from uns.runtime.demo.run import DemoReport, DemoState
+from uns.runtime.demo.view import EquipmentView, MetricView
 
 __all__ = ["LinePrinter", "Screen", "paint", "print_report"]
 

@@ -101,15 +101,18 @@ def run(  # noqa: PLR0917 - one parameter an option
     """See RUN_HELP."""
     from uns.adapters.http import parse_api_address
     from uns.adapters.logs import configure_logs
-    from uns.errors import ConfigurationError
-    from uns.runtime.host import run_host
-    from uns.runtime.host_options import HostOptions, parse_duration_ns, parse_size
+    from uns.errors import ConfigurationError, LocalProtocolError
+    from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
+    from uns.runtime.host.process import run_host
     from uns.sparkplug.topics import check_id
 
     if log_level not in {"debug", "info", "warning", "error"}:
         raise ConfigurationError(f"--log-level {log_level!r}", expected="debug, info, warning or error")
     configure_logs(as_json=log_json, level=log_level)
-    check_id(host_id, what="host_id")
+    try:
+        check_id(host_id, what="host_id")
+    except LocalProtocolError as error:  # here it is an option, not a bug
+        raise ConfigurationError(error.what, where="--host-id", expected=error.expected) from error
     options = HostOptions(
         tree=tree,
         broker=broker_address(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from uns.adapters.mqtt import BrokerAddress
+    from uns.adapters.broker_address import BrokerAddress
 
 __all__ = [
     "DEFAULT_BROKER",
@@ -71,7 +71,7 @@ def broker_address(
     password_env: str | None = None,
 ) -> BrokerAddress:
     """What the options say; raise :class:`~uns.errors.ConfigurationError` where they do not go together."""
-    from uns.adapters.mqtt import BrokerAddress, parse_broker_url
+    from uns.adapters.broker_address import BrokerAddress, parse_broker_url
     from uns.errors import ConfigurationError
 
     _, _, secure = parse_broker_url(url)

@@ -57,7 +57,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_name": "sc
     placement: str | None = None
 
 
-class FactAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"schema_name": "schema"}):
+class FactAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_name": "schema"}):
     """The answer to one fact message, on ``_fact_result/{source}/{kind}``."""
 
     schema_name: str = "uns1.fact_answer/1"

@@ -81,7 +81,8 @@ class ContextStore:
         """Take back what was accepted before, in any order."""
         for known in facts:
             self._remember(known)
-        for history in self._histories.values():
+        # In order of time, so that each goes to the end of its level: a fact before others moves what is behind it.
+        for history in sorted(self._histories.values(), key=lambda history: history.top.valid_from):
             self._place(history.top)
 
     def receive(

@@ -227,6 +227,14 @@ class EdgeDelivery:
         if self._starved:  # a new connection deserves a fresh look; refusals go on counting
             self._history_from_ns = min(self._history_from_ns, now_ns + self._backoff_ns)
 
+    def reborn(self, now_ns: int) -> None:
+        """Call when births went out again at a host's request: what it refused may have been for want of them.
+
+        An ACL that denies DATA brings no such request, so its back-off stays.
+        """
+        self._refusals = 0
+        self._history_from_ns = min(self._history_from_ns, now_ns)
+
     def session_ended(self) -> None:
         """Call when the connection is gone. Whatever is stored and unconfirmed will be history of the next session."""
         self._session_id = None

@@ -96,5 +96,5 @@ def _decode(decoder: msgspec.json.Decoder[_T], payload: bytes, where: str) -> _T
         raise RemoteProtocolError(f"{len(payload)} bytes", where=where, expected=f"at most {MARK_BYTES_MAX}")
     try:
         return decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: nested without end
         raise RemoteProtocolError(str(error), where=where, expected="a mark or confirmation object") from error

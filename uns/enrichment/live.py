@@ -51,10 +51,15 @@ class PvBoard:
         self._ctx_changes: list[tuple[int, str]] = []  # heap of (when the context of an equipment changes by itself)
         self._ctx_next: dict[str, int] = {}
         self._refused: set[int] = set()
+        self._without_topics: set[str] = set()  # equipment whose class opted out of a topic per metric
+        # (equipment, metric) to the source time of a value that was shown before it could be recorded
+        self.previewed: dict[tuple[str, str], int] = {}
 
-    def attach(self, state: EquipmentState) -> None:
-        """An equipment whose values and context are shown."""
+    def attach(self, state: EquipmentState, *, topics: bool = True) -> None:
+        """An equipment whose values and context are shown; without ``topics`` its values stand in the snapshot only."""
         self._equipment[state.id] = state
+        if not topics:
+            self._without_topics.add(state.id)
 
     def context_changed(self, equipment: str, window: tuple[int, int] | None = None) -> None:
         """The context of an equipment changed; values whose time lies in the window are shown with it anew."""
@@ -63,6 +68,15 @@ class PvBoard:
             for series in self._equipment[equipment].metrics.values():
                 if window[0] <= series.pv_time_ns < window[1] and series.pv_part:
                     self.touch(series)
+
+    def may_preview(self, equipment: str, metric: str, time_ns: int) -> bool:
+        """Whether a value that is not recorded yet is newer than the one shown; then no older one is shown after it."""
+        state = self._equipment.get(equipment)
+        series = None if state is None else state.metrics.get(metric)
+        if series is not None and series.pv_time_ns > time_ns:
+            return False
+        self.previewed[equipment, metric] = time_ns
+        return True
 
     def touch(self, series: Series) -> None:
         """Show a series anew when it is due."""
@@ -134,11 +148,20 @@ class PvBoard:
             series.pv_published_ns = now_ns
             state = self._equipment[series.equipment]
             self._snapshots[series.equipment] = None
-            topic = self._topic(series, state.topics)
+            topic = None if series.equipment in self._without_topics else self._topic(series, state.topics)
+            if self.previewed and self._is_behind_preview(series):
+                continue
             if topic is not None:
                 messages.append(OutboxMessage(topic, self._value_document(state, series), 1, retain=True))
                 self.counters["pv_published"] += 1
         self.dirty[:] = later
+
+    def _is_behind_preview(self, series: Series) -> bool:
+        key = (series.equipment, series.metric)
+        if self.previewed.get(key, MIN_NS) > series.pv_time_ns and not series.pv_stale:
+            return True
+        self.previewed.pop(key, None)
+        return False
 
     def _topic(self, series: Series, topics: EquipmentTopics) -> str | None:
         if series.pv_topic is None:

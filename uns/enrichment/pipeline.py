@@ -74,7 +74,8 @@ class Enricher:
         for equipment in tree.equipment.values():
             state = EquipmentState(tree.enterprise, equipment, self.topics.of(equipment.id))
             self._states[equipment.id] = state
-            self.board.attach(state)
+            equipment_class = tree.class_of(equipment.id)
+            self.board.attach(state, topics=equipment_class is None or equipment_class.pv)
         self._contexts = Contexts(tree, self.timeline, index, self._states, writer=self._writer, board=self.board)
         self.identity.plan_started(self._writer.plan.samples)
 
@@ -398,6 +399,7 @@ class Enricher:
         Commit it, then call :meth:`committed`; receive nothing while the commit runs, or samples are counted twice
         in a restatement. If the commit fails, this enricher is ahead of the log: make another one and load it.
         """
+        self._writer.counts["newest_times_spilled"] += self.identity.take_spilled()
         plan = self._writer.drain()
         self.identity.plan_started(self._writer.plan.samples)
         self._unrecorded.plan_started()

@@ -251,3 +251,4 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     equipment: str
     path: str
     gateways: tuple[GatewayHealth, ...]
+    host: dict[str, str] = {}  # what troubles the host itself, by part: "raw_log", "record_log"

@@ -11,6 +11,7 @@ from uns.namespace.model import MetricContract
 from uns.sparkplug.datatypes import Value
 
 __all__ = [
+    "Content",
     "Origin",
     "Provenance",
     "Quality",
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 Origin = Literal["data", "birth"]
+
+Content = tuple[float | None, int | None, str | None, int, int]  # value columns, quality, status_code
 
 
 class Quality(IntEnum):
@@ -104,8 +107,16 @@ class StoredUnrecorded(msgspec.Struct, frozen=True):
 class RecordIndex(Protocol):
     """Look-ups into the committed record log. The pipeline asks only where its own tables cannot tell."""
 
-    def at(self, equipment: str, metric: str, source_time_ns: int) -> list[StoredSample]:
-        """All samples at that time, by ordinal."""
+    def at(
+        self, equipment: str, metric: str, source_time_ns: int, *, first: int = 0, limit: int | None = None
+    ) -> list[StoredSample]:
+        """Samples at that time with an ordinal from ``first`` on, by ordinal, the lowest ``limit`` of them."""
+        ...
+
+    def holds(
+        self, equipment: str, metric: str, source_time_ns: int, content: Content, *, first: int, below: int
+    ) -> bool:
+        """Whether a sample of that content stands at that time, at an ordinal in [first, below)."""
         ...
 
     def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
@@ -113,7 +124,18 @@ class RecordIndex(Protocol):
         ...
 
     def unrecorded_at(
-        self, group_id: str, edge_node_id: str, device_id: str, metric: str, source_time_ns: int
+        self,
+        group_id: str,
+        edge_node_id: str,
+        device_id: str,
+        metric: str,
+        source_time_ns: int,
+        *,
+        first: int = 0,
+        limit: int = 1_000,
     ) -> list[StoredUnrecorded]:
-        """All rejected and unmapped samples at that time, by ordinal (``device_id`` is "" for the node itself)."""
+        """Rejected and unmapped samples at that time with an ordinal from ``first`` on, the lowest ``limit`` of them.
+
+        ``device_id`` is "" for the node itself.
+        """
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uns.context.times import MAX_NS, MIN_NS
+from uns.enrichment.moments import Moment
 from uns.enrichment.samples import Provenance
 from uns.enrichment.values import ValueKind, json_text, kind_of
 from uns.namespace.model import MetricContract
@@ -49,9 +50,10 @@ class Series:
         self.metric = contract.name
         self.also_numbers: dict[tuple[DataType, str | None], int] = {}  # of this metric with another type or unit
         self.retype(number, contract)
-        # Identity. All samples at newest_ns, (ordinal, value, quality, status_code); None: only the log knows.
+        # Identity. All samples at newest_ns, (ordinal, value, quality, status_code), a Moment where they are more than
+        # a handful; None: only the log knows.
         self.newest_ns = MIN_NS if newest_ns is None else newest_ns
-        self.at_newest: list[tuple[int, Value, int, int]] | None = [] if newest_ns is None else None
+        self.at_newest: list[tuple[int, Value, int, int]] | Moment | None = [] if newest_ns is None else None
         self.batch = 0  # the batch that touched it last
         self.gaps: list[tuple[int, int]] | None = None  # open stretches of time without a sample
         self.suspects: list[int] | None = None  # times of samples from the future, which do not move newest_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,6 +15,9 @@ UnrecordedKind = Literal["rejected", "unmapped"]
 
 _Key = tuple[str, str, str, str, int]
 RAW_BYTES_MAX = 4096  # kept of each such sample
+_STEPS_MAX = 16  # ordinals looked at one after the other
+_TAKEN = -1
+_INT64_MAX = (1 << 63) - 1
 
 
 class Unrecorded:
@@ -51,13 +55,34 @@ class Unrecorded:
         return rows
 
     def _settle(self, key: _Key, start: int, raw: bytes) -> int | None:
-        existing = {stored.ordinal: stored.raw for stored in self._index.unrecorded_at(*key)}
-        existing.update(self._in_flight.get(key, ()))
-        existing.update(self._pending.get(key, ()))
-        ordinal = start
-        while ordinal in existing:
-            if existing[ordinal] == raw:
-                return None
-            ordinal += 1
-        self._pending.setdefault(key, {})[ordinal] = raw
+        """A free ordinal; None where the same stands at one that was looked at.
+
+        From ``start`` on, but not far: payloads nobody can read all have one key, and a node may send them for ever.
+        Then from where the content says, which is the same place for the same content.
+        """
+        ordinal = self._next_free(key, start, raw)
+        if ordinal == _TAKEN:
+            ordinal = self._next_free(key, _place_of(raw) + start, raw, steps_max=_INT64_MAX)
+        if ordinal is not None:
+            self._pending.setdefault(key, {})[ordinal] = raw
         return ordinal
+
+    def _next_free(self, key: _Key, start: int, raw: bytes, *, steps_max: int = _STEPS_MAX) -> int | None:
+        pending, in_flight = self._pending.get(key, {}), self._in_flight.get(key, {})
+        stored: dict[int, bytes] = {}
+        for step in range(steps_max):
+            ordinal = start + step
+            if step % _STEPS_MAX == 0:
+                rows = self._index.unrecorded_at(*key, first=ordinal, limit=_STEPS_MAX)
+                stored = {row.ordinal: row.raw for row in rows}
+            table = next((table for table in (pending, in_flight, stored) if ordinal in table), None)
+            if table is None:
+                return ordinal
+            if table[ordinal] == raw:
+                return None
+        return _TAKEN
+
+
+def _place_of(raw: bytes) -> int:
+    """An ordinal above all that a payload can say (UInt32) and places in it."""
+    return (1 << 56) | int.from_bytes(hashlib.blake2b(raw, digest_size=7).digest())

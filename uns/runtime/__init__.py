@@ -1,1 +1,1 @@
-"""One TaskGroup per process: the host."""
+"""Processes: the host (`host/`), the demo (`demo/`), and what running a plant as processes takes."""

@@ -58,12 +58,14 @@ class Child:
         if self._process.stdout is None:
             raise LocalProtocolError(f"{self.name} was started without messages=True")
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                line = await self._process.stdout.readline()
         except TimeoutError:
             raise self.failure(f"said nothing for {timeout_s:g} s") from None
         if not line:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), 5.0)
+                async with asyncio.timeout(5.0):
+                    await self._process.wait()
             raise self.failure(f"ended with exit code {self.return_code}")
         try:
             message: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
@@ -92,7 +94,8 @@ class Child:
             with suppress(ProcessLookupError):
                 self._process.terminate()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._drained(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._drained()
         self.kill()
         return await self._process.wait()
 

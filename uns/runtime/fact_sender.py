@@ -27,9 +27,7 @@ _Name = tuple[str, str, str]  # source, id, source_rev
 class FactSender:
     """A connection that tells facts of any source and waits for each answer; an async context manager."""
 
-    def __init__(
-        self, address: BrokerAddress, tree: TopicTree, *, client_id: str, keep_session: bool = True
-    ) -> None:
+    def __init__(self, address: BrokerAddress, tree: TopicTree, *, client_id: str, keep_session: bool = True) -> None:
         self._tree = tree
         self._topics = Uns1Topics(tree)
         # A session that the broker keeps: an answer that comes while we are away waits for us. With a client id that
@@ -65,7 +63,8 @@ class FactSender:
             while (left_s := deadline - asyncio.get_running_loop().time()) > 0:
                 self._connection.publish_many([message])
                 with suppress(TimeoutError):
-                    return await asyncio.wait_for(asyncio.shield(answer), min(REPEAT_AFTER_S, left_s))
+                    async with asyncio.timeout(min(REPEAT_AFTER_S, left_s)):
+                        return await asyncio.shield(answer)
         finally:
             self._waiting.pop(name, None)
         raise UnreachableError(

@@ -78,6 +78,8 @@ _NS_PER_MS = 1_000_000
 _METRIC_BYTES_MIN = 2  # tag and length of an empty one
 _FLOAT_MAX = 3.4028235677973366e38  # beyond it a double becomes infinite as a float
 _COMPRESSED = "SPBV1.0_COMPRESSED"
+_SEQ_MODULUS = 256  # a peer that counts on beyond it still says the order
+_BD_SEQ_MASK = (1 << 63) - 1  # it is compared only, and logs keep it in a signed column
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DATATYPES = tuple(DataType)  # by number; calling the enumeration costs more than reading the metric
 _PROPERTY_TYPES = frozenset(range(DataType.INT8, DataType.UUID + 1))
@@ -326,7 +328,7 @@ def _birth_metric(wire: Payload.Metric, payload_time: int | None, leniency: Leni
 
 def _note_session(birth: BirthPayload, metric: BirthMetric) -> None:
     if metric.name == BD_SEQ and isinstance(metric.value, int):
-        birth.bd_seq = metric.value
+        birth.bd_seq = metric.value & _BD_SEQ_MASK
     elif metric.name == SESSION_METRIC and isinstance(metric.value, str) and _SESSION_ID.fullmatch(metric.value):
         birth.session_id = metric.value
 
@@ -402,7 +404,7 @@ def decode_death(payload: bytes) -> int | None:
     for wire in _parse(payload).metrics:
         if wire.name == BD_SEQ:
             which = wire.WhichOneof("value")
-            return int(getattr(wire, which)) if which in {"int_value", "long_value"} else None
+            return int(getattr(wire, which)) & _BD_SEQ_MASK if which in {"int_value", "long_value"} else None
     return None
 
 
@@ -466,7 +468,7 @@ def _parse(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> Payload:
 
 
 def _seq_of(message: Payload) -> int | None:
-    return message.seq if message.HasField("seq") else None
+    return message.seq % _SEQ_MODULUS if message.HasField("seq") else None
 
 
 def _datatype(number: int) -> DataType:

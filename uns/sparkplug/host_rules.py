@@ -40,6 +40,7 @@ from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 __all__ = ["Arrived", "HostBounds", "HostDelays", "HostRules"]
 
 _NO_BD_SEQ = -1  # in events, for a birth without one
+_ENDED = frozenset({"ddeath", "rebirth_without_it"})  # reasons for which a device is dead by its own word
 
 
 class HostBounds(msgspec.Struct, frozen=True):
@@ -137,7 +138,12 @@ class HostRules:
         held = node.birth is not None and node.ours and node.session_id == session_id
         if not held or node.state is HostNodeState.OFFLINE:
             # Another session, or one that died: only a birth tells what it says now.
+            self._rebirths.receive_session(edge_node, session_id)
             self._ask(edge_node, "after_death" if held else "unknown_session", now_ns)
+            if node.online and node.ours:
+                # Its NBIRTH was lost: what follows is of that session, and wrong if it is read with these births.
+                node.enter(HostNodeInput.HOST_LOST, now_ns, "another session was named")
+                self.gaps.pop(edge_node, None)
             return False
         if not node.online:
             self._resume(node, now_ns)
@@ -149,12 +155,17 @@ class HostRules:
         node.enter(HostNodeInput.NAMED, now_ns, "named")
         node.tracker.start(None)
         births: dict[str, BirthPayload] = {}
+        dead = False
         for device_id, device in node.devices.items():
-            if device.birth is not None:
+            if device.reason in _ENDED:
+                dead = True
+            elif device.birth is not None:
                 births[device_id] = device.birth
                 device.online, device.since_ns, device.reason = True, now_ns, "named"
         # A birth or death that passed by while the session was unknown still asks: "missed_birth" stays.
         self._rebirths.cancel(node.edge_node, ("host_start", "unknown_session"))
+        if dead:  # its next birth may have passed by while nobody listened; the raw log, too, knows it as dead
+            self._ask(node.edge_node, "missed_birth", now_ns)
         self.events.append(
             NodeResumed(
                 edge_node=node.edge_node,
@@ -219,6 +230,7 @@ class HostRules:
         node.tracker.start(birth.seq or 0)
         self.gaps.pop(edge_node, None)
         self._rebirths.cancel(edge_node)
+        self._rebirths.receive_session(edge_node, key)
         self.events.append(
             NodeBorn(
                 edge_node=edge_node,

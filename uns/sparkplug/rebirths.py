@@ -1,7 +1,9 @@
 """When a host may ask an edge node for a rebirth: seldom, spread out, and never as a storm.
 
-Per node a request needs an interval since the last one; the interval doubles while causes keep coming and falls back
-after a quiet time. Over all nodes a number per second holds. Causes that come while a request waits add nothing to it.
+Per session of a node a request needs an interval since the last one; the interval doubles while causes keep coming, and
+falls back after a quiet time. A new session begins anew: what was asked of the last one says nothing of it, and a
+broker that comes and goes must not silence a node for minutes. Over all nodes a number per second holds. Causes that
+come while a request waits add nothing to it.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class _Node(msgspec.Struct):
     sent_at_ns: int | None = None
     due_ns: int | None = None  # a request waits for this time
     causes: list[RebirthCause] = []
+    session_id: str = ""  # that was asked
 
 
 class RebirthLimiter:
@@ -67,6 +70,14 @@ class RebirthLimiter:
             node.causes = [cause]
         node.due_ns = due_ns
         heapq.heappush(self._queue, (due_ns, edge_node))
+
+    def receive_session(self, edge_node: EdgeNodeDescriptor, session_id: str) -> None:
+        """The node is in this session now: another one than before has not been asked yet."""
+        node = self._nodes.get(edge_node)
+        if node is not None and node.session_id != session_id:
+            node.session_id = session_id
+            node.interval_ns = self._interval_min_ns
+            node.sent_at_ns = None
 
     def cancel(self, edge_node: EdgeNodeDescriptor, causes: Iterable[RebirthCause] | None = None) -> None:
         """Take back what waits for these causes; for all of them where none are given (a birth came)."""

@@ -67,7 +67,7 @@ def decode_state(payload: bytes) -> HostState:
         raise RemoteProtocolError(f"STATE of {len(payload)} bytes", expected=f"at most {STATE_BYTES_MAX}")
     try:
         state = _decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: nested without end
         raise RemoteProtocolError(
             f"not a STATE: {error}",
             expected='{"online": true, "timestamp": 1700000000000}',

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -314,3 +315,34 @@ def test_the_contract_that_the_intervals_were_made_with_is_kept(log):
     assert log.load()[0].contract_hash is None
     log.commit(plan(contract_hash="abc"), joined=1)
     assert log.load()[0].contract_hash == "abc"
+
+
+@pytest.mark.parametrize("at", [0, 1, 63, 64, 65, 199])
+def test_the_index_finds_a_content_among_many_at_one_time_and_reads_them_in_pages(log, path, at):
+    log.commit(
+        plan(samples=[sample(2 + n, ordinal=n, value=float(n)) for n in range(200)], next_position=202), joined=1
+    )
+    index = RecordIndexReader(path)
+    where = ("reactor4", "temperature", T0)
+    content = (float(at), None, None, 0, 0)
+    assert index.holds(*where, content, first=0, below=200)
+    assert index.holds(*where, content, first=at, below=at + 1)
+    assert not index.holds(*where, content, first=at + 1, below=200)
+    assert not index.holds(*where, content, first=0, below=at)
+    assert not index.holds(*where, (*content[:4], 7), first=0, below=200)
+    assert not index.holds(*where, (None, None, None, 0, 0), first=0, below=200)
+    assert [s.ordinal for s in index.at(*where, first=at, limit=3)] == list(range(at, min(at + 3, 200)))
+    assert len(index.at(*where)) == 200
+    index.close()
+
+
+def test_a_log_of_the_first_schema_is_taken_over(log, path):
+    log.commit(plan(samples=[sample(2)]), joined=1)
+    log.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DROP INDEX samples_far")
+        connection.execute("UPDATE meta SET value = 1 WHERE key = 'schema'")
+    again = RecordLog(path)
+    again.load()
+    again.close()
+    assert rows(path, "SELECT name FROM sqlite_schema WHERE name = 'samples_far'")

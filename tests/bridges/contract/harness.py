@@ -112,7 +112,8 @@ class Work:
             if task.done():
                 await task
             runner.stop()
-            await asyncio.wait_for(task, 10)
+            async with asyncio.timeout(10):
+                await task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -59,6 +59,32 @@ def test_a_password_in_the_file_is_refused(tmp_path: Path) -> None:
     assert "geheim" not in found[0]
 
 
+@pytest.mark.parametrize(
+    ("broker", "text"),
+    [
+        ("url: mqtts://b, cert_file: c.pem", "go together"),
+        ("url: mqtts://b, key_file: c.key", "go together"),
+        ("url: mqtt://b, ca_file: ca.pem", "mqtts://"),
+        ("url: mqtt://b, password: geheim", "chmod 600"),
+        ("url: mqtt://b, password_file: secret, password_env: SECRET", "keep one"),
+        ("url: http://b", "mqtt://host"),
+    ],
+)
+def test_a_broker_that_cannot_be_used_is_one_finding(tmp_path: Path, broker: str, text: str) -> None:
+    found = findings(tmp_path, GOOD + f"broker: {{{broker}}}\n")
+    assert len(found) == 1
+    assert found[0].startswith("history.bridge.yaml:6:")
+    assert text in found[0]
+    assert "geheim" not in found[0]
+
+
+def test_files_of_the_broker_are_relative_to_the_file(tmp_path: Path) -> None:
+    tls = "ca_file: ca.pem, cert_file: c.pem, key_file: c.key, password_file: secret"
+    broker = load(tmp_path, GOOD + f"broker: {{url: mqtts://b, {tls}}}\n").broker
+    files = [broker.ca_file, broker.cert_file, broker.key_file, broker.password_file]
+    assert files == [str(tmp_path / name) for name in ("ca.pem", "c.pem", "c.key", "secret")]
+
+
 @pytest.mark.parametrize("schema", ["Uns", "pg_x", "a b", 'x"; DROP'])
 def test_a_schema_is_a_plain_name(tmp_path: Path, schema: str) -> None:
     quoted = schema.replace('"', '\\"')

@@ -130,6 +130,14 @@ async def test_what_the_server_does_not_keep_is_counted_as_lost(tmp_path: Path) 
     assert source.counters()["notifications_lost"] == 2
 
 
+async def test_a_number_that_comes_again_is_no_loss_of_four_billion(tmp_path: Path) -> None:
+    session, source, sink = a_session(tmp_path, {})
+    for number in (1, 2, 2, 3):
+        await session._receive(published(number, float(number)))
+    assert sink.values == [1.0, 2.0, 2.0, 3.0]  # what was read before is found out by its time
+    assert (source.counters()["sequence_jumps"], source.counters()["notifications_lost"]) == (1, 0)
+
+
 async def test_the_sequence_wraps_to_one(tmp_path: Path) -> None:
     session, source, _ = a_session(tmp_path, {})
     await session._receive(published(0xFFFFFFFF, 1.0))

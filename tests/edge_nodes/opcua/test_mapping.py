@@ -20,6 +20,13 @@ STAMP_NS = 1_780_515_120_125_250_000
 FLOAT, DOUBLE, INT32, UINT32, STRING = 10, 11, 6, 7, 12
 
 
+class LocalizedText(SimpleNamespace):
+    """The shape of asyncua's."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Locale=None, Text=text)
+
+
 def item(value=1.0, variant_type: int = FLOAT, *, handle: int = 1, status: int = 0, source=STAMP, server=None):
     variant = None if value is None else SimpleNamespace(Value=value, VariantType=variant_type)
     data = SimpleNamespace(
@@ -75,7 +82,7 @@ def test_the_overflow_mark_is_counted_and_taken_off() -> None:
         (DataType.UINT32, 3, INT32, 3),
         (DataType.UINT64, 2**64 - 1, 9, 2**64 - 1),
         (DataType.STRING, "x", STRING, "x"),
-        (DataType.STRING, SimpleNamespace(Text="läuft"), 21, "läuft"),
+        (DataType.STRING, LocalizedText("läuft"), 21, "läuft"),
         (DataType.BYTES, b"\0", 15, b"\0"),
         (DataType.DATETIME, STAMP, 13, STAMP_NS // 1_000_000),
         (DataType.UUID, UUID(int=1), 14, str(UUID(int=1))),
@@ -103,6 +110,7 @@ def test_what_fits_is_converted(datatype: DataType, value, variant_type: int, ex
         (DataType.DOUBLE, 10**400, "out_of_range"),
         (DataType.BOOLEAN, 1, "wrong_type"),
         (DataType.STRING, 1, "wrong_type"),
+        (DataType.STRING, SimpleNamespace(Name="a structure with a name", Speed=5), "wrong_type"),
         (DataType.STRING, "x" * 40_000, "out_of_range"),
         (DataType.STRING, "\ud800", "wrong_type"),
         (DataType.DATETIME, 5, "wrong_type"),

@@ -227,9 +227,10 @@ class RawLog:
         if not conditions:
             return 0
         with self._database.transaction() as connection:
+            # Looks at the oldest only: a search for old ones among all would read the whole log each time.
             removed = connection.execute(
-                f"DELETE FROM messages WHERE position IN (SELECT position FROM messages WHERE position <= ? "  # noqa: S608
-                f"AND ({' OR '.join(conditions)}) ORDER BY position LIMIT ?)",
+                "DELETE FROM messages WHERE position IN (SELECT position FROM messages WHERE position <= ? "  # noqa: S608
+                f"ORDER BY position LIMIT ?) AND ({' OR '.join(conditions)})",
                 (joined, messages_max),
             ).rowcount
             # A birth goes when a newer one of the same node and device serves all that is left to join, and with it

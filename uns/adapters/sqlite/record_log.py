@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from uns.adapters.sqlite.database import Database, open_reader, translated
-from uns.adapters.sqlite.record_schema import MIGRATIONS, SECOND_NS
+from uns.adapters.sqlite.record_schema import FAR_ORDINAL, MIGRATIONS, SECOND_NS
 from uns.context.facts import Fact
 from uns.enrichment.plan import (
     EQUIPMENT_LOG_COLUMNS,
@@ -34,7 +34,7 @@ from uns.enrichment.plan import (
     StoredFact,
     value_of,
 )
-from uns.enrichment.samples import Quality, StoredSample, StoredUnrecorded
+from uns.enrichment.samples import Content, Quality, StoredSample, StoredUnrecorded
 
 __all__ = ["AddressRow", "RecordIndexReader", "RecordLog"]
 
@@ -317,14 +317,34 @@ class RecordIndexReader:
         self.path = path
         self._connection = open_reader(path) if connection is None else connection
 
-    def at(self, equipment: str, metric: str, source_time_ns: int) -> list[StoredSample]:
-        """All samples at that time, by ordinal."""
+    def at(
+        self, equipment: str, metric: str, source_time_ns: int, *, first: int = 0, limit: int | None = None
+    ) -> list[StoredSample]:
+        """Samples at that time with an ordinal from ``first`` on, by ordinal, the lowest ``limit`` of them."""
+        rows: list[tuple[Any, ...]] = []
+        limit = -1 if limit is None else limit
         with translated(self.path):
-            rows = self._connection.execute(_AT, (source_time_ns, equipment, metric)).fetchall()
-        return [
-            StoredSample(ordinal, value_of(type_label, num, integer, text), Quality(quality), status_code)
-            for ordinal, type_label, num, integer, text, quality, status_code in rows
-        ]
+            definitions = self._connection.execute(_DEFINITIONS, (equipment, metric)).fetchall()
+            for series, type_label in definitions:
+                found = self._connection.execute(_AT, (source_time_ns, series, first, limit))
+                rows += [(row[0], value_of(type_label, *row[1:4]), Quality(row[4]), row[5]) for row in found]
+        if len(definitions) > 1:
+            rows.sort(key=_ordinal)
+        return [StoredSample(*row) for row in (rows if limit < 0 else rows[:limit])]
+
+    def holds(
+        self, equipment: str, metric: str, source_time_ns: int, content: Content, *, first: int, below: int
+    ) -> bool:
+        """Whether a sample of that content stands at that time, at an ordinal in [first, below)."""
+        with translated(self.path):
+            for series, _ in self._connection.execute(_DEFINITIONS, (equipment, metric)).fetchall():
+                key = (source_time_ns, series, *content, first, below)
+                if self._connection.execute(_HOLDS_FAR, key).fetchone() is not None:
+                    return True
+                near = (*key[:-1], min(below, FAR_ORDINAL))
+                if self._connection.execute(_HOLDS_NEAR, near).fetchone() is not None:
+                    return True
+        return False
 
     def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
         """How many samples of the equipment lie in [from, to): whole seconds from their sums, the ends by key."""
@@ -343,14 +363,22 @@ class RecordIndexReader:
             return total + self._count_keys(equipment, last * SECOND_NS, to_ns)
 
     def unrecorded_at(
-        self, group_id: str, edge_node_id: str, device_id: str, metric: str, source_time_ns: int
+        self,
+        group_id: str,
+        edge_node_id: str,
+        device_id: str,
+        metric: str,
+        source_time_ns: int,
+        *,
+        first: int = 0,
+        limit: int = 1_000,
     ) -> list[StoredUnrecorded]:
-        """All rejected and unmapped samples at that time, by ordinal."""
+        """Rejected and unmapped samples at that time with an ordinal from ``first`` on, the lowest ``limit``."""
         with translated(self.path):
             rows = self._connection.execute(
                 "SELECT ordinal, raw FROM unrecorded WHERE group_id = ? AND edge_node_id = ? AND device_id = ? "
-                "AND metric = ? AND source_time_ns = ? ORDER BY ordinal",
-                (group_id, edge_node_id, device_id, metric, source_time_ns),
+                "AND metric = ? AND source_time_ns = ? AND ordinal >= ? ORDER BY ordinal LIMIT ?",
+                (group_id, edge_node_id, device_id, metric, source_time_ns, first, limit),
             ).fetchall()
         return [StoredUnrecorded(ordinal, raw) for ordinal, raw in rows]
 
@@ -369,9 +397,19 @@ class RecordIndexReader:
         return int(row[0])
 
 
+_DEFINITIONS = "SELECT series, type FROM series WHERE equipment = ? AND metric = ?"
 _AT = """
-    SELECT samples.ordinal, series.type, samples.value_num, samples.value_int, samples.value_text,
-           samples.quality, samples.status_code
-    FROM series CROSS JOIN samples ON samples.series = series.series AND samples.source_time_ns = ?
-    WHERE series.equipment = ? AND series.metric = ? ORDER BY samples.ordinal
+    SELECT ordinal, value_num, value_int, value_text, quality, status_code FROM samples INDEXED BY samples_by_key
+    WHERE source_time_ns = ? AND series = ? AND ordinal >= ? ORDER BY ordinal LIMIT ?
     """
+_HOLDS = """
+    SELECT 1 FROM samples INDEXED BY {index} WHERE source_time_ns = ? AND series = ?
+    AND value_num IS ? AND value_int IS ? AND value_text IS ? AND quality = ? AND status_code = ?
+    AND ordinal >= ? AND ordinal < ? {far} LIMIT 1
+    """
+_HOLDS_NEAR = _HOLDS.format(index="samples_by_key", far="")
+_HOLDS_FAR = _HOLDS.format(index="samples_far", far=f"AND ordinal >= {FAR_ORDINAL}")
+
+
+def _ordinal(row: tuple[Any, ...]) -> int:
+    return int(row[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uns.adapters.sqlite.database import Migration
 from uns.enrichment.plan import FLAG_BIRTH, FLAG_CLOCK_SUSPECT, FLAG_TIME_GATEWAY, FLAG_TIME_SERVER, MAX_NS
 
-__all__ = ["MIGRATIONS", "SECOND_NS"]
+__all__ = ["FAR_ORDINAL", "MIGRATIONS", "SECOND_NS"]
 
 SECOND_NS = 1_000_000_000
 
@@ -196,4 +196,12 @@ _FIRST = f"""
         WHERE context_intervals.known_to_ns > payloads.recorded_at_ns;
         """  # noqa: S608 - numbers of ours
 
-MIGRATIONS = (Migration(1, _FIRST),)
+# A source whose clock stands still puts everything at one time: is a content among so many? Only rows far from the
+# usual ordinals are in it, so that others do not pay for it.
+FAR_ORDINAL = 64
+_SECOND = f"""
+        CREATE INDEX samples_far ON samples
+            (source_time_ns, series, value_num, value_int, value_text, quality, status_code, ordinal)
+        WHERE ordinal >= {FAR_ORDINAL}"""
+
+MIGRATIONS = (Migration(1, _FIRST), Migration(2, _SECOND))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from uns.adapters.mqtt import BrokerAddress, parse_broker_url
+from uns.adapters.broker_address import BrokerAddress, parse_broker_url
 from uns.adapters.secrets import Secret
 from uns.bridges.rules import RetryPolicy
 from uns.errors import ConfigurationError
@@ -159,17 +159,31 @@ def _retry(root: Fields) -> RetryPolicy:
 def _broker(root: Fields, directory: Path) -> BrokerAddress | None:
     if "broker" not in root:
         return None
-    files = ("ca_file", "cert_file", "key_file", "password_file")
-    broker = root.fields("broker", required=("url",), optional=(*files, "username", "password_env"), what="the broker")
+    files = ("ca_file", "cert_file", "key_file")
+    broker = root.fields(
+        "broker",
+        required=("url",),
+        optional=(*files, "username", "password", "password_file", "password_env"),
+        what="the broker",
+    )
     url = broker.text("url", default="mqtt://127.0.0.1:1883")
+    secure = True
     try:
-        parse_broker_url(url)
+        _, _, secure = parse_broker_url(url)
     except ConfigurationError as error:
         root.findings.error("broker", error.what, broker.position_of("url"), f"expected {error.expected}")
     places = {key: broker.text(key, default=None) for key in files}
+    if (places["cert_file"] is None) != (places["key_file"] is None):
+        root.findings.error("tls", "`cert_file:` and `key_file:` go together", broker.position)
+    if not secure and any(places.values()):
+        root.findings.error(
+            "tls", "TLS files are given for a broker without TLS", broker.position_of("url"), "write mqtts://"
+        )
+    secret = read_secret(broker, directory)
     return BrokerAddress(
         url=url,
         username=broker.text("username", default=None),
-        password_env=broker.text("password_env", default=None),
+        password_file=None if secret.file is None else str(secret.file),
+        password_env=secret.variable,
         **{key: None if place is None else str(directory / place) for key, place in places.items()},
     )

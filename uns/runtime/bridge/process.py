@@ -112,7 +112,8 @@ async def _open_log(config: BridgeConfig, stop: asyncio.Event) -> RecordCursor |
                 get_logger("bridge").warning("waiting for the record log", error=str(error))
                 said = True
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await stop.wait()
     return None
 
 

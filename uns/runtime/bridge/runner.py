@@ -37,7 +37,7 @@ from uns.bridges.port import (
 )
 from uns.bridges.rules import RetryPolicy, Settled, back_off_ns, settle
 from uns.errors import StorageError
-from uns.runtime.backoff import Backoff
+from uns.runtime.host.backoff import Backoff
 
 __all__ = ["BridgeRunner", "BridgeStats", "RunnerLimits"]
 
@@ -190,7 +190,8 @@ class BridgeRunner:
         finally:
             self.stopped = True
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.target.close(), 2.0)
+                async with asyncio.timeout(2.0):
+                    await self.target.close()
 
     def close(self) -> None:
         """Let go of the worker thread, after :meth:`run` and the last :meth:`stats`."""
@@ -264,7 +265,8 @@ class BridgeRunner:
             if not worked:
                 self._wake.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self.limits.poll_s)
+                    async with asyncio.timeout(self.limits.poll_s):
+                        await self._wake.wait()
 
     async def _send_once(self) -> bool:
         """One round; whether the next may follow at once."""
@@ -418,6 +420,7 @@ class BridgeRunner:
         backoff = Backoff(first_s=1.0, max_s=60.0)
         while True:
             try:
+                backoff.works()  # if it lasts: a failure after days is the first one again
                 await self.target.inbound(self._emit)
                 return
             except Exception as error:  # noqa: BLE001 - the way out must not stop because the way in does

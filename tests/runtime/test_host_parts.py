@@ -1,0 +1,128 @@
+"""Parts of the host that need no broker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+
+from tests.runtime.plants import TREE_TEXT
+from uns.enrichment.plan import OutboxMessage
+from uns.errors import ConfigurationError
+from uns.namespace.loader import load_tree
+from uns.runtime.host.announcements import DEAD_LETTERS_PER_MINUTE_MAX, Announcer
+from uns.runtime.host.backoff import Backoff
+from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
+from uns.sparkplug.messages import NodeDied
+from uns.sparkplug.topics import EdgeNodeDescriptor
+
+NODE = EdgeNodeDescriptor("acme.dallas", "gw-1")
+
+
+class Shown:
+    """What an announcer shows and publishes."""
+
+    def __init__(self, tmp_path) -> None:
+        file = tmp_path / "topic_tree.yaml"
+        file.write_text(TREE_TEXT)
+        self.now_ns = 0
+        self.retained: dict[str, Any] = {}
+        self.notices: list[OutboxMessage] = []
+        self.announcer = Announcer(
+            load_tree(file),
+            show=lambda topic, payload: self.retained.__setitem__(topic, msgspec.json.decode(payload or b"null")),
+            notice=self._notice,
+            now_ns=lambda: self.now_ns,
+            log=structlog.get_logger(),
+        )
+
+    def _notice(self, message: OutboxMessage) -> bool:
+        self.notices.append(message)
+        return True
+
+
+@pytest.fixture
+def shown(tmp_path):
+    return Shown(tmp_path)
+
+
+def test_dead_letters_have_a_rate_and_the_rest_is_counted(shown):
+    kept = [shown.announcer.dead_letter("t", "why", b"x") for _ in range(DEAD_LETTERS_PER_MINUTE_MAX + 7)]
+    assert kept.count(True) == len(shown.notices) == DEAD_LETTERS_PER_MINUTE_MAX
+    assert shown.announcer.counters["dead_letters_suppressed"] == 7
+    shown.now_ns += 61 * 10**9
+    assert shown.announcer.dead_letter("t", "why", b"x")
+    letter = msgspec.json.decode(shown.notices[-1].payload)
+    assert (letter["topic"], letter["reason"], letter["payload"], letter["payload_bytes"]) == ("t", "why", "eA==", 1)
+
+
+def test_every_health_says_what_is_wrong_with_the_host_until_it_is_mended(shown):
+    shown.announcer.show_all()
+    topic = "uns1/acme/dallas/line2/reactor4/_health"
+    assert shown.retained[topic]["gateways"] == [{"gateway": "gw-1", "state": "unknown"}]
+    shown.announcer.trouble("raw_log", "the disk is full")
+    assert shown.retained[topic]["host"] == {"raw_log": "the disk is full"}
+    shown.announcer.trouble("raw_log", None)
+    shown.announcer.due()
+    assert "host" in shown.retained[topic], "what works for a moment does not work yet"
+    shown.now_ns += 2 * 10**9
+    shown.announcer.trouble("raw_log", "the disk is full")
+    shown.announcer.trouble("raw_log", None)
+    shown.now_ns += 2 * 10**9
+    shown.announcer.due()
+    assert "host" in shown.retained[topic]
+    shown.now_ns += 2 * 10**9
+    shown.announcer.due()
+    assert "host" not in shown.retained[topic]
+
+
+def test_a_death_of_a_node_nobody_has_heard_of_is_no_state(shown):
+    shown.announcer.show_all()
+    shown.announcer.receive(NodeDied(edge_node=NODE, session_id="s", reason="ndeath", since_ns=0), None)
+    health = shown.retained["uns1/acme/dallas/line2/reactor4/_health"]
+    assert health["gateways"][0]["state"] == "unknown"
+
+
+def test_waits_double_up_to_a_bound_and_fall_back_after_a_steady_time(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    backoff = Backoff(first_s=1.0, max_s=8.0, steady_s=10.0)
+    waits = [backoff.next_s() for _ in range(6)]
+    for wait, step in zip(waits, (1, 2, 4, 8, 8, 8), strict=True):
+        assert step / 2 <= wait <= step
+    backoff.works()
+    clock[0] += 3  # did not last: two hosts with one id throw each other out
+    assert backoff.next_s() >= 4
+    backoff.works()
+    clock[0] += 11
+    assert backoff.next_s() <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2GB", 2 * 10**9), ("512MiB", 512 * 2**20), ("1000", 1000), ("1.5kb", 1500)]
+)
+def test_sizes_are_numbers_with_units(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "duration_ns"), [("7d", 7 * 86_400 * 10**9), ("300s", 300 * 10**9), ("5ms", 5 * 10**6)]
+)
+def test_durations_are_numbers_with_units(text, duration_ns):
+    assert parse_duration_ns(text) == duration_ns
+
+
+def test_other_sizes_and_durations_say_the_form():
+    with pytest.raises(ConfigurationError, match="GiB"):
+        parse_size("2 parsec")
+    with pytest.raises(ConfigurationError, match="ms, s, m, h or d"):
+        parse_duration_ns("soon")
+
+
+def test_the_api_listens_in_the_store_unless_told(tmp_path):
+    from uns.adapters.mqtt import BrokerAddress
+
+    options = HostOptions(tree=tmp_path, broker=BrokerAddress(url="mqtt://h"), store=tmp_path)
+    assert options.api_address == f"unix:{tmp_path}/host.sock"

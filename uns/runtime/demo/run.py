@@ -1,0 +1,257 @@
+"""The demo: a plant on this machine for a while, its story told, its books balanced at the end.
+
+:class:`Demo` runs it and reports through callbacks; how that looks is the command's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from uns.adapters.mqtt import BrokerAddress, MqttConnection
+from uns.adapters.sqlite.record_audit import open_audit
+from uns.context.times import ns_of
+from uns.errors import ConnectionLost
+from uns.namespace.loader import load_tree
+from uns.namespace.model import TopicTree
+from uns.namespace.topics import ALL_FILTER
+from uns.runtime.accounting import (
+    EDGE_TERMS,
+    HOST_TERMS,
+    Equation,
+    edge_equations,
+    host_equations,
+    loss_equation,
+    lost,
+)
+from uns.runtime.demo.story import FIRST_ORDER, Told, opening, story
+from uns.runtime.demo.view import NamespaceView, example_sample
+from uns.runtime.fact_sender import FactSender
+from uns.runtime.plant_run import PlantRun, render_node_file, terms_of
+from uns.runtime.sentence import sentence
+
+__all__ = ["Demo", "DemoReport", "DemoState"]
+
+PLANT_FILES = Path(__file__).parent / "plant"
+GATEWAYS = ("gw-reaction-1", "gw-energy")
+SENTENCE_METRIC, SENTENCE_VALUE = "temperature", 182.0
+REPORT_EVERY_S = 0.5
+CYCLE_S_MAX = 20.0
+NOTICE_S = 0.2  # an ended process is noticed later than the connection that it served
+
+
+class DemoState(msgspec.Struct, kw_only=True):
+    """What a screen may show at any moment."""
+
+    phase: str
+    elapsed_s: float = 0.0
+    seconds: float
+    edges: dict[str, dict[str, int]] = {}
+    host: dict[str, int] = {}
+    restated_intervals: int = 0
+    view: NamespaceView
+    told: list[tuple[float, str]] = []  # when, what
+
+
+class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How it ended: every term, every equation, one real record."""
+
+    seconds: float
+    broker: str
+    edges: dict[str, dict[str, int]]
+    host: dict[str, int]
+    lost: int
+    duplicates: int
+    restated_intervals: int
+    facts_refused: int
+    equations: list[Equation]
+    example: dict[str, Any] | None
+    sentence: str | None
+    directory: str | None
+    ok: bool
+
+
+class Demo:
+    """One run. ``directory`` takes stores and logs; ``broker`` is ``embedded``, ``mosquitto`` or a URL."""
+
+    def __init__(self, directory: Path, *, seconds: float, broker: str, seed: int = 1, kept: bool = False) -> None:
+        self._directory = directory
+        self._seconds = seconds
+        self._broker = broker
+        self._seed = seed
+        self._kept = kept
+        self._facts_refused = 0
+        self._run_id = f"{time.time_ns() // 10**6:x}"  # facts of another run into the same store are others
+        view = NamespaceView(wanted_metric=SENTENCE_METRIC, wanted_value=SENTENCE_VALUE, wanted_work_order=FIRST_ORDER)
+        self.state = DemoState(phase="starting", seconds=seconds, view=view)
+
+    async def run(self, show: Callable[[DemoState], None]) -> DemoReport:
+        """Run it; ``show`` is called about twice a second. Raises what a child that fails raises."""
+        async with PlantRun(self._directory) as plant:
+            tree = load_tree(PLANT_FILES / "topic_tree.yaml")
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    showing = tasks.create_task(self._show(show, plant), name="screen")
+                    status = await self._play(plant, tree, tasks)
+                    showing.cancel()
+            except BaseExceptionGroup:
+                await asyncio.sleep(NOTICE_S)
+                plant.check()  # a child that ended explains the rest
+                raise
+            await self._refresh(plant, status)
+            show(self.state)
+            await plant.stop_host()
+            return self._report(tree, plant.store)
+
+    async def _play(self, plant: PlantRun, tree: TopicTree, tasks: asyncio.TaskGroup) -> Mapping[str, Any]:
+        """Start everything in order, tell the story, stop and settle; the host's last status."""
+        state = self.state
+        state.phase = "starting the broker"
+        address = BrokerAddress(url=await plant.start_broker(self._broker))
+        async with MqttConnection(address, client_id=_client_id("watch")) as watching:
+            watcher = tasks.create_task(self._watch(watching), name="namespace")
+            state.phase = "starting the host"
+            await plant.start_host((PLANT_FILES / "topic_tree.yaml").resolve())
+            async with FactSender(address, tree, client_id=_client_id("facts"), keep_session=False) as sender:
+                await self._tell_all(sender, opening(time.time_ns(), run=self._run_id))
+                state.phase = "starting PLCs and gateways"
+                await self._start_edges(plant)
+                await plant.until(_all_online, "both gateways are online")
+                state.phase = "running"
+                await self._run_story(sender)
+            status = await self._settle(plant)
+            watcher.cancel()
+        return status
+
+    async def _start_edges(self, plant: PlantRun) -> None:
+        cycle_s = min(CYCLE_S_MAX, self._seconds * 0.4)  # so that a whole batch lies within the first order
+        seed = ("--seed", str(self._seed))
+        _, opcua = await plant.start_simulator("plc4", "opcua_plant", *seed, "--cycle-seconds", str(cycle_s))
+        _, modbus = await plant.start_simulator("meters", "modbus_plant", *seed)
+        addresses = {
+            "gw-reaction-1": {"opc.tcp://127.0.0.1:4840": opcua["url"]},
+            "gw-energy": {"modbus+tcp://127.0.0.1:5020": modbus["url"]},
+        }
+        for gateway in GATEWAYS:
+            node_file = plant.directory / f"{gateway}.node.yaml"
+            replacements = {
+                "../../topic_tree.yaml": str((PLANT_FILES / "topic_tree.yaml").resolve()),
+                "mqtt://127.0.0.1:1883": plant.broker_url,
+                **addresses[gateway],
+            }
+            render_node_file(PLANT_FILES / node_file.name, node_file, replacements)
+            await plant.start_edge(gateway, node_file)
+
+    async def _run_story(self, sender: FactSender) -> None:
+        began = time.monotonic()
+        self.state.elapsed_s = 0.0
+        events = story(time.time_ns(), self._seconds, run=self._run_id)
+        while True:
+            elapsed_s = time.monotonic() - began
+            self.state.elapsed_s = min(elapsed_s, self._seconds)
+            while events and events[0].at_s <= elapsed_s:
+                await self._tell_all(sender, [events.pop(0)])
+            if elapsed_s >= self._seconds:
+                return
+            await asyncio.sleep(min(0.1, self._seconds - elapsed_s))
+
+    async def _tell_all(self, sender: FactSender, events: list[Told]) -> None:
+        for event in events:
+            answer = await sender.tell(event.fact)
+            if answer.accepted:
+                self.state.told.append((self.state.elapsed_s, event.says))
+            else:
+                self._facts_refused += 1
+                self.state.told.append((self.state.elapsed_s, f"{event.says}: refused, {answer.reason}"))
+
+    async def _settle(self, plant: PlantRun) -> Mapping[str, Any]:
+        """Stop the PLCs, let the gateways drain, wait until the host has joined all; the host's last status."""
+        self.state.phase = "draining"
+        await plant.stop_edges()
+        await plant.stop_simulators()
+        return await plant.joined()
+
+    async def _watch(self, connection: MqttConnection) -> None:
+        await connection.subscribe([(ALL_FILTER, 0)])
+        with suppress(ConnectionLost):
+            while True:
+                for message in await connection.next_batch():
+                    self.state.view.receive(message.topic, message.payload)
+
+    async def _show(self, show: Callable[[DemoState], None], plant: PlantRun) -> None:
+        while True:
+            plant.check()
+            await self._refresh(plant, await plant.host_status())
+            show(self.state)
+            await asyncio.sleep(REPORT_EVERY_S)
+
+    async def _refresh(self, plant: PlantRun, status: Mapping[str, Any]) -> None:
+        self.state.edges = {name: terms_of(stats, EDGE_TERMS) for name, stats in plant.edge_stats().items()}
+        counters = status.get("counters", {})
+        self.state.host = terms_of(counters, HOST_TERMS)
+        self.state.restated_intervals = int(counters.get("restated_intervals", 0))
+
+    def _report(self, tree: TopicTree, store: Path) -> DemoReport:
+        state = self.state
+        equations = [each for gateway, terms in state.edges.items() for each in edge_equations(gateway, terms)]
+        equations += [*host_equations(state.host), loss_equation(state.edges, state.host)]
+        with open_audit(store / "records.db") as audit:
+            duplicates = audit.duplicates()
+            recorded = audit.recorded()
+        equations.append(
+            Equation(subject="record log", text=f"keys held twice {duplicates} = 0", holds=duplicates == 0)
+        )
+        equations.append(
+            Equation(
+                subject="record log",
+                text=f"rows {recorded} = recorded {state.host.get('recorded')}",
+                holds=recorded == state.host.get("recorded"),
+            )
+        )
+        example = state.view.example
+        return DemoReport(
+            seconds=self._seconds,
+            broker=self._broker,
+            edges=state.edges,
+            host=state.host,
+            lost=lost(state.edges, state.host),
+            duplicates=duplicates,
+            restated_intervals=state.restated_intervals,
+            facts_refused=self._facts_refused,
+            equations=equations,
+            example=example,
+            sentence=None if example is None else _sentence(tree, example),
+            directory=str(self._directory) if self._kept else None,
+            ok=all(equation.holds for equation in equations) and example is not None and self._facts_refused == 0,
+        )
+
+
+def _sentence(tree: TopicTree, example: Mapping[str, Any]) -> str:
+    sample = example_sample(example, SENTENCE_METRIC, SENTENCE_VALUE)
+    context = example["context"]
+    return sentence(
+        value=sample["value"],
+        unit=sample.get("unit"),
+        equipment=example["equipment"],
+        work_order=context["work_order"],
+        lots=context.get("lots", []),
+        time_ns=ns_of(datetime.fromisoformat(sample["time"])) or 0,
+        time_zone=tree.sites[tree.equipment[example["equipment"]].site].time_zone,
+    )
+
+
+def _all_online(status: Mapping[str, Any]) -> bool:
+    nodes = {node["edge_node_id"]: node for node in status.get("edge_nodes", [])}
+    return all(nodes.get(gateway, {}).get("online") for gateway in GATEWAYS)
+
+
+def _client_id(role: str) -> str:
+    return f"uns-demo-{role}-{os.getpid()}"

@@ -1,0 +1,441 @@
+"""The host process: receive, log, confirm, join, record, publish. One TaskGroup.
+
+    Sparkplug connection ─▶ Receiver ─▶ RawWriter ─▶ Joiner ─▶ Output ─▶ output connection
+              ▲                            │            ▲
+              └────────── answers ─────────┘            └── FactIntake ◀─ facts connection
+
+Three connections: a Sparkplug host must connect clean, facts need a session that the broker keeps, and a slow output
+must hold neither back. What each stage promises stands in its module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from uns.adapters.http import ApiServer, parse_api_address
+from uns.adapters.logs import Logger, get_logger
+from uns.adapters.mqtt import MqttConnection
+from uns.adapters.sqlite.raw_log import RawLog
+from uns.adapters.sqlite.record_log import RecordLog
+from uns.adapters.sqlite.record_queries import RecordQueries
+from uns.delivery.host import HostDelivery
+from uns.delivery.messages import MARK_FILTER, confirm_topic
+from uns.enrichment.plan import OutboxMessage
+from uns.errors import ConfigurationError, ConnectionLost, StorageError, UnreachableError
+from uns.namespace.acl import host_credentials
+from uns.namespace.loader import load_tree
+from uns.namespace.model import TopicTree
+from uns.runtime.host.announcements import Announcer
+from uns.runtime.host.api import HostApi
+from uns.runtime.host.backoff import Backoff
+from uns.runtime.host.fact_intake import FactIntake
+from uns.runtime.host.groups import Item
+from uns.runtime.host.intake import DeviceReader
+from uns.runtime.host.joiner import Joiner
+from uns.runtime.host.live_preview import LivePreview
+from uns.runtime.host.options import HostOptions
+from uns.runtime.host.output import Output
+from uns.runtime.host.raw_writer import Answers, RawWriter
+from uns.runtime.host.receiver import DeliveryGate, Receiver
+from uns.sparkplug.host import HostSession
+from uns.sparkplug.messages import Connect, Disconnect, HeldBirths, HostEvent, Message, Publish, Subscribe
+
+__all__ = ["Host", "run_host"]
+
+TICK_S = 0.05  # how often timers are looked at
+DRAIN_S = 7.0  # of the 10 s that a stop may take
+LAST_STATUS_S = 2.5  # likewise
+_T = TypeVar("_T")
+
+
+class Host:
+    """One host. :meth:`run` returns after a stop was asked for and everything is drained (or the time for it is up)."""
+
+    def __init__(self, options: HostOptions, tree: TopicTree, log: Logger) -> None:
+        self.options = options
+        self.tree = tree
+        self.log = log
+        self.started_ns = time.time_ns()
+        self._stop = asyncio.Event()
+        self._connection: MqttConnection | None = None
+        self._threads = {
+            name: ThreadPoolExecutor(1, thread_name_prefix=f"uns-{name}")
+            for name in ("raw-writes", "raw-reads", "record-writes", "queries")
+        }
+        self._closers: list[tuple[str, Callable[[], None]]] = []
+        self.connected = False
+        self.final_status: dict[str, Any] | None = None
+        self.gate = DeliveryGate(HostDelivery(options.host_id))
+        self.session = HostSession(
+            options.host_id,
+            jitter=random.randrange,
+            extra_filters=((MARK_FILTER, 0),),  # at QoS 0, or DATA could overtake queued marks
+        )
+        self.output = Output(
+            options.broker.of_connection(f"{options.host_id}-out"),
+            client_id=f"{options.host_id}-out",
+            log=get_logger("output"),
+            limits=options.output,
+        )
+        self.announcer = Announcer(
+            tree, show=self.output.show, notice=self.output.notice, now_ns=time.time_ns, log=get_logger("sparkplug")
+        )
+        self.preview = LivePreview(self.output.show)
+
+    def stop(self) -> None:
+        """Ask for the end; what is received so far is still joined and published."""
+        self._stop.set()
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Open the store, connect, work until :meth:`stop`."""
+        await self._open()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = [
+                    tasks.create_task(self.writer.run(), name="raw log"),
+                    tasks.create_task(self.joiner.run(), name="joiner"),
+                    tasks.create_task(self.output.run(), name="output"),
+                    tasks.create_task(self.facts.run(), name="facts"),
+                    tasks.create_task(self._tick(), name="timers"),
+                ]
+                sparkplug = tasks.create_task(self._run_sparkplug(), name="sparkplug")
+                async with ApiServer(
+                    parse_api_address(self.options.api_address),
+                    answers=self.api.answers,
+                    streams=self.api.streams,
+                ) as server:
+                    self.log.info("host started", host_id=self.options.host_id, api=str(server.address))
+                    await self._stop.wait()
+                    self.log.info("host stopping")
+                    await self._drain(sparkplug)
+                    if self.options.stats_file is not None:
+                        self.final_status = await self._last_status()
+                for task in work:
+                    task.cancel()
+        finally:
+            await self._close()
+        self.log.info("host stopped", joined=self.joiner.joined)
+
+    async def _open(self) -> None:
+        options = self.options
+        for name in host_credentials(options.host_id):
+            options.broker.of_connection(name).check()
+        closers = self._closers
+        is_context = _context_metrics(self.tree)
+        raw = self.raw = await self._patiently(
+            "raw-writes",
+            lambda: RawLog(
+                options.store / "raw.db", bytes_max=options.raw_bytes_max, retention_ns=options.raw_retention_ns
+            ),
+        )
+        closers.append(("raw-writes", raw.close))
+        records = self.records = await self._patiently(
+            "record-writes",
+            lambda: RecordLog(options.store / "records.db", is_context=is_context, bytes_max=options.record_bytes_max),
+        )
+        closers.append(("record-writes", records.close))
+        self.joiner = Joiner(
+            self.tree,
+            raw,
+            records,
+            self.output,
+            raw_reads=self._threads["raw-reads"],
+            record_writes=self._threads["record-writes"],
+            log=get_logger("joiner"),
+            limits=options.joining,
+            on_health=lambda text: self.announcer.trouble("record_log", text),
+            on_gap=self.announcer.gap,
+            unlimited_time=options.unlimited_time,
+        )
+        closers.append(("raw-reads", self.joiner.close))
+        await self._patiently_async(self.joiner.start)
+        self.queries = await self._in_thread("queries", lambda: RecordQueries(records.path))
+        closers.append(("queries", self.queries.close))
+        self.receiver = Receiver(
+            self.tree,
+            self.session,
+            self.gate,
+            next_position=self.joiner.head + 1,
+            on_event=self._on_event,
+        )
+        for held in await self._in_thread("raw-reads", raw.held):
+            self.session.hold_births(
+                HeldBirths(held.edge_node, held.session, held.bd_seq, held.payload, held.devices), time.time_ns()
+            )
+        self.writer = RawWriter(
+            raw,
+            self.gate,
+            writes=self._threads["raw-writes"],
+            log=get_logger("raw_log"),
+            answer=self._answer,
+            hand_over=self._hand_over,
+            on_dropped=self.preview.receive,
+            on_health=lambda text: self.announcer.trouble("raw_log", text),
+            joined=lambda: self.joiner.joined,
+        )
+        self.facts = FactIntake(
+            options.broker.of_connection(f"{options.host_id}-facts"),
+            self.tree,
+            client_id=f"{options.host_id}-facts",
+            joiner=self.joiner,
+            output=self.output,
+            log=get_logger("facts"),
+            dead_letter=self.announcer.dead_letter,
+        )
+        self.api = HostApi(self)
+        self.announcer.show_all()
+
+    async def _close(self) -> None:
+        for thread, close in reversed(self._closers):
+            with contextlib.suppress(StorageError):
+                await self._in_thread(thread, close)
+        for executor in self._threads.values():
+            executor.shutdown(wait=False)
+
+    async def _drain(self, sparkplug: asyncio.Task[None]) -> None:
+        """Stop receiving, finish what was received, as far as the time allows: the logs hold the rest."""
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                sparkplug.cancel()
+                await asyncio.wait([sparkplug])
+                while not (self.writer.is_idle() and self.joiner.is_idle()):  # noqa: ASYNC110 - three states, one look
+                    await asyncio.sleep(0.01)
+                while self.output.connected and not self.output.is_idle():  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            self.log.warning(
+                "stopped before everything was published; it is in the logs", outbox=self.output.outbox_waiting
+            )
+
+    async def _last_status(self) -> dict[str, Any] | None:
+        """The status at the end; None where it cannot be had: a stop does not fail for a report."""
+        try:
+            async with asyncio.timeout(LAST_STATUS_S):
+                return await self.api.status({})
+        except Exception:  # a log that cannot be read, or a look that takes too long
+            self.log.exception("no status could be taken at the end")
+            return None
+
+    # --- Sparkplug -----------------------------------------------------------------------------------------------
+
+    async def _run_sparkplug(self) -> None:
+        backoff = Backoff()
+        try:
+            while True:
+                self.gate.forget_all()
+                self.session.connect(time.time_ns())
+                try:
+                    await self._serve_connection(backoff)
+                except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
+                    self.log.warning("no broker, trying again", error=str(error))
+                finally:
+                    self.connected = False
+                    self._connection = None
+                    self.session.receive_disconnected(time.time_ns())
+                    self.receiver.drain(time.time_ns())
+                await asyncio.sleep(backoff.next_s())
+        finally:
+            self.connected = False
+
+    async def _serve_connection(self, backoff: Backoff) -> None:
+        (connect,) = self.session.actions()
+        if not isinstance(connect, Connect):
+            raise ConnectionLost("the session did not ask for a connection")
+        broker = self.options.broker.of_connection(self.options.host_id)
+        connection = MqttConnection(broker, client_id=connect.client_id, will=connect.will)
+        async with connection:
+            self.session.receive_connected(time.time_ns())
+            for action in self.session.actions():
+                if isinstance(action, Subscribe):
+                    await connection.subscribe(action.filters)
+            self._connection = connection
+            self.session.receive_subscribed(time.time_ns())
+            await self._carry_out(connection)
+            self.connected = True
+            backoff.works()
+            self.log.info("connected", broker=self.options.broker.url)
+            try:
+                while True:
+                    batch = await connection.next_batch()
+                    group = self.receiver.receive(batch, time.time_ns())
+                    try:
+                        await self._carry_out(connection)
+                    finally:  # a lost connection takes nothing back: the session decodes with these births from now on
+                        await self.writer.put(group)
+            except asyncio.CancelledError:
+                self.session.close(time.time_ns())
+                with contextlib.suppress(ConnectionLost):  # it must not take the place of the cancellation
+                    await self._carry_out(connection)
+                raise
+
+    async def _carry_out(self, connection: MqttConnection) -> None:
+        """Do what the session asks for, in its order."""
+        messages: list[Message] = []
+        for action in self.session.actions():
+            if isinstance(action, Publish):
+                messages.append(action.message)
+            elif isinstance(action, Disconnect):
+                connection.publish_many(messages)
+                messages = []
+                await connection.disconnect()
+        if messages:
+            connection.publish_many(messages)
+
+    def _on_event(self, event: HostEvent, reader: DeviceReader | None) -> None:
+        self.announcer.receive(event, reader)
+
+    def _answer(self, answers: Answers) -> None:
+        connection = self._connection
+        if connection is None or connection.lost:
+            return
+        messages = [
+            OutboxMessage(confirm_topic(edge_node), msgspec.json.encode(confirm)) for edge_node, confirm in answers
+        ]
+        with contextlib.suppress(ConnectionLost):
+            connection.publish_many(messages)
+
+    def _hand_over(self, items: Sequence[Item], head: int) -> None:
+        self.joiner.hand_over(items, head)
+        if "record_log" in self.announcer.troubles:
+            self.preview.receive(items)
+
+    async def _tick(self) -> None:
+        """Timers of the session and of present values."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_ns = time.time_ns()
+            deadline = self.session.next_deadline_ns()
+            connection = self._connection
+            if deadline is not None and deadline <= now_ns and self.connected and connection is not None:
+                self.session.receive_timer(now_ns)
+                group = self.receiver.drain(now_ns)
+                with contextlib.suppress(ConnectionLost):
+                    await self._carry_out(connection)
+                await self.writer.put(group)
+            self.announcer.due()
+            self.preview.due(self.joiner.enricher, now_ns)
+            for message in self.joiner.enricher.board.due(now_ns):
+                self.output.show(message.topic, message.payload)
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    async def in_queries(self, call: Callable[[], _T]) -> _T:
+        """Run a question to the record log in its thread."""
+        return await self._in_thread("queries", call)
+
+    async def in_raw_reads(self, call: Callable[[], _T]) -> _T:
+        """Run a question to the raw log in its thread."""
+        return await self._in_thread("raw-reads", call)
+
+    async def _in_thread(self, name: str, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads[name], call)
+
+    async def _patiently(self, name: str, call: Callable[[], _T]) -> _T:
+        async def attempt() -> _T:
+            return await self._in_thread(name, call)
+
+        return await self._patiently_async(attempt)
+
+    async def _patiently_async(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Wait for a store that cannot be used now (a full disk), and say so; a stop ends the waiting."""
+        while True:
+            try:
+                return await call()
+            except StorageError as error:
+                self.log.error("the store cannot be used, trying again", error=str(error))  # noqa: TRY400 - no traceback
+                # Not wait_for: before Python 3.12 it may swallow a cancellation.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(5.0):
+                        await self._stop.wait()
+                    raise
+
+
+def _context_metrics(tree: TopicTree) -> Callable[[str, str], bool]:
+    wanted = {
+        (equipment.id, metric.name)
+        for equipment in tree.equipment.values()
+        if (equipment_class := tree.class_of(equipment.id)) is not None
+        for metric in equipment_class.metrics.values()
+        if metric.role == "context"
+    }
+    return lambda equipment, metric: (equipment, metric) in wanted
+
+
+@contextlib.contextmanager
+def _lock(store: Path) -> Iterator[None]:
+    """One host per store: two would both answer marks and both number the log."""
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the store cannot be used: {error.strerror}", where=str(store), next_step="check path and rights"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                "another host uses this store", where=str(store), next_step="stop it, or give another --store"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _main(options: HostOptions) -> None:
+    tree = load_tree(options.tree)
+    log = get_logger("host")
+    with _lock(options.store):
+        host = Host(options, tree, log)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, host.stop)
+        await host.run()
+        if options.stats_file is not None and host.final_status is not None:
+            document = msgspec.json.format(msgspec.json.encode(host.final_status), indent=2)
+            try:
+                options.stats_file.write_bytes(document)
+            except OSError as error:
+                log.error("the last status cannot be written", file=str(options.stats_file), error=str(error))  # noqa: TRY400
+
+
+def run_host(options: HostOptions) -> None:
+    """Run a host until SIGTERM or SIGINT. Raises :class:`ConfigurationError` for what no waiting mends."""
+    try:
+        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            runner.run(_main(options))
+    except* ConfigurationError as group:
+        raise _first(group) from None
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where it is installed (extra ``fast``): half the cost of a message that comes alone."""
+    try:
+        import uvloop  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _first(group: BaseExceptionGroup[ConfigurationError]) -> ConfigurationError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, ConfigurationError):
+        raise TypeError(f"expected a ConfigurationError, got {error!r}")
+    return error
