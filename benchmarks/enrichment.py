@@ -47,7 +47,7 @@ class EmptyIndex:
     def holds(self, *_key: object, first: int, below: int) -> bool:  # noqa: ARG002
         return False
 
-    def count(self, *_window: object) -> int:
+    def count(self, *_window: object, foreign: bool = False) -> int:  # noqa: ARG002
         return 0
 
     def unrecorded_at(self, *_key: object, first: int = 0, limit: int = 0) -> list[StoredUnrecorded]:  # noqa: ARG002

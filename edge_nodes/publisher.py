@@ -71,6 +71,7 @@ HISTORY_BURST_S = 0.1  # of rows that may go out at once
 STEADY_SESSION_S = 10.0  # a session shorter than this does not reset the back-off
 KEEP_ALIVE_S = 15
 LEAVE_TIMEOUT_S = 2.0
+STARVED_TOLD_AFTER_NS = 4_000_000_000
 
 
 class PublisherCounters(msgspec.Struct):
@@ -135,6 +136,7 @@ class Publisher:
         self.counters = PublisherCounters()
         self.broker = "not connected yet"
         self.health = ""
+        self._starved: tuple[int, str] | None = None  # since when history rests, and what to say of it
 
     # ── what the intake says ────────────────────────────────────────────────────────────────────────────────────
 
@@ -509,16 +511,27 @@ class Publisher:
                 self.counters.confirms += 1
             elif isinstance(event, Refused):
                 self.counters.refusals += 1
+                self._tell_starved()
             elif isinstance(event, Unanswered):
                 self.counters.unanswered += 1
                 if event.repeats == 1:
                     self._log.warning("no confirmation", host=self._config.delivery.confirm_host_id, mark=event.n)
             elif isinstance(event, Starved):
-                self.health = event.text
-                self._log.warning(event.text, refusals=self.counters.refusals)
+                self._starved = (self._steady(), event.text)
             elif isinstance(event, Recovered):
-                self.health = ""
-                self._log.info("DATA arrives again")
+                self._starved = None
+                if self.health:
+                    self.health = ""
+                    self._log.info("DATA arrives again")
+
+    def _tell_starved(self) -> None:
+        """Accuse the broker's ACL once refusals have lasted: a host that has just started refuses for a moment, too."""
+        if self._starved is None or self.health:
+            return
+        since_ns, text = self._starved
+        if self._steady() - since_ns >= STARVED_TOLD_AFTER_NS:
+            self.health = text
+            self._log.warning(text, refusals=self.counters.refusals)
 
 
 def _first(group: BaseException) -> BaseException:

@@ -30,7 +30,7 @@ class EmptyLog:
     def holds(self, *_key: object, **_page: object) -> bool:
         return False
 
-    def count(self, _equipment: str, _from_ns: int, _to_ns: int) -> int:
+    def count(self, *_window: object, **_which: object) -> int:
         return 1
 
     def unrecorded_at(self, *_key: object, **_page: object) -> list[StoredUnrecorded]:

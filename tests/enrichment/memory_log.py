@@ -59,6 +59,7 @@ class MemoryLog:
         self.samples: list[SampleRow] = []
         self.by_key: dict[tuple[str, str, int], dict[int, SampleRow]] = defaultdict(dict)
         self.times: dict[str, list[int]] = defaultdict(list)
+        self.foreign_times: dict[str, list[int]] = defaultdict(list)
         self.facts: dict[tuple[str, str, str], FactRow] = {}
         self.intervals: dict[int, IntervalRow] = {}
         self.unrecorded: dict[tuple[str, str, str, str, int, int], UnrecordedRow] = {}
@@ -84,8 +85,8 @@ class MemoryLog:
         rows = self.by_key.get((equipment, metric, source_time_ns), {})
         return any(first <= ordinal < below and row[4:9] == content for ordinal, row in rows.items())
 
-    def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
-        times = self.times[equipment]
+    def count(self, equipment: str, from_ns: int, to_ns: int, *, foreign: bool = False) -> int:
+        times = (self.foreign_times if foreign else self.times)[equipment]
         return bisect_left(times, to_ns) - bisect_left(times, from_ns)
 
     def unrecorded_at(
@@ -122,6 +123,8 @@ class MemoryLog:
             assert row[3] not in rows, f"key twice: {equipment} {metric} {row[2]} {row[3]}"
             rows[row[3]] = row
             insort(self.times[equipment], row[2])
+            if self.payloads[row[10]][4] == "":
+                insort(self.foreign_times[equipment], row[2])
             self.samples.append(row)
         for fact_row in plan.facts:
             assert fact_row[:3] not in self.facts

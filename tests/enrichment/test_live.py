@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tests.enrichment.builders import COUNT, SECOND, TEMPERATURE, TEMPERATURES, Host, at, fact, plant, provenance
-from uns.enrichment.live import PvBoard
+from uns.enrichment.live import PvBoard, Way
 from uns.enrichment.pipeline import Enricher
 from uns.namespace.model import MetricContract
 from uns.sparkplug.datatypes import DataType
@@ -294,3 +294,54 @@ def test_a_class_may_opt_out_of_a_topic_per_metric_and_keeps_its_snapshot():
     topics = [message.topic for message in host.enricher.board.due(at(5))]
     assert "uns1/acme/dallas/reaction/line2/tank9/_pv" in topics
     assert not [topic for topic in topics if "tank9/_pv/" in topic]
+
+
+def followed(live: set[Way], heard: set[EdgeNodeDescriptor] | None = None) -> tuple[Screen, PvBoard]:
+    s = screen()
+    s.host.samples((TEMPERATURE, 1.0, 1), (COUNT, 1, 1))
+    s.host.enricher.board.follow(live, heard=heard)
+    s.look(1)
+    return s, s.host.enricher.board
+
+
+def test_a_value_whose_way_does_not_live_is_stale_until_it_does():
+    live: set[Way] = {(GATEWAY, "reactor4")}
+    s, board = followed(live)
+    assert board.reconcile() == 0
+    assert s.value()["quality"] == "good"
+    live.clear()
+    assert (board.reconcile(), board.reconcile()) == (2, 0)
+    s.look(1)
+    assert (s.value()["quality"], s.value("batch.count")["quality"]) == ("stale", "stale")
+    live.add((GATEWAY, "reactor4"))
+    assert board.reconcile() == 2
+    s.look(1)
+    assert (s.value()["quality"], s.value("batch.count")["quality"]) == ("good", "good")
+
+
+def test_what_is_joined_after_its_gateway_died_is_shown_stale_at_once():
+    s, _ = followed(set())
+    s.host.samples((TEMPERATURE, 2.0, 2))
+    s.look(1)
+    assert (s.value()["value"], s.value()["quality"]) == (2.0, "stale")
+    assert {v["quality"] for v in s.retained[f"{PLACE}/_pv"]["values"]} == {"stale"}
+
+
+def test_nothing_is_said_of_a_gateway_that_was_not_heard_yet():
+    heard: set[EdgeNodeDescriptor] = set()
+    s, board = followed(set(), heard)
+    assert (board.reconcile(), s.value()["quality"]) == (0, "good")
+    heard.add(GATEWAY)
+    assert board.reconcile() == 2
+
+
+def test_a_death_holds_until_a_value_or_a_name_comes_although_the_way_lives_again():
+    way: Way = (GATEWAY, "reactor4")
+    s, board = followed({way})
+    board.mark_stale(GATEWAY)
+    assert board.reconcile() == 0
+    s.look(1)
+    assert s.value()["quality"] == "stale"
+    assert board.reconcile({way}) == 2
+    s.look(1)
+    assert s.value()["quality"] == "good"

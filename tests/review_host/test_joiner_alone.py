@@ -37,10 +37,10 @@ async def test_a_look_up_that_fails_for_a_moment_rejects_nothing(tmp_path: Path,
         await host.idle()
         look_up, failures = RecordIndexReader.at, [StorageError("disk I/O error")]
 
-        def failing(self: RecordIndexReader, *key: Any) -> Any:
+        def failing(self: RecordIndexReader, *key: Any, **page: Any) -> Any:
             if failures:
                 raise failures.pop()
-            return look_up(self, *key)
+            return look_up(self, *key, **page)
 
         monkeypatch.setattr(RecordIndexReader, "at", failing)
         await host.receive(node.data(("temperature", 0.5, at - 5)))
@@ -56,10 +56,10 @@ async def test_a_fact_is_not_refused_because_a_look_up_failed_for_a_moment(tmp_p
         await host.idle()
         count, failures = RecordIndexReader.count, [StorageError("disk I/O error")]
 
-        def failing(self: RecordIndexReader, *key: Any) -> Any:
+        def failing(self: RecordIndexReader, *key: Any, **page: Any) -> Any:
             if failures:
                 raise failures.pop()
-            return count(self, *key)
+            return count(self, *key, **page)
 
         monkeypatch.setattr(RecordIndexReader, "count", failing)
         assert (await Intake(host).tell(fact(valid_from="2020-01-01T00:00:00Z")))["accepted"]

@@ -11,6 +11,7 @@ from tests.enrichment.oracle import context_at
 from tests.simulation.checkers import STATE_TOPIC, BrokenPromiseError
 from tests.simulation.plant import BAD_STATUS, Key, Sample
 from tests.simulation.world import MS
+from uns.enrichment.plan import STATUS_COUNTERS
 from uns.runtime.host.intake import quality_of
 from uns.sparkplug.datatypes import Value
 
@@ -76,6 +77,8 @@ def host_equation(simulation: Simulation) -> None:
         "host_equation",
         f"recorded {counters['recorded']}, by status {statuses}, rows {len(store.log.samples)}",
     )
+    counted = {status: counters[name] for status, name in STATUS_COUNTERS.items()}
+    require(counted == {status: statuses[status] for status in counted}, "host_equation", f"{counted} != {statuses}")
 
 
 def recorded_samples(host: SimulatedHost) -> dict[Key, Sample]:

@@ -10,7 +10,7 @@ from uns.context.times import MAX_NS, MIN_NS
 from uns.enrichment.equipment import EquipmentState
 from uns.enrichment.intervals import ContextInterval, Revision, Tiling, context_of, plan_revision
 from uns.enrichment.live import PvBoard
-from uns.enrichment.plan import IntervalRow
+from uns.enrichment.plan import FOREIGN_STATUS_COUNTERS, STATUS_COUNTERS, IntervalRow
 from uns.enrichment.plan_writer import PlanWriter
 from uns.enrichment.samples import RecordIndex
 from uns.errors import LocalProtocolError
@@ -125,11 +125,25 @@ class Contexts:
         writer.publish(state, state.topics.res, payload, interval.position)
         writer.counts["restated_intervals"] += 1
         writer.counts["restated_samples"] += revision.samples
+        if old.status != interval.status:
+            self._move_status(state, old, revision)
         if interval.unresolved:
             interval.announced = True
             if not old.unresolved:
                 event = state.documents.unresolved(interval, samples=revision.samples, now_ns=writer.known_ns)
                 writer.publish_event(state, "unresolved", event)
+
+    def _move_status(self, state: EquipmentState, old: ContextInterval, revision: Revision) -> None:
+        """Restated samples are counted under another status from now on."""
+        interval, counts = revision.interval, self._writer.counts
+        counts[STATUS_COUNTERS[old.status]] -= revision.samples
+        counts[STATUS_COUNTERS[interval.status]] += revision.samples
+        if any(self._writer.totals[name] or counts[name] for name in FOREIGN_STATUS_COUNTERS.values()):
+            from_ns, to_ns = interval.from_ns, interval.to_ns
+            foreign = self._index.count(state.id, from_ns, to_ns, foreign=True)
+            foreign += state.foreign_pending_count(from_ns, to_ns)
+            counts[FOREIGN_STATUS_COUNTERS[old.status]] -= foreign
+            counts[FOREIGN_STATUS_COUNTERS[interval.status]] += foreign
 
 
 class _Count:

@@ -7,12 +7,13 @@ once per ``pv_interval_ms`` and metric.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from uns.context.timeline import Timeline
 from uns.context.times import MAX_NS, MIN_NS, rfc3339
 from uns.enrichment.plan import OutboxMessage
-from uns.enrichment.samples import Quality
+from uns.enrichment.samples import Provenance, Quality
 from uns.enrichment.series import Series
 from uns.enrichment.values import json_text
 from uns.namespace.topics import EquipmentTopics, metric_level
@@ -21,7 +22,9 @@ from uns.sparkplug.topics import EdgeNodeDescriptor
 if TYPE_CHECKING:
     from uns.enrichment.equipment import EquipmentState
 
-__all__ = ["PV_INTERVAL_MS", "PV_TOPICS_MAX", "PvBoard"]
+__all__ = ["PV_INTERVAL_MS", "PV_TOPICS_MAX", "PvBoard", "Way"]
+
+Way = tuple[EdgeNodeDescriptor, str | None]  # by which a value comes: edge node and device
 
 PV_INTERVAL_MS = 1000
 PV_TOPICS_MAX = 100_000  # metrics with a retained topic of their own; what is beyond is in snapshots only, and counted
@@ -51,6 +54,8 @@ class PvBoard:
         self._ctx_changes: list[tuple[int, str]] = []  # heap of (when the context of an equipment changes by itself)
         self._ctx_next: dict[str, int] = {}
         self._refused: set[int] = set()
+        self._live: Container[Way] | None = None  # None: nobody said yet which ways live
+        self._heard: Container[EdgeNodeDescriptor] | None = None
         self._without_topics: set[str] = set()  # equipment whose class opted out of a topic per metric
         # (equipment, metric) to the source time of a value that was shown before it could be recorded
         self.previewed: dict[tuple[str, str], int] = {}
@@ -109,6 +114,43 @@ class PvBoard:
                     marked += 1
         return marked
 
+    def follow(self, live: Container[Way], *, heard: Container[EdgeNodeDescriptor] | None = None) -> None:
+        """A value is stale, too, while its way is not in ``live``; of nodes not in ``heard`` nothing is said.
+
+        Both are looked at whenever a value is shown, so their owner may change them in place; :meth:`reconcile` then
+        finds the values that nothing else would show anew.
+        """
+        self._live, self._heard = live, heard
+
+    def reconcile(self, named: Container[Way] = ()) -> int:
+        """One pass over all values: those whose staleness changed are shown anew; how many.
+
+        The ways ``named`` live by the word of a session whose births are held: what died there before is alive again,
+        as by :meth:`mark_alive`, which may have been lost.
+        """
+        changed = 0
+        for state in self._equipment.values():
+            for series in state.metrics.values():
+                way = series.pv_provenance
+                if way is None:
+                    continue
+                was_stale = series.pv_stale or series.pv_away
+                series.pv_away = self._is_away(way)
+                if series.pv_stale and _way(way) in named:
+                    series.pv_stale = False
+                if was_stale is not (series.pv_stale or series.pv_away):
+                    self.touch(series)
+                    changed += 1
+        return changed
+
+    def _is_away(self, way: Provenance) -> bool:
+        if self._live is None:
+            return False
+        edge_node, device_id = _way(way)
+        if self._heard is not None and edge_node not in self._heard:
+            return False
+        return (edge_node, device_id) not in self._live
+
     def next_deadline_ns(self) -> int | None:
         """When :meth:`due` has something to say; None while nothing is waiting."""
         deadline = MAX_NS
@@ -146,6 +188,8 @@ class PvBoard:
                 continue
             series.pv_dirty = False
             series.pv_published_ns = now_ns
+            if series.pv_provenance is not None:
+                series.pv_away = self._is_away(series.pv_provenance)
             state = self._equipment[series.equipment]
             self._snapshots[series.equipment] = None
             topic = None if series.equipment in self._without_topics else self._topic(series, state.topics)
@@ -158,7 +202,7 @@ class PvBoard:
 
     def _is_behind_preview(self, series: Series) -> bool:
         key = (series.equipment, series.metric)
-        if self.previewed.get(key, MIN_NS) > series.pv_time_ns and not series.pv_stale:
+        if self.previewed.get(key, MIN_NS) > series.pv_time_ns and not (series.pv_stale or series.pv_away):
             return True
         self.previewed.pop(key, None)
         return False
@@ -223,11 +267,15 @@ class PvBoard:
 def _with_quality(series: Series) -> str:
     """The sample as it stands in ticks, with its quality said in any case, stale after a death."""
     part = series.pv_part
-    word = Quality.STALE.label if series.pv_stale else Quality(series.pv_quality).label
+    word = Quality.STALE.label if series.pv_stale or series.pv_away else Quality(series.pv_quality).label
     if series.pv_quality:
         head, _, tail = part.rpartition(f',"quality":"{Quality(series.pv_quality).label}"')
         part = head + tail
     return f'{part[:-1]},"quality":"{word}"}}'
+
+
+def _way(provenance: Provenance) -> Way:
+    return EdgeNodeDescriptor(provenance.group_id, provenance.edge_node_id), provenance.device_id or None
 
 
 def _since(state: EquipmentState, now_ns: int) -> str:

@@ -25,7 +25,7 @@ from uns.enrichment.identity import Accepted, Identified, Identity
 from uns.enrichment.intervals import ContextInterval
 from uns.enrichment.live import PV_INTERVAL_MS, PV_TOPICS_MAX, PvBoard
 from uns.enrichment.notices import clock_notice, conflict_notice, fact_notice, overlap_notice
-from uns.enrichment.plan import EnricherState, FactRow, RecordPlan
+from uns.enrichment.plan import FOREIGN_STATUS_COUNTERS, STATUS_COUNTERS, EnricherState, FactRow, RecordPlan
 from uns.enrichment.plan_writer import PlanWriter
 from uns.enrichment.rendering import render, restore
 from uns.enrichment.samples import Provenance, Quality, RecordIndex, SampleBatch, UnrecordedSample
@@ -293,7 +293,7 @@ class Enricher:
                 groups.setdefault(tiling.at(batch.times_ns[entry[0]]).from_ns, []).append(entry)
             for from_ns in sorted(groups):
                 self._record_group(state, tiling.at(from_ns), batch, groups[from_ns], source=source, now_ns=now_ns)
-        self._writer.samples_recorded(state, times)
+        self._writer.samples_recorded(state, times, foreign=not batch.provenance.session)
         self._writer.payload += 1
 
     def _record_group(
@@ -319,6 +319,9 @@ class Enricher:
             dirty=self.board.dirty,
         )
         writer.position = first + len(parts)
+        writer.counts[STATUS_COUNTERS[interval.status]] += len(parts)
+        if not batch.provenance.session:
+            writer.counts[FOREIGN_STATUS_COUNTERS[interval.status]] += len(parts)
         last = writer.position - 1
         tick = documents.tick(interval, parts, source, (state.last_to, first, last))
         if len(tick) <= self._tick_bytes_max:

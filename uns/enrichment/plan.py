@@ -25,6 +25,7 @@ __all__ = [
     "FLAG_CLOCK_SUSPECT",
     "FLAG_TIME_GATEWAY",
     "FLAG_TIME_SERVER",
+    "FOREIGN_STATUS_COUNTERS",
     "INTERVAL_CLOSED_COLUMNS",
     "INTERVAL_COLUMNS",
     "MAX_NS",
@@ -32,6 +33,7 @@ __all__ = [
     "PAYLOAD_COLUMNS",
     "SAMPLE_COLUMNS",
     "SERIES_COLUMNS",
+    "STATUS_COUNTERS",
     "UNRECORDED_COLUMNS",
     "ContextSample",
     "EnricherState",
@@ -49,6 +51,10 @@ __all__ = [
     "columns_of",
     "value_of",
 ]
+
+# Counters of samples by the status of their interval at the highest revision: recorded under it, moved by restatements.
+STATUS_COUNTERS = {status: f"status_{status}" for status in ("resolved", "unassigned", "unresolved")}
+FOREIGN_STATUS_COUNTERS = {status: f"foreign_{name}" for status, name in STATUS_COUNTERS.items()}
 
 # samples.flags, a bit set
 FLAG_CLOCK_SUSPECT = 1

@@ -54,10 +54,12 @@ class PlanWriter:
         )
         self.plan.payloads.append(row)
 
-    def samples_recorded(self, state: EquipmentState, times: list[int]) -> None:
+    def samples_recorded(self, state: EquipmentState, times: list[int], *, foreign: bool) -> None:
         """Rows of these source times are in the plan, so that they count although the index has them not yet."""
         state.newest_ns = max(state.newest_ns, *times)
         state.pending_times.append(times)
+        if foreign:
+            state.foreign_pending_times.append(times)
         self._pending[state.id] = state
 
     def publish(self, state: EquipmentState, topic: str, payload: bytes, last_position: int) -> None:
@@ -93,12 +95,12 @@ class PlanWriter:
         self.plan = RecordPlan()
         self.committed()
         for state in self._pending.values():
-            state.in_flight_times, state.pending_times = state.pending_times, []
+            state.drained()
         self._in_flight, self._pending = self._pending, {}
         return plan
 
     def committed(self) -> None:
         """The index answers for the plan drained last."""
         for state in self._in_flight.values():
-            state.in_flight_times = []
+            state.committed()
         self._in_flight = {}

@@ -119,8 +119,8 @@ class RecordIndex(Protocol):
         """Whether a sample of that content stands at that time, at an ordinal in [first, below)."""
         ...
 
-    def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
-        """How many samples of the equipment lie in [from, to)."""
+    def count(self, equipment: str, from_ns: int, to_ns: int, *, foreign: bool = False) -> int:
+        """How many samples of the equipment lie in [from, to); with ``foreign`` those of foreign nodes only."""
         ...
 
     def unrecorded_at(

@@ -32,6 +32,7 @@ class Series:
         "number",
         "prefix",
         "provides",
+        "pv_away",
         "pv_dirty",
         "pv_ordinal",
         "pv_part",
@@ -67,7 +68,8 @@ class Series:
         self.pv_published_ns = MIN_NS
         self.pv_topic: str | None = None
         self.pv_dirty = False
-        self.pv_stale = False
+        self.pv_stale = False  # its source died, until a new value or the news that it lives
+        self.pv_away = False  # its source does not live now, whatever was heard before
 
     def retype(self, number: int, contract: MetricContract) -> None:
         """Take another definition of the same metric; its identity goes on."""

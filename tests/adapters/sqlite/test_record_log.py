@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -334,15 +333,3 @@ def test_the_index_finds_a_content_among_many_at_one_time_and_reads_them_in_page
     assert [s.ordinal for s in index.at(*where, first=at, limit=3)] == list(range(at, min(at + 3, 200)))
     assert len(index.at(*where)) == 200
     index.close()
-
-
-def test_a_log_of_the_first_schema_is_taken_over(log, path):
-    log.commit(plan(samples=[sample(2)]), joined=1)
-    log.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("DROP INDEX samples_far")
-        connection.execute("UPDATE meta SET value = 1 WHERE key = 'schema'")
-    again = RecordLog(path)
-    again.load()
-    again.close()
-    assert rows(path, "SELECT name FROM sqlite_schema WHERE name = 'samples_far'")

@@ -55,6 +55,11 @@ class RecordAudit:
         """Samples by the status of their interval at the latest revision."""
         return dict(self._connection.execute("SELECT status, count(*) FROM records GROUP BY status").fetchall())
 
+    def foreign_statuses(self) -> dict[str, int]:
+        """The same of samples from foreign nodes."""
+        query = "SELECT status, count(*) FROM records WHERE session = '' GROUP BY status"
+        return dict(self._connection.execute(query).fetchall())
+
     def restated_intervals(self) -> int:
         """Interval revisions that replaced what had been recorded before."""
         return self._number("SELECT count(*) FROM context_intervals WHERE rev > 0")

@@ -40,6 +40,7 @@ __all__ = ["AddressRow", "RecordIndexReader", "RecordLog"]
 
 # group_id, edge_node_id, device_id, metric, address (a NodeId or register), known_from_ns
 AddressRow = tuple[str, str, str, str, str, int]
+_Seconds = Counter[tuple[str, int]]  # samples by equipment and second
 
 _NEWEST_EVERY_POSITIONS = 200_000  # so many rows at most are looked through again at start
 
@@ -69,6 +70,11 @@ _ADD_COUNTER = "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE 
 _ADD_SECONDS = """
     INSERT INTO samples_per_second VALUES (?, ?, ?)
     ON CONFLICT (equipment, second) DO UPDATE SET samples = samples + excluded.samples
+    """
+_ADD_FOREIGN_SECONDS = _ADD_SECONDS.replace("samples_per_second", "foreign_per_second")
+_ADD_UNRECORDED = """
+    INSERT INTO unrecorded_per_node VALUES (?, ?, ?, ?)
+    ON CONFLICT (kind, group_id, edge_node_id) DO UPDATE SET samples = samples + excluded.samples
     """
 _ADD_NODES = """
     INSERT INTO recorded_per_node VALUES (?, ?, ?)
@@ -164,8 +170,9 @@ class RecordLog:
             if plan.samples:
                 _insert_samples(connection, plan.samples)
                 span = (plan.samples[0][0], plan.samples[-1][0])
-                seconds, nodes = self._sums(plan)
+                seconds, foreign, nodes = self._sums(plan)
                 many(_ADD_SECONDS, [(*key, count) for key, count in seconds.items()])
+                many(_ADD_FOREIGN_SECONDS, [(*key, count) for key, count in foreign.items()])
                 many(_ADD_NODES, [(*key, count) for key, count in nodes.items()])
                 if self._context_series or learned:
                     connection.execute(_ADD_CONTEXT, span)
@@ -175,6 +182,7 @@ class RecordLog:
             many(_INSERT_INTERVAL, plan.intervals_opened)
             many("UPDATE context_intervals SET known_to_ns = ? WHERE position = ?", plan.intervals_closed)
             many(_INSERT_UNRECORDED, plan.unrecorded)
+            many(_ADD_UNRECORDED, [(*key, n) for key, n in Counter(row[:3] for row in plan.unrecorded).items()])
             many(_INSERT_EQUIPMENT_LOG, plan.equipment_logs)
             many(_ADD_COUNTER, list(plan.counters.items()))
             many(
@@ -222,9 +230,11 @@ class RecordLog:
         """Close the writing connection."""
         self._database.close()
 
-    def _sums(self, plan: RecordPlan) -> tuple[Counter[tuple[str, int]], Counter[tuple[str, str]]]:
-        """Samples of a plan by equipment and second, and by edge node: sums that readers need at once."""
-        seconds: Counter[tuple[str, int]] = Counter()
+    def _sums(self, plan: RecordPlan) -> tuple[_Seconds, _Seconds, Counter[tuple[str, str]]]:
+        """Samples of a plan by equipment and second, the foreign ones again, and all by edge node."""
+        seconds: _Seconds = Counter()
+        foreign: _Seconds = Counter()
+        foreign_payloads = {row[0] for row in plan.payloads if not row[4]}
         nodes: Counter[tuple[str, str]] = Counter()
         node_of = {row[0]: (row[1], row[2]) for row in plan.payloads}
         equipment_of = self._equipment_of
@@ -233,8 +243,10 @@ class RecordLog:
         series_of = {row[10]: row[1] for row in plan.samples}
         for (payload, second), count in counts.items():
             seconds[equipment_of[series_of[payload]], second] += count
+            if payload in foreign_payloads:
+                foreign[equipment_of[series_of[payload]], second] += count
             nodes[node_of[payload]] += count
-        return seconds, nodes
+        return seconds, foreign, nodes
 
     def _forget(self, connection: sqlite3.Connection, published: int) -> None:
         if published > 0:
@@ -346,21 +358,24 @@ class RecordIndexReader:
                     return True
         return False
 
-    def count(self, equipment: str, from_ns: int, to_ns: int) -> int:
-        """How many samples of the equipment lie in [from, to): whole seconds from their sums, the ends by key."""
+    def count(self, equipment: str, from_ns: int, to_ns: int, *, foreign: bool = False) -> int:
+        """How many samples of the equipment lie in [from, to): whole seconds from their sums, the ends by key.
+
+        With ``foreign`` those of foreign nodes only.
+        """
         if from_ns >= to_ns:
             return 0
         first, last = -(-from_ns // SECOND_NS), to_ns // SECOND_NS  # whole seconds are [first, last)
         with translated(self.path):
             if first >= last:
-                return self._count_keys(equipment, from_ns, to_ns)
+                return self._count_keys(equipment, from_ns, to_ns, foreign=foreign)
             total: int = self._connection.execute(
-                "SELECT coalesce(sum(samples), 0) FROM samples_per_second "
+                f"SELECT coalesce(sum(samples), 0) FROM {'foreign' if foreign else 'samples'}_per_second "  # noqa: S608
                 "WHERE equipment = ? AND second >= ? AND second < ?",
                 (equipment, first, last),
             ).fetchone()[0]
-            total += self._count_keys(equipment, from_ns, first * SECOND_NS)
-            return total + self._count_keys(equipment, last * SECOND_NS, to_ns)
+            total += self._count_keys(equipment, from_ns, first * SECOND_NS, foreign=foreign)
+            return total + self._count_keys(equipment, last * SECOND_NS, to_ns, foreign=foreign)
 
     def unrecorded_at(
         self,
@@ -386,17 +401,18 @@ class RecordIndexReader:
         """Close the connection."""
         self._connection.close()
 
-    def _count_keys(self, equipment: str, from_ns: int, to_ns: int) -> int:
+    def _count_keys(self, equipment: str, from_ns: int, to_ns: int, *, foreign: bool) -> int:
         if from_ns >= to_ns:
             return 0
-        row = self._connection.execute(
-            "SELECT count(*) FROM samples WHERE source_time_ns >= ? AND source_time_ns < ? "
-            "AND series IN (SELECT series FROM series WHERE equipment = ?)",
-            (from_ns, to_ns, equipment),
-        ).fetchone()
+        row = self._connection.execute(_COUNT_FOREIGN if foreign else _COUNT, (from_ns, to_ns, equipment)).fetchone()
         return int(row[0])
 
 
+_COUNT = """
+    SELECT count(*) FROM samples WHERE source_time_ns >= ? AND source_time_ns < ?
+    AND series IN (SELECT series FROM series WHERE equipment = ?)
+    """
+_COUNT_FOREIGN = f"{_COUNT} AND (SELECT session FROM payloads WHERE payload = samples.payload) = ''"  # noqa: S608
 _DEFINITIONS = "SELECT series, type FROM series WHERE equipment = ? AND metric = ?"
 _AT = """
     SELECT ordinal, value_num, value_int, value_text, quality, status_code FROM samples INDEXED BY samples_by_key

@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 
 from uns.adapters.sqlite.database import open_reader, translated
-from uns.adapters.sqlite.record_log import RecordIndexReader
-from uns.enrichment.plan import MAX_NS, value_of
+from uns.enrichment.plan import FOREIGN_STATUS_COUNTERS, MAX_NS, STATUS_COUNTERS, value_of
 from uns.errors import StorageError
 from uns.sparkplug.datatypes import Value
 
@@ -100,36 +99,25 @@ class RecordQueries:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = open_reader(path)
-        self._index = RecordIndexReader(path, connection=self._connection)
         self._deadline = 0.0
         self._connection.set_progress_handler(self._is_late, _STEPS_PER_LOOK)
 
     def terms(self) -> RecordTerms:
-        """Everything that is counted."""
+        """Everything that is counted: from counters and sums, whatever the age of the log.
+
+        :class:`~uns.adapters.sqlite.record_audit.RecordAudit` counts the rows themselves, so that these cannot lie.
+        """
         with self._snapshot() as execute:
             counters: dict[str, int] = dict(execute("SELECT name, value FROM counters").fetchall())
             joined = execute("SELECT value FROM meta WHERE key = 'joined'").fetchone()
-            statuses = dict.fromkeys(("resolved", "unassigned", "unresolved"), 0)
-            intervals = execute(
-                "SELECT equipment, from_ns, to_ns, status FROM context_intervals WHERE known_to_ns = ?", (MAX_NS,)
-            ).fetchall()
-            for equipment, from_ns, to_ns, status in intervals:
-                statuses[status] += self._index.count(equipment, from_ns, to_ns)
-            foreign: dict[str, int] = {}
-            if counters.get("foreign_recorded"):
-                foreign = dict(
-                    execute("SELECT status, count(*) FROM records WHERE session = '' GROUP BY status").fetchall()
-                )
             unrecorded: dict[str, dict[str, int]] = {}
-            for kind, group_id, edge_node_id, count in execute(
-                "SELECT kind, group_id, edge_node_id, count(*) FROM unrecorded GROUP BY 1, 2, 3"
-            ):
+            for kind, group_id, edge_node_id, count in execute("SELECT * FROM unrecorded_per_node"):
                 unrecorded.setdefault(f"{group_id}/{edge_node_id}", {})[kind] = count
             return RecordTerms(
                 joined=0 if joined is None else joined[0],
                 counters=counters,
-                statuses=statuses,
-                foreign_statuses=foreign,
+                statuses={status: counters.get(name, 0) for status, name in STATUS_COUNTERS.items()},
+                foreign_statuses={status: counters.get(name, 0) for status, name in FOREIGN_STATUS_COUNTERS.items()},
                 recorded={
                     f"{group_id}/{edge_node_id}": samples
                     for group_id, edge_node_id, samples in execute("SELECT * FROM recorded_per_node")

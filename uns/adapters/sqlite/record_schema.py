@@ -204,4 +204,32 @@ _SECOND = f"""
             (source_time_ns, series, value_num, value_int, value_text, quality, status_code, ordinal)
         WHERE ordinal >= {FAR_ORDINAL}"""
 
-MIGRATIONS = (Migration(1, _FIRST), Migration(2, _SECOND))
+# Sums that the host's status needs: counted once from what there is, then kept with each commit.
+_FLOOR_SECOND = f"((source_time_ns - ((source_time_ns % {SECOND_NS}) + {SECOND_NS}) % {SECOND_NS}) / {SECOND_NS})"
+# Intervals tile time: the last that begins before a sample is the one that holds it. The view's join would look at all.
+_STATUS = f"""(SELECT status FROM context_intervals WHERE context_intervals.equipment = series.equipment
+            AND known_to_ns = {MAX_NS} AND from_ns <= source_time_ns ORDER BY from_ns DESC LIMIT 1)"""  # noqa: S608
+_THIRD = f"""
+        CREATE TABLE foreign_per_second (
+            equipment TEXT NOT NULL,
+            second INTEGER NOT NULL,
+            samples INTEGER NOT NULL,
+            PRIMARY KEY (equipment, second)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO foreign_per_second SELECT equipment, {_FLOOR_SECOND}, count(*) FROM samples
+            CROSS JOIN series USING (series) CROSS JOIN payloads USING (payload) WHERE session = '' GROUP BY 1, 2;
+        CREATE TABLE unrecorded_per_node (
+            kind TEXT NOT NULL,
+            group_id TEXT NOT NULL,
+            edge_node_id TEXT NOT NULL,
+            samples INTEGER NOT NULL,
+            PRIMARY KEY (kind, group_id, edge_node_id)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO unrecorded_per_node SELECT kind, group_id, edge_node_id, count(*) FROM unrecorded GROUP BY 1, 2, 3;
+        CREATE TEMP TABLE found AS SELECT {_STATUS} AS status, session = '' AS foreigner, count(*) AS samples
+            FROM samples CROSS JOIN series USING (series) CROSS JOIN payloads USING (payload) GROUP BY 1, 2;
+        INSERT INTO counters SELECT 'status_' || status, sum(samples) FROM found GROUP BY status;
+        INSERT INTO counters SELECT 'foreign_status_' || status, samples FROM found WHERE foreigner;
+        DROP TABLE found"""  # noqa: S608
+
+MIGRATIONS = (Migration(1, _FIRST), Migration(2, _SECOND), Migration(3, _THIRD))

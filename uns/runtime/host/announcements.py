@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -18,6 +18,7 @@ from uns.namespace.model import Equipment, TopicTree
 from uns.namespace.topics import Uns1Topics, dlq_topic, unmapped_topic
 from uns.namespace.units import symbol_of
 from uns.runtime.host.intake import DeviceReader, unmapped_report
+from uns.sparkplug.host_nodes import NodeState
 from uns.sparkplug.messages import (
     ConformanceWarning,
     DataUnreadable,
@@ -199,6 +200,14 @@ class Announcer:
         if self._trouble.get(part) != text:
             self._trouble[part] = text
             self._show_every_health()
+
+    def follow(self, nodes: Mapping[EdgeNodeDescriptor, NodeState]) -> None:
+        """No gateway is shown online whose session is not: some end without an event."""
+        for equipment_id, gateway in [key for key, health in self._gateways.items() if health.state == "online"]:
+            edge_node = EdgeNodeDescriptor(self._tree.group_id(self._tree.equipment[equipment_id].site), gateway)
+            node = nodes.get(edge_node)
+            if node is None or not node.online:
+                self._set(edge_node, None, "stale", "" if node is None else node.reason)
 
     def due(self) -> None:
         """Take back what has worked again for long enough."""

@@ -123,6 +123,11 @@ class Joiner:
         """Whether all that is in the raw log is joined and committed, and no fact waits."""
         return not (self._waiting or self._facts or self._busy) and self.joined >= self.head
 
+    @property
+    def behind(self) -> bool:
+        """Whether it reads from the raw log what happened before now."""
+        return self._behind
+
     # --- running -------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:

@@ -45,6 +45,7 @@ from uns.runtime.host.groups import Item
 from uns.runtime.host.intake import DeviceReader
 from uns.runtime.host.joiner import Joiner
 from uns.runtime.host.live_preview import LivePreview
+from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.options import HostOptions
 from uns.runtime.host.output import Output
 from uns.runtime.host.raw_writer import Answers, RawWriter
@@ -93,6 +94,7 @@ class Host:
             tree, show=self.output.show, notice=self.output.notice, now_ns=time.time_ns, log=get_logger("sparkplug")
         )
         self.preview = LivePreview(self.output.show)
+        self.liveness = Liveness(lambda: self.session.nodes, on_sweep=self.announcer.follow)
 
     def stop(self) -> None:
         """Ask for the end; what is received so far is still joined and published."""
@@ -247,6 +249,7 @@ class Host:
                     self._connection = None
                     self.session.receive_disconnected(time.time_ns())
                     self.receiver.drain(time.time_ns())
+                    self.liveness.receive_disconnected()
                 await asyncio.sleep(backoff.next_s())
         finally:
             self.connected = False
@@ -266,6 +269,7 @@ class Host:
             self.session.receive_subscribed(time.time_ns())
             await self._carry_out(connection)
             self.connected = True
+            self.liveness.receive_connected(time.time_ns())
             backoff.works()
             self.log.info("connected", broker=self.options.broker.url)
             try:
@@ -296,6 +300,7 @@ class Host:
             connection.publish_many(messages)
 
     def _on_event(self, event: HostEvent, reader: DeviceReader | None) -> None:
+        self.liveness.receive(event)
         self.announcer.receive(event, reader)
 
     def _answer(self, answers: Answers) -> None:
@@ -327,8 +332,11 @@ class Host:
                     await self._carry_out(connection)
                 await self.writer.put(group)
             self.announcer.due()
+            board = self.joiner.enricher.board
+            if not self._stop.is_set():  # a host that stops says so by its STATE and _health; its next life judges anew
+                self.liveness.due(board, now_ns, behind=self.joiner.behind)
             self.preview.due(self.joiner.enricher, now_ns)
-            for message in self.joiner.enricher.board.due(now_ns):
+            for message in board.due(now_ns):
                 self.output.show(message.topic, message.payload)
 
     # --- helpers -------------------------------------------------------------------------------------------------

@@ -65,7 +65,8 @@ class RawWriter:
     """Writes groups as they come, all that wait in one commit.
 
     When the log cannot take a group, for whatever reason, its marks are refused by forgetting all counts: the edge
-    nodes keep their rows and send them again. ``on_dropped`` sees the work that was not logged, so that present values stay alive.
+    nodes keep their rows and send them again. ``on_dropped`` sees the work that was not logged, so that present values
+    stay alive.
     """
 
     def __init__(
