@@ -206,6 +206,7 @@ class Demo:
         with open_audit(store / "records.db") as audit:
             duplicates = audit.duplicates()
             recorded = audit.recorded()
+            statuses = audit.statuses()
         equations.append(
             Equation(subject="record log", text=f"keys held twice {duplicates} = 0", holds=duplicates == 0)
         )
@@ -214,6 +215,14 @@ class Demo:
                 subject="record log",
                 text=f"rows {recorded} = recorded {state.host.get('recorded')}",
                 holds=recorded == state.host.get("recorded"),
+            )
+        )
+        by_status = {name: statuses.get(name, 0) for name in ("resolved", "unassigned", "unresolved")}
+        equations.append(
+            Equation(
+                subject="record log",
+                text=f"rows by status {' + '.join(f'{name} {n}' for name, n in by_status.items())} = counted",
+                holds=all(n == state.host.get(name) for name, n in by_status.items()),
             )
         )
         example = state.view.example
