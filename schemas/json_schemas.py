@@ -8,6 +8,19 @@ from typing import Any
 import msgspec
 
 from uns.context.facts import Fact, FactAnswer
+from uns.context.records import (
+    EquipmentActual,
+    EquipmentPlacement,
+    EquipmentRecord,
+    JobOrder,
+    JobResponse,
+    Lot,
+    MaterialActual,
+    Person,
+    PersonAssignment,
+    Shift,
+    WorkOrder,
+)
 from uns.enrichment.records import (
     ContextNow,
     Event,
@@ -37,6 +50,17 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "health": ("uns1.health/1", Health),
     "fact": ("uns1.fact/1", Fact),
     "fact_answer": ("uns1.fact_answer/1", FactAnswer),
+    "work_order": ("uns1.work_order/1", WorkOrder),
+    "job_order": ("uns1.job_order/1", JobOrder),
+    "job_response": ("uns1.job_response/1", JobResponse),
+    "lot": ("uns1.lot/1", Lot),
+    "material_actual": ("uns1.material_actual/1", MaterialActual),
+    "equipment_actual": ("uns1.equipment_actual/1", EquipmentActual),
+    "equipment": ("uns1.equipment/1", EquipmentRecord),
+    "equipment_placement": ("uns1.equipment_placement/1", EquipmentPlacement),
+    "shift": ("uns1.shift/1", Shift),
+    "person": ("uns1.person/1", Person),
+    "person_assignment": ("uns1.person_assignment/1", PersonAssignment),
 }
 
 

@@ -97,6 +97,11 @@ def test_a_password_that_others_can_read_or_that_is_absent_is_refused(tmp_path, 
         BrokerAddress(url="mqtt://h", password_file=str(file)).password()
     with pytest.raises(ConfigurationError, match="password file"):
         BrokerAddress(url="mqtt://h", password_file=str(tmp_path / "none")).password()
+    file.write_bytes(b"geheim \xff")
+    file.chmod(0o600)
+    with pytest.raises(ConfigurationError, match="UTF-8") as caught:
+        BrokerAddress(url="mqtt://h", password_file=str(file)).password()
+    assert "geheim" not in str(caught.value)
     monkeypatch.delenv("BROKER_PASSWORD", raising=False)
     with pytest.raises(ConfigurationError, match="BROKER_PASSWORD"):
         BrokerAddress(url="mqtt://h", password_env="BROKER_PASSWORD").password()

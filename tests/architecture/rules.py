@@ -11,13 +11,25 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("uns.namespace",),
     ("uns.context",),
     ("uns.enrichment",),
+    ("uns.bridges",),  # mappings: their clients are adapters
     ("uns.adapters",),
     ("uns.runtime",),
     ("uns.cli", "uns.__main__"),
     ("edge_nodes",),
 )
 
-CORE = ("uns.errors", "uns.sparkplug", "uns.delivery", "uns.source", "uns.namespace", "uns.context", "uns.enrichment")
+CORE = (
+    "uns.errors",
+    "uns.sparkplug",
+    "uns.delivery",
+    "uns.source",
+    "uns.namespace",
+    "uns.context",
+    "uns.enrichment",
+    "uns.bridges",
+)
+# Protocols of the core that adapters implement with `await`; nothing in them runs.
+ASYNC_PORTS = ("uns.source", "uns.bridges.port")
 PURE_EDGE = (
     "edge_nodes.reduction",
     "edge_nodes.backlog",
@@ -75,6 +87,11 @@ ONE_DOOR: dict[str, tuple[tuple[str, ...], str]] = {
         ("uns.namespace.yaml_file",),
         "YAML is read safely in one place: no aliases, no tags, no duplicate keys, positions kept",
     ),
+    "lxml": (
+        ("uns.bridges.b2mml",),
+        "XML is read safely in one place: no DTD, no entities, no network, bounds on depth and size",
+    ),
+    "psycopg": (("uns.adapters.postgres",), "transactions of the target are drawn in one place; tests need no server"),
     "rich": (("uns.cli", "edge_nodes.cli"), "only commands paint"),
     "typer": (("uns.cli", "edge_nodes.cli"), "only commands parse options"),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.rules import (
+    ASYNC_PORTS,
     CORE,
     CORE_ALLOWED,
     CORE_BANS,
@@ -73,7 +74,7 @@ def findings(source: str, module: str, *, is_package: bool = False) -> list[str]
                     found.append(f"{module}:{line} imports {name}: only {' and '.join(doors)} may: {why}")
     if any(within(module, package) for package in (*CORE, *PURE_EDGE)):
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Await | ast.AsyncFunctionDef) and not within(module, "uns.source"):
+            if isinstance(node, ast.Await | ast.AsyncFunctionDef) and module not in ASYNC_PORTS:
                 found.append(f"{module}:{node.lineno} awaits: the core decides, adapters do")
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
                 found.append(f"{module}:{node.lineno} prints: only commands print")

@@ -126,6 +126,8 @@ async def test_a_refused_fact_ends_with_1_and_the_reason(made: Plant):
         (("get", "reactor4/temperature", "--host-api", "0.0.0.0:1"), "loopback"),
         (("host", "run", "--broker", "http://x"), "mqtt://host"),
         (("host", "run", "--raw-bytes-max", "much"), "no size"),
+        (("host", "run", "--host-id", "a/b"), "without + / #"),
+        (("host", "run", "--broker", "mqtts://b", "--cert-file", "c.pem"), "--key-file"),
         (("host", "run", "--tree", "/nowhere.yaml"), "/nowhere.yaml"),
     ],
 )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from uns.adapters.secrets import Secret, refuse_readable_by_others
 from uns.errors import ConfigurationError
 
 __all__ = ["BrokerAddress", "parse_broker_url", "tls_context"]
 
+_CONNECTION = "{connection}"
 _SECURE_PORT = 8883
 _PLAIN_PORT = 1883
 
@@ -28,20 +29,33 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     password_file: str | None = None
     password_env: str | None = None
 
+    def of_connection(self, name: str) -> BrokerAddress:
+        """With ``{connection}`` in files and user name replaced.
+
+        A broker that takes the client id from the credential lets each credential in once, so that a process with
+        several connections needs one for each.
+        """
+        given = {
+            field: text.replace(_CONNECTION, name)
+            for field in ("cert_file", "key_file", "username", "password_file", "password_env")
+            if isinstance(text := getattr(self, field), str)
+        }
+        return msgspec.structs.replace(self, **given)
+
+    def check(self) -> None:
+        """Raise :class:`ConfigurationError` where files or secrets cannot be used: at the start, before anybody waits.
+
+        Later they are read anew at each CONNECT, which is how certificates are renewed; what is wrong then is waited
+        for, since files are replaced one after the other.
+        """
+        self.password()
+        if parse_broker_url(self.url)[2]:
+            tls_context(self)
+
     def password(self) -> str | None:
         """Read the password from where it is kept; raise :class:`ConfigurationError` where that is not possible."""
-        if self.password_file is not None:
-            return _read_password_file(Path(self.password_file))
-        if self.password_env is not None:
-            value = os.environ.get(self.password_env)
-            if value is None:
-                raise ConfigurationError(
-                    f"environment variable {self.password_env} is not set",
-                    where="broker.password_env",
-                    next_step="set it for this process, or use password_file",
-                )
-            return value
-        return None
+        file = None if self.password_file is None else Path(self.password_file)
+        return Secret(file=file, variable=self.password_env).read(section="broker")
 
 
 def parse_broker_url(url: str) -> tuple[str, int, bool]:
@@ -68,6 +82,8 @@ def parse_broker_url(url: str) -> tuple[str, int, bool]:
 
 def tls_context(address: BrokerAddress) -> ssl.SSLContext:
     """TLS 1.2 or newer with the files of the address; raise :class:`ConfigurationError` where they cannot be used."""
+    if address.key_file is not None:
+        refuse_readable_by_others(Path(address.key_file), "key")
     try:
         context = ssl.create_default_context(cafile=address.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -79,16 +95,3 @@ def tls_context(address: BrokerAddress) -> ssl.SSLContext:
             f"TLS files cannot be used: {error}", where=files, next_step="check paths, rights and PEM format"
         ) from error
     return context
-
-
-def _read_password_file(path: Path) -> str:
-    try:
-        if path.stat().st_mode & 0o077:
-            raise ConfigurationError(
-                "others can read the password file", where=str(path), next_step=f"chmod 600 {path}"
-            )
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ConfigurationError(
-            f"password file: {error.strerror}", where=str(path), next_step="check broker.password_file"
-        ) from error

@@ -126,6 +126,8 @@ class MqttConnection:
         self._write_wanted = False
         self._in_batch = False
         self._misc_timer: asyncio.TimerHandle | None = None
+        self._answered = False  # by a CONNACK
+        self._refusal = ""  # what paho logs, and tells nobody, of a connection that ends before CONNACK
         self.session_present = False
         self.connect_sent = False  # False after a failed open: no broker was reached, so none saw our CONNECT
         self.malformed_topics = 0  # dropped: not UTF-8, so no topic at all (MQTT 1.5.3)
@@ -143,7 +145,11 @@ class MqttConnection:
         self._take_over()
         opening = asyncio.ensure_future(self._client.__aenter__())
         try:
-            await asyncio.shield(opening)
+            await asyncio.wait((opening, self._lost), return_when=asyncio.FIRST_COMPLETED)
+            if opening.done() or self._answered:
+                await asyncio.shield(opening)
+            else:
+                self._refuse_unanswered(opening)
         except asyncio.CancelledError:
             # The thread that connects cannot be stopped; a ghost with our client id must not stay behind.
             opening.add_done_callback(self._discard)
@@ -387,7 +393,13 @@ class MqttConnection:
         connected: Any = client.on_connect  # paho types them for every version of its callbacks at once
         ended: Any = client.on_disconnect
 
+        def on_log(_client: Any, _userdata: Any, level: Any, text: str) -> None:
+            if level == paho.MQTT_LOG_ERR:
+                self._refusal = text.removeprefix("failed to receive on socket: ")
+
         def on_connect(client_: Any, userdata: Any, flags: Any, reason: Any, properties: Any = None) -> None:
+            self._answered = True
+            client.on_log = None  # it would cost with every packet
             self.session_present = bool(flags.session_present)
             if connected is not None:
                 connected(client_, userdata, flags, reason, properties)
@@ -397,6 +409,7 @@ class MqttConnection:
             if ended is not None:  # aiomqtt waits for it when it leaves; the reason is told by us
                 ended(client_, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
 
+        client.on_log = on_log
         client.on_connect = on_connect
         client.on_disconnect = on_disconnect
         client.on_message = self._on_message
@@ -441,8 +454,11 @@ class MqttConnection:
                 if self._is_full():
                     self._pause_reading()
                     break
-                if len(self._incoming) == before and not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                if len(self._incoming) == before and not _holds_bytes(sock):
                     break
+            else:
+                if _holds_bytes(client.socket()):
+                    self._loop.call_soon(self._read_if_open)
         except Exception as error:  # noqa: BLE001 - paho lets socket errors of all kinds through
             self._in_batch = False
             self._end(f"{type(error).__name__}: {error}")
@@ -565,6 +581,15 @@ class MqttConnection:
             raise self._lost_error()
         return self._client
 
+    def _refuse_unanswered(self, opening: asyncio.Future[Any]) -> None:
+        """The broker ended the connection before CONNACK, as it does to a certificate that it does not take."""
+        opening.add_done_callback(self._discard)
+        raise UnreachableError(
+            f"the broker ended the connection before it answered: {self._refusal or self._lost.result()}",
+            where=self._where,
+            next_step="check this client's certificate and its authority, and whether both sides speak TLS",
+        )
+
     def _discard(self, opening: asyncio.Future[Any]) -> None:
         with contextlib.suppress(BaseException):
             opening.result()
@@ -608,3 +633,8 @@ def _retrieve(future: asyncio.Future[None]) -> None:
     """A caller may drop its future; asyncio shall not complain of an exception that nobody fetched."""
     if not future.cancelled():
         future.exception()
+
+
+def _holds_bytes(sock: Any) -> bool:
+    """Whether bytes wait inside a TLS record: they are out of the kernel, so no poll will tell of them."""
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0

@@ -12,8 +12,21 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from uns.cli.host import DEFAULT_API, DEFAULT_BROKER, ApiOption, BrokerOption
-from uns.cli.options import DEFAULT_TREE, JsonOption, TreeOption
+from uns.cli.host import DEFAULT_API, ApiOption
+from uns.cli.options import (
+    DEFAULT_BROKER,
+    DEFAULT_TREE,
+    BrokerOption,
+    CaFileOption,
+    CertFileOption,
+    JsonOption,
+    KeyFileOption,
+    PasswordEnvOption,
+    PasswordFileOption,
+    TreeOption,
+    UsernameOption,
+    broker_address,
+)
 from uns.cli.output import EXIT_FINDINGS, print_document, print_line
 
 __all__ = ["register"]
@@ -83,9 +96,12 @@ def put(  # noqa: PLR0917 - one parameter an option
     person: Annotated[str | None, typer.Option(help="Person.")] = None,
     tree: TreeOption = DEFAULT_TREE,
     broker: BrokerOption = DEFAULT_BROKER,
-    username: Annotated[str | None, typer.Option(help="User name at the broker.")] = None,
-    password_file: Annotated[str | None, typer.Option(help="File with the password.")] = None,
-    ca_file: Annotated[str | None, typer.Option(help="CA certificates (PEM) for mqtts.")] = None,
+    ca_file: CaFileOption = None,
+    cert_file: CertFileOption = None,
+    key_file: KeyFileOption = None,
+    username: UsernameOption = None,
+    password_file: PasswordFileOption = None,
+    password_env: PasswordEnvOption = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for each answer.")] = 30.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -130,10 +146,17 @@ def put(  # noqa: PLR0917 - one parameter an option
             "person": person,
         }
         facts = [_fact(content, "the options")]
-    from uns.adapters.mqtt import BrokerAddress
     from uns.namespace.loader import load_tree
 
-    address = BrokerAddress(url=broker, username=username, password_file=password_file, ca_file=ca_file)
+    address = broker_address(
+        broker,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+        username=username,
+        password_file=password_file,
+        password_env=password_env,
+    )
     accepted = asyncio.run(_tell(facts, address, load_tree(tree), timeout_s=timeout, as_json=as_json))
     if not accepted:
         raise typer.Exit(EXIT_FINDINGS)

@@ -8,21 +8,30 @@ from typing import Annotated, Any
 
 import typer
 
-from uns.cli.options import DEFAULT_TREE, JsonOption, TreeOption
+from uns.cli.options import (
+    DEFAULT_BROKER,
+    DEFAULT_TREE,
+    BrokerOption,
+    CaFileOption,
+    CertFileOption,
+    JsonOption,
+    KeyFileOption,
+    PasswordEnvOption,
+    PasswordFileOption,
+    TreeOption,
+    UsernameOption,
+    broker_address,
+)
 from uns.cli.output import print_document
 
-__all__ = ["ApiOption", "BrokerOption", "register"]
+__all__ = ["ApiOption", "register"]
 
-BrokerOption = Annotated[
-    str, typer.Option("--broker", envvar="UNS_BROKER", help="The broker: mqtt://host[:port] or mqtts://host[:port].")
-]
 ApiOption = Annotated[
     str,
     typer.Option(
         "--host-api", envvar="UNS_HOST_API", help="Where the host answers: unix:/path/host.sock or 127.0.0.1:PORT."
     ),
 ]
-DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
 DEFAULT_STORE = Path("var/host")
 DEFAULT_API = f"unix:{DEFAULT_STORE}/host.sock"
 
@@ -35,6 +44,12 @@ Examples:
   uns host run --tree topic_tree.yaml --broker mqtt://127.0.0.1:1883 --store var/host
 
   uns host run --broker mqtts://broker.example:8883 --ca-file ca.pem --username uns-host-1 --password-file secret
+
+  uns host run --broker mqtts://broker.example:8883 --ca-file ca.pem \\
+      --cert-file certificates/{connection}.pem --key-file certificates/{connection}.key
+
+The host has three connections. A broker that binds the client id to the credential lets a credential in once:
+{connection} in files and user name stands for HOST_ID, HOST_ID-out and HOST_ID-facts.
 """
 
 STATUS_HELP = """Show what the host receives, records and publishes, with every term of the equations.
@@ -67,14 +82,12 @@ def run(  # noqa: PLR0917 - one parameter an option
     api: Annotated[
         str | None, typer.Option("--api", help="Where to answer the CLI; host.sock in the store by default.")
     ] = None,
-    ca_file: Annotated[str | None, typer.Option(help="CA certificates (PEM) for mqtts.")] = None,
-    cert_file: Annotated[str | None, typer.Option(help="Own certificate (PEM).")] = None,
-    key_file: Annotated[str | None, typer.Option(help="Its key (PEM).")] = None,
-    username: Annotated[str | None, typer.Option(help="User name at the broker.")] = None,
-    password_file: Annotated[str | None, typer.Option(help="File with the password, readable by its owner only.")] = (
-        None
-    ),
-    password_env: Annotated[str | None, typer.Option(help="Name of the variable with the password.")] = None,
+    ca_file: CaFileOption = None,
+    cert_file: CertFileOption = None,
+    key_file: KeyFileOption = None,
+    username: UsernameOption = None,
+    password_file: PasswordFileOption = None,
+    password_env: PasswordEnvOption = None,
     raw_retention: Annotated[str, typer.Option(help="How long joined raw messages are kept: 12h, 7d.")] = "7d",
     raw_bytes_max: Annotated[str, typer.Option(help="Bound of raw.db; joined messages make room: 2GB.")] = "2GB",
     record_bytes_max: Annotated[str | None, typer.Option(help="Bound of records.db; none by default.")] = None,
@@ -88,8 +101,7 @@ def run(  # noqa: PLR0917 - one parameter an option
     """See RUN_HELP."""
     from uns.adapters.http import parse_api_address
     from uns.adapters.logs import configure_logs
-    from uns.adapters.mqtt import BrokerAddress, parse_broker_url
-    from uns.errors import ConfigurationError
+    from uns.errors import ConfigurationError, LocalProtocolError
     from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
     from uns.runtime.host.process import run_host
     from uns.sparkplug.topics import check_id
@@ -97,12 +109,14 @@ def run(  # noqa: PLR0917 - one parameter an option
     if log_level not in {"debug", "info", "warning", "error"}:
         raise ConfigurationError(f"--log-level {log_level!r}", expected="debug, info, warning or error")
     configure_logs(as_json=log_json, level=log_level)
-    parse_broker_url(broker)
-    check_id(host_id, what="host_id")
+    try:
+        check_id(host_id, what="host_id")
+    except LocalProtocolError as error:  # here it is an option, not a bug
+        raise ConfigurationError(error.what, where="--host-id", expected=error.expected) from error
     options = HostOptions(
         tree=tree,
-        broker=BrokerAddress(
-            url=broker,
+        broker=broker_address(
+            broker,
             ca_file=ca_file,
             cert_file=cert_file,
             key_file=key_file,

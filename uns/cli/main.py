@@ -34,6 +34,8 @@ COMMANDS = (
     CommandModule("uns.cli.tree", ("tree",)),
     CommandModule("uns.cli.host", ("host",)),
     CommandModule("uns.cli.context", ("context",)),
+    CommandModule("uns.cli.bridge", ("bridge",)),
+    CommandModule("uns.cli.dlq", ("dlq",)),
     CommandModule("uns.cli.browse", ("ls", "get", "watch", "explain")),
 )
 

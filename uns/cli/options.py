@@ -3,15 +3,88 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-__all__ = ["DEFAULT_TREE", "JsonOption", "TreeOption"]
+if TYPE_CHECKING:
+    from uns.adapters.broker_address import BrokerAddress
 
+__all__ = [
+    "DEFAULT_BROKER",
+    "DEFAULT_TREE",
+    "BrokerOption",
+    "CaFileOption",
+    "CertFileOption",
+    "JsonOption",
+    "KeyFileOption",
+    "PasswordEnvOption",
+    "PasswordFileOption",
+    "TreeOption",
+    "UsernameOption",
+    "broker_address",
+]
+
+DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
 DEFAULT_TREE = Path("topic_tree.yaml")
 
 TreeOption = Annotated[
     Path, typer.Option("--tree", envvar="UNS_TREE", help="The topic tree, the file that declares the plant.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
+
+# Who we are to a broker: every command that connects takes all of these (a gateway has them in its node file).
+BrokerOption = Annotated[
+    str, typer.Option("--broker", envvar="UNS_BROKER", help="The broker: mqtt://host[:port] or mqtts://host[:port].")
+]
+CaFileOption = Annotated[
+    str | None, typer.Option("--ca-file", envvar="UNS_CA_FILE", help="CA certificates (PEM) for mqtts.")
+]
+CertFileOption = Annotated[
+    str | None, typer.Option("--cert-file", envvar="UNS_CERT_FILE", help="Own certificate (PEM) for mqtts.")
+]
+KeyFileOption = Annotated[
+    str | None, typer.Option("--key-file", envvar="UNS_KEY_FILE", help="Its key (PEM), readable by its owner only.")
+]
+UsernameOption = Annotated[
+    str | None, typer.Option("--username", envvar="UNS_USERNAME", help="User name at the broker.")
+]
+PasswordFileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--password-file", envvar="UNS_PASSWORD_FILE", help="File with the password, readable by its owner only."
+    ),
+]
+PasswordEnvOption = Annotated[
+    str | None, typer.Option("--password-env", help="Name of the variable with the password.")
+]
+
+
+def broker_address(
+    url: str,
+    *,
+    ca_file: str | None = None,
+    cert_file: str | None = None,
+    key_file: str | None = None,
+    username: str | None = None,
+    password_file: str | None = None,
+    password_env: str | None = None,
+) -> BrokerAddress:
+    """What the options say; raise :class:`~uns.errors.ConfigurationError` where they do not go together."""
+    from uns.adapters.broker_address import BrokerAddress, parse_broker_url
+    from uns.errors import ConfigurationError
+
+    _, _, secure = parse_broker_url(url)
+    if (cert_file is None) != (key_file is None):
+        raise ConfigurationError("a certificate without its key, or a key alone", expected="--cert-file and --key-file")
+    if not secure and (ca_file is not None or cert_file is not None):
+        raise ConfigurationError("TLS files are given for a broker without TLS", where=url, next_step="write mqtts://")
+    return BrokerAddress(
+        url=url,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+        username=username,
+        password_file=password_file,
+        password_env=password_env,
+    )

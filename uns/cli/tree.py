@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
 from uns.cli.options import DEFAULT_TREE, JsonOption, TreeOption
 from uns.cli.output import EXIT_FINDINGS, print_document
+from uns.errors import ConfigurationError
+from uns.namespace.acl import access_grants, parse_reader, render_mosquitto_acl, render_mosquitto_config
 from uns.namespace.loader import lint_tree, load_tree
 from uns.namespace.tree import Outline, describe, outline
 
 __all__ = ["register"]
 
 _app = typer.Typer(no_args_is_help=True, help="Check the declared plant (topic_tree.yaml) and look at it.")
+_render = typer.Typer(no_args_is_help=True, help="Make files for other programs from the tree.")
+_app.add_typer(_render, name="render")
+
+_ACL_BROKERS = ("mosquitto",)
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +59,47 @@ def show(
         print_document(describe(loaded))
         return
     _draw(outline(loaded, topics=topics))
+
+
+@_render.command(
+    "acl",
+    epilog=(
+        "Examples:  uns tree render acl > acl  ·  uns tree render acl --config > uns.conf"
+        "  ·  uns tree render acl --reader historian --reader dashboard@dallas --json"
+    ),
+)
+def render_acl(  # noqa: PLR0917 - one parameter an option
+    tree: TreeOption = DEFAULT_TREE,
+    broker: Annotated[str, typer.Option("--broker", help="For which broker: mosquitto.")] = "mosquitto",
+    host_id: Annotated[list[str] | None, typer.Option("--host-id", help="Of each host; uns-host-1 by default.")] = None,
+    reader: Annotated[
+        list[str] | None,
+        typer.Option("--reader", help="A read-only consumer, NAME or NAME@SITE; one for each site by default."),
+    ] = None,
+    config: Annotated[
+        bool, typer.Option("--config", help="Print the listener (mosquitto.conf) that the list goes with, instead.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="With --config: where it listens.")] = 8883,
+    directory: Annotated[
+        str, typer.Option("--directory", help="With --config: where ca.pem, broker.pem, broker.key and acl will lie.")
+    ] = "/etc/mosquitto/uns",
+    as_json: JsonOption = False,
+) -> None:
+    """Print the broker's access list: deny by default, each credential its own topics alone.
+
+    The credential is the common name of a client certificate, and one connection at a time.
+    """
+    if broker not in _ACL_BROKERS:
+        raise ConfigurationError(f"no access list for broker {broker!r}", expected=", ".join(_ACL_BROKERS))
+    loaded = load_tree(tree)
+    readers = None if reader is None else [parse_reader(text) for text in reader]
+    grants = access_grants(loaded, host_ids=tuple(host_id or ["uns-host-1"]), readers=readers)
+    if as_json:
+        print_document({"enterprise": loaded.enterprise, "contract_hash": loaded.contract_hash, "grants": grants})
+    elif config:
+        print(render_mosquitto_config(port=port, directory=directory), end="")
+    else:
+        print(render_mosquitto_acl(grants, loaded), end="")
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from uns.adapters.logs import Logger
 from uns.adapters.mqtt import BrokerAddress, IncomingMessage, MqttConnection
 from uns.context.facts import Fact, FactAnswer
 from uns.enrichment.plan import OutboxMessage
-from uns.errors import RemoteProtocolError, UnreachableError
+from uns.errors import ConfigurationError, RemoteProtocolError, UnreachableError
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import FactTopic, Uns1Topics, parse_fact_topic
 from uns.runtime.host.backoff import Backoff
@@ -79,7 +79,7 @@ class FactIntake:
                     backoff.works()
                     self.connected = True
                     await self._receive(connection)
-            except UnreachableError as error:
+            except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
                 wait_s = backoff.next_s()
                 self._log.warning("no connection for facts, trying again", error=str(error), wait_s=round(wait_s, 2))
                 self.connected = False

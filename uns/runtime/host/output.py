@@ -15,7 +15,7 @@ import msgspec
 from uns.adapters.logs import Logger
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.enrichment.plan import OutboxMessage
-from uns.errors import ConnectionLost, UnreachableError
+from uns.errors import ConfigurationError, ConnectionLost, UnreachableError
 from uns.runtime.host.backoff import Backoff
 
 __all__ = ["Output", "OutputLimits"]
@@ -110,7 +110,7 @@ class Output:
                     backoff.works()
                     self.connected = True
                     await self._publish(connection)
-            except UnreachableError as error:
+            except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
                 wait_s = backoff.next_s()
                 self._log.warning("output has no connection, trying again", error=str(error), wait_s=round(wait_s, 2))
                 self.connected = False

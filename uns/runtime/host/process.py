@@ -34,6 +34,7 @@ from uns.delivery.host import HostDelivery
 from uns.delivery.messages import MARK_FILTER, confirm_topic
 from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError, ConnectionLost, StorageError, UnreachableError
+from uns.namespace.acl import host_credentials
 from uns.namespace.loader import load_tree
 from uns.namespace.model import TopicTree
 from uns.runtime.host.announcements import Announcer
@@ -84,7 +85,10 @@ class Host:
             extra_filters=((MARK_FILTER, 0),),  # at QoS 0, or DATA could overtake queued marks
         )
         self.output = Output(
-            options.broker, client_id=f"{options.host_id}-out", log=get_logger("output"), limits=options.output
+            options.broker.of_connection(f"{options.host_id}-out"),
+            client_id=f"{options.host_id}-out",
+            log=get_logger("output"),
+            limits=options.output,
         )
         self.announcer = Announcer(
             tree, show=self.output.show, notice=self.output.notice, now_ns=time.time_ns, log=get_logger("sparkplug")
@@ -130,6 +134,8 @@ class Host:
 
     async def _open(self) -> None:
         options = self.options
+        for name in host_credentials(options.host_id):
+            options.broker.of_connection(name).check()
         closers = self._closers
         is_context = _context_metrics(self.tree)
         raw = self.raw = await self._patiently(
@@ -184,7 +190,7 @@ class Host:
             joined=lambda: self.joiner.joined,
         )
         self.facts = FactIntake(
-            options.broker,
+            options.broker.of_connection(f"{options.host_id}-facts"),
             self.tree,
             client_id=f"{options.host_id}-facts",
             joiner=self.joiner,
@@ -236,7 +242,7 @@ class Host:
                 self.session.connect(time.time_ns())
                 try:
                     await self._serve_connection(backoff)
-                except UnreachableError as error:
+                except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
                     self.log.warning("no broker, trying again", error=str(error))
                 finally:
                     self.connected = False
@@ -252,7 +258,8 @@ class Host:
         (connect,) = self.session.actions()
         if not isinstance(connect, Connect):
             raise ConnectionLost("the session did not ask for a connection")
-        connection = MqttConnection(self.options.broker, client_id=connect.client_id, will=connect.will)
+        broker = self.options.broker.of_connection(self.options.host_id)
+        connection = MqttConnection(broker, client_id=connect.client_id, will=connect.will)
         async with connection:
             self.session.receive_connected(time.time_ns())
             for action in self.session.actions():

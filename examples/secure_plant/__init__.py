@@ -1,0 +1,1 @@
+"""A plant whose broker knows everybody by certificate and lets each write its own topics alone."""

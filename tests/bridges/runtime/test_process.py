@@ -1,0 +1,179 @@
+"""``uns bridge run`` as a process: told to end, killed at any point, its commands beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bridges.logs import HandLog
+from tests.bridges.postgres.harness import PostgresHarness
+from tests.bridges.postgres.server import PostgresServer
+from tests.faults.process import Child, python_module, until
+
+pytestmark = pytest.mark.integration
+
+
+class Bench:
+    """A bridge file, a record log, a database, and the process that a test may kill."""
+
+    def __init__(self, directory: Path, server: PostgresServer) -> None:
+        self.directory = directory
+        self.log = HandLog(directory / "host")
+        self.harness = PostgresHarness(server)
+        self.harness.log = self.log
+        self.config = directory / "history.bridge.yaml"
+        address = self.harness.address
+        self.config.write_text(
+            f"uns: 1\nbridge: history\nkind: postgres\nhost: {{store: host}}\nbatch: 50\n"
+            f"retry: {{first: 50ms, max: 200ms}}\n"
+            f"target: {{host: {address.host}, database: {address.database}, user: {address.user}}}\n"
+        )
+        self.child = Child(
+            "bridge",
+            python_module("uns", "bridge", "run", "--config", str(self.config), "--log-json"),
+            log=directory / "bridge.log",
+        )
+
+    def command(self, *words: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "uns", *words, "--config", str(self.config)],
+            capture_output=True, text=True, timeout=30, check=False, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def count(self) -> int:
+        with self.harness.admin() as connection:
+            if connection.execute("SELECT to_regclass('uns.samples')").fetchone()[0] is None:
+                return 0
+            found: int = connection.execute("SELECT count(*) FROM uns.samples").fetchone()[0]
+            return found
+
+
+@pytest.fixture
+def bench(server: PostgresServer, tmp_path: Path):
+    made = Bench(tmp_path, server)
+    yield made
+    made.child.kill()
+    made.log.close()
+
+
+async def kill_often(bench: Bench, *, kills: int, seed: int) -> None:
+    """Kill the bridge at random moments while the log grows; then everything is there, once."""
+    chance = random.Random(seed)
+    written = 0
+    for _ in range(kills):
+        bench.child.start()
+        # From before it has opened anything to well into its work.
+        end = time.monotonic() + chance.uniform(0.3, 1.6)
+        while time.monotonic() < end:
+            bench.log.write(*[float(n) for n in range(written, written + 40)])
+            written += 40
+            await asyncio.sleep(0.02)
+        bench.child.kill()
+    bench.child.start()
+    await until(lambda: bench.count() == written, f"all {written} samples are in the copy", deadline_s=60)
+    assert await bench.child.terminate() == 0
+    delivered = await bench.harness.delivered()  # joined with the books: a range taken twice would show twice
+    assert sorted(delivered) == [float(n) for n in range(written)]
+
+
+@pytest.mark.timeout(120)
+async def test_killed_at_random_moments_nothing_is_lost_and_nothing_twice(bench: Bench) -> None:
+    await kill_often(bench, kills=6, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+async def test_killed_at_fifty_random_moments_nothing_is_lost_and_nothing_twice(bench: Bench) -> None:
+    await kill_often(bench, kills=50, seed=2)
+
+
+async def test_sigterm_ends_it_in_time_also_while_the_target_is_down(bench: Bench) -> None:
+    bench.log.write(1.0)
+    bench.harness.server.stop()
+    try:
+        bench.child.start()
+        await until(lambda: "waiting for the target" in bench.child.output, "it waits")
+        started = time.monotonic()
+        assert await bench.child.terminate() == 0
+        assert time.monotonic() - started < 10
+    finally:
+        bench.harness.server.start()
+    stats = json.loads((bench.directory / "history.bridge.db.stats.json").read_text())
+    assert (stats["state"], stats["waiting"]) == ("stopped", 1)
+    assert "PostgreSQL" in stats["reason"]
+
+
+async def test_a_server_that_dies_after_commit_and_before_its_answer(bench: Bench) -> None:
+    """The backend is killed while the bridge waits for its COMMIT; the server recovers; nothing is there twice."""
+    chance = random.Random(3)
+    bench.child.start()
+    written = 0
+    for _ in range(5):
+        end = time.monotonic() + chance.uniform(0.2, 0.6)
+        while time.monotonic() < end:
+            bench.log.write(*[float(n) for n in range(written, written + 40)])
+            written += 40
+            await asyncio.sleep(0.01)
+        bench.harness.server.stop(mode="immediate")
+        bench.harness.server.start()
+    await until(lambda: bench.count() == written, f"all {written} samples are in the copy", deadline_s=60)
+    assert sorted(await bench.harness.delivered()) == [float(n) for n in range(written)]
+
+
+async def test_two_processes_of_one_bridge_are_refused(bench: Bench) -> None:
+    bench.child.start()
+    await until(lambda: "bridge started" in bench.child.output, "it runs")
+    assert "runs already" in bench.command("bridge", "run", code=2)
+
+
+async def test_the_commands_look_and_decide_beside_the_running_bridge(bench: Bench) -> None:
+    await bench.harness.refuse(2.0, "business")
+    bench.log.write(1.0, 2.0, 3.0)
+    assert "can run" in bench.command("bridge", "check")
+    bench.child.start()
+
+    def listed() -> dict[str, Any]:
+        found: list[dict[str, Any]] = json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "uns", "bridge", "list", "--json", str(bench.config)],
+                capture_output=True, text=True, timeout=30, check=True,
+            ).stdout
+        )  # fmt: skip
+        return found[0]
+
+    await until(lambda: listed()["dead_letters"] == 1 and listed()["state"] == "running", "it is dead and shown")
+    letters = bench.command("dlq", "list")
+    assert "refused 2" in letters
+    key = letters.split()[0]
+    assert "P0001" in bench.command("dlq", "show", key)
+    await bench.harness.refuse(2.0, None)
+    bench.command("dlq", "retry", key)
+    await until(lambda: bench.count() == 3, "it is delivered")
+    assert "no dead letters" in bench.command("dlq", "list")
+    assert "see `uns dlq list`" in bench.command("dlq", "drop", key, "--reason", "x", code=1)
+    assert await bench.child.terminate() == 0
+    assert listed()["state"] == "stopped"
+
+
+async def test_it_waits_for_a_host_that_has_not_run_yet(bench: Bench) -> None:
+    log = bench.log.path
+    bench.log.close()
+    log.rename(log.with_suffix(".away"))
+    bench.child.start()
+    await until(lambda: "waiting for the record log" in bench.child.output, "it waits")
+    log.with_suffix(".away").rename(log)
+    await until(lambda: "bridge started" in bench.child.output, "it goes on")
+    bench.child.signal(signal.SIGHUP)
+    assert await bench.child.terminate() == 0

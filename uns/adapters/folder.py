@@ -1,0 +1,373 @@
+"""Folders as a way in and out: files that appear whole, are taken once, and never vanish without a trace.
+
+Out: a file is written under ``.uns/``, flushed, noted there as sent, then renamed into place; so nobody reads half a
+file, and after a crash the note tells whether the reader may have taken it already.
+In: the folder is polled; a file is taken when it has not changed between two looks; afterwards it goes to the archive,
+or to the quarantine with a report beside it.
+
+A folder that is full, read-only or gone is a trouble of now: it is said and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from uns.adapters.logs import get_logger
+from uns.bridges.port import Auth, Business, Delivered, Finding, OutboundItem, Outcome, Transient, Unknown
+from uns.errors import UnreachableError
+
+__all__ = ["FILE_BYTES_MAX", "FolderInbox", "FolderOutbox", "FolderTroubleError", "InboxFile", "file_name"]
+
+FILE_BYTES_MAX = 256 * 1024 * 1024  # of one file in an inbox
+NAME_BYTES_MAX = 200
+NOTES_KEPT_S = 30 * 86_400.0
+_T = TypeVar("_T")
+_WORK = ".uns"
+_PART = ".part"
+_SENT = ".sent"
+_SAYS = {
+    errno.ENOSPC: ("the disk is full", "free space"),
+    errno.EDQUOT: ("the quota is used up", "free space or raise the quota"),
+    errno.EROFS: ("the file system is read-only", "mount it for writing"),
+    errno.EACCES: ("the folder may not be used", "give this process rights on it"),
+    errno.EPERM: ("the folder may not be used", "give this process rights on it"),
+    errno.ENOENT: ("the folder is gone", "mount or make it again"),
+    errno.ENOTDIR: ("it is no folder", "make it a folder"),
+    errno.ESTALE: ("the share was mounted anew", "mount it again"),
+    errno.EIO: ("the disk does not answer", "check the disk or the share"),
+}
+
+
+class FolderTroubleError(Exception):
+    """A folder cannot be used now; the text says why and what to do."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        what, step = _SAYS.get(error.errno or 0, (error.strerror or str(error), "check the folder"))
+        super().__init__(f"{folder}: {what}; {step}")
+
+
+def file_name(key: str, suffix: str) -> str:
+    """A file name for a key: readable, reversible (``~XX`` for every other byte), the same on every system."""
+    plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    name = "".join(chr(byte) if byte in plain else f"~{byte:02X}" for byte in key.encode())
+    if len(name) + len(suffix) > NAME_BYTES_MAX:
+        raise ValueError(f"a key of {len(key)} characters names no file")
+    return name + suffix
+
+
+class FolderOutbox:
+    """Puts files into a folder that somebody else empties. Half of a :class:`uns.bridges.port.Target`.
+
+    ``name_of`` tells the file name of an item; the default makes it of the key.
+    """
+
+    name = "folder"
+    items_max = 16
+
+    def __init__(
+        self, folder: Path, *, suffix: str = ".xml", name_of: Callable[[OutboundItem], str] | None = None
+    ) -> None:
+        self.folder = folder
+        self._work = folder / _WORK
+        self._name_of = name_of or (lambda item: file_name(item.key, suffix))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="uns-bridge-folder")
+
+    async def start(self) -> int | Transient | Auth | None:
+        """Make the working folder and forget old notes."""
+        return await self._blocking(self._start)
+
+    async def deliver(self, items: Sequence[OutboundItem]) -> list[Outcome]:
+        """One file an item."""
+        return await self._blocking(lambda: self._deliver(items))
+
+    async def read_back(self, item: OutboundItem) -> bool | None:
+        """Whether its file went out, by the note that was made before."""
+        return await self._blocking(lambda: self._read_back(item))
+
+    def split(self, item: OutboundItem) -> list[OutboundItem]:  # noqa: ARG002 - the port's
+        """A file has no parts."""
+        return []
+
+    async def check(self) -> list[Finding]:
+        """Whether a file can be written there now."""
+        return await self._blocking(self._check)
+
+    async def close(self) -> None:
+        """Let go of the worker thread."""
+        self._thread.shutdown(wait=False)
+
+    def _start(self) -> int | Transient | Auth | None:
+        try:
+            self._make_work()
+            oldest = time.time() - NOTES_KEPT_S
+            for note in self._work.glob(f"*{_SENT}"):
+                if note.stat().st_mtime < oldest:
+                    note.unlink(missing_ok=True)
+        except OSError as error:
+            return Transient(str(FolderTroubleError(self.folder, error)))
+        return None
+
+    def _make_work(self) -> None:
+        # Never the folder itself: an unmounted share would be written to the disk below it, where nobody looks.
+        if not self.folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.folder))
+        self._work.mkdir(exist_ok=True)
+
+    def _deliver(self, items: Sequence[OutboundItem]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for item in items:
+            stopped = outcomes and isinstance(outcomes[-1], Transient)
+            outcomes.append(outcomes[-1] if stopped else self._write(item))
+        return outcomes
+
+    def _write(self, item: OutboundItem) -> Outcome:
+        try:
+            name = self._name_of(item)
+        except ValueError as error:
+            return Business(str(error), "give the source a shorter id, then drop it")
+        final, part, note = self.folder / name, self._work / (name + _PART), self._work / (name + _SENT)
+        renaming = False
+        try:
+            self._make_work()
+            if note.exists() and not part.exists():
+                return Delivered(receipt="was there already")
+            if final.exists():
+                if final.read_bytes() == item.body:
+                    return Delivered(receipt=f"{name} was there already")
+                return Business(
+                    f"{final} is there with other content", "move that file away, then retry it: nothing is overwritten"
+                )
+            _write_durably(part, item.body)
+            _write_durably(note, item.key.encode())
+            _flush_directory(self._work)
+            renaming = True
+            part.rename(final)
+            _flush_directory(self.folder)
+        except OSError as error:
+            trouble = str(FolderTroubleError(self.folder, error))
+            if renaming and not part.exists():
+                return Unknown(trouble)
+            # The part stays: without it the note would say that the file went out.
+            return Transient(trouble)
+        return Delivered(receipt=name)
+
+    def _read_back(self, item: OutboundItem) -> bool | None:
+        try:
+            if not self.folder.is_dir():
+                return None
+            name = self._name_of(item)
+            part, note = self._work / (name + _PART), self._work / (name + _SENT)
+            return note.exists() and not part.exists()
+        except ValueError:
+            return False
+        except OSError:
+            return None
+
+    def _check(self) -> list[Finding]:
+        try:
+            self._make_work()
+            probe = self._work / "probe"
+            _write_durably(probe, b"probe")
+            probe.unlink()
+        except OSError as error:
+            return [Finding(rule="folder", text=str(FolderTroubleError(self.folder, error)), unreachable=True)]
+        return [Finding(rule="folder", text=f"{self.folder} can be written", severity="info")]
+
+    async def _blocking(self, call: Callable[[], _T]) -> _T:
+        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await asyncio.shield(future)
+
+
+class InboxFile(msgspec.Struct, frozen=True):
+    """One file that lay still, with its content; ``data`` is empty where it is larger than the bound."""
+
+    path: Path
+    data: bytes
+    modified_ns: int
+    too_large: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+        return self.path.name
+
+
+Handler = Callable[[InboxFile], Awaitable[str | None]]
+
+
+class FolderInbox:
+    """Takes files out of a folder, oldest first, each to its end before the next.
+
+    :meth:`run` gives every file to ``handle``: None archives it, a text quarantines it with that text as a report
+    beside it, :class:`UnreachableError` leaves it where it is for the next round. A crash in between means that a file
+    is handled again, so what a handler tells the host must be idempotent (facts are: id and source_rev).
+    """
+
+    def __init__(
+        self,
+        inbox: Path,
+        *,
+        archive: Path,
+        quarantine: Path,
+        pattern: str = "*.xml",
+        poll_s: float = 1.0,
+        settle_s: float = 2.0,
+        file_bytes_max: int = FILE_BYTES_MAX,
+        files_max: int = 100,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.inbox = inbox
+        self._archive = archive
+        self._quarantine = quarantine
+        self._pattern = pattern
+        self._poll_s = poll_s
+        self._settle_s = settle_s
+        self._file_bytes_max = file_bytes_max
+        self._files_max = files_max
+        self._now_s = now_s
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+        self.counters = {"archived": 0, "quarantined": 0}
+        self.trouble = ""
+        self._log = get_logger("inbox")
+
+    async def run(self, handle: Handler) -> None:
+        """Look, hand over, put away, until cancelled."""
+        while True:
+            try:
+                for path in await asyncio.to_thread(self.look):
+                    await self._take(path, handle)
+                self._say("")
+            except FolderTroubleError as error:
+                self._say(str(error))
+            except UnreachableError as error:
+                self._say(f"waiting: {error}")
+            await asyncio.sleep(self._poll_s)
+
+    def look(self) -> list[Path]:
+        """Files that have not changed since the last look and are old enough, oldest first."""
+        before, self._seen = self._seen, {}
+        still: list[tuple[int, Path]] = []
+        try:
+            for path in self.inbox.iterdir():
+                if path.name.startswith(".") or not path.match(self._pattern) or path.is_symlink():
+                    continue
+                with suppress(FileNotFoundError):  # its writer renamed it meanwhile
+                    found = path.stat()
+                    mark = (found.st_size, found.st_mtime_ns, found.st_ino)
+                    self._seen[path] = mark
+                    old = self._now_s() - found.st_mtime >= self._settle_s or found.st_mtime > self._now_s()
+                    if path.is_file() and before.get(path) == mark and old:
+                        still.append((found.st_mtime_ns, path))
+        except OSError as error:
+            raise FolderTroubleError(self.inbox, error) from error
+        return [path for _, path in sorted(still)[: self._files_max]]
+
+    def read(self, path: Path) -> InboxFile | None:
+        """A file with its content; None where it is gone."""
+        try:
+            found = path.stat()
+            if found.st_size > self._file_bytes_max:
+                return InboxFile(path, b"", found.st_mtime_ns, too_large=True)
+            return InboxFile(path, path.read_bytes(), found.st_mtime_ns)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FolderTroubleError(self.inbox, error) from error
+
+    def archive(self, file: InboxFile) -> Path:
+        """Put a file where the done ones are, by day."""
+        found = self._move(file, self._archive / datetime.fromtimestamp(self._now_s(), UTC).strftime("%Y-%m-%d"))
+        self.counters["archived"] += 1
+        return found
+
+    def quarantine(self, file: InboxFile, report: str) -> Path:
+        """Put a file aside with a report beside it: ``NAME.report.txt``."""
+        self._make(self._quarantine)
+        target = _free(self._quarantine / file.name)
+        text = f"file: {file.name}\ntime: {datetime.fromtimestamp(self._now_s(), UTC).isoformat()}\n\n{report}\n"
+        try:
+            # The report first: a file in quarantine always has one.
+            _write_durably(target.with_name(target.name + ".report.txt"), text.encode())
+            _rename(file.path, target)
+        except OSError as error:
+            raise FolderTroubleError(self._quarantine, error) from error
+        self.counters["quarantined"] += 1
+        return target
+
+    async def _take(self, path: Path, handle: Handler) -> None:
+        file = await asyncio.to_thread(self.read, path)
+        if file is None:
+            return
+        if file.too_large:
+            report: str | None = f"larger than {self._file_bytes_max} bytes; split it, then put it into the inbox again"
+        else:
+            report = await handle(file)
+        if report is None:
+            await asyncio.to_thread(self.archive, file)
+            self._log.info("taken in", file=file.name)
+        else:
+            await asyncio.to_thread(self.quarantine, file, report)
+            self._log.error("quarantined", file=file.name, report=report)
+
+    def _move(self, file: InboxFile, folder: Path) -> Path:
+        self._make(folder)
+        target = _free(folder / file.name)
+        try:
+            _rename(file.path, target)
+        except OSError as error:
+            raise FolderTroubleError(folder, error) from error
+        return target
+
+    @staticmethod
+    def _make(folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderTroubleError(folder, error) from error
+
+    def _say(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            self._log.warning("the inbox waits", reason=trouble)
+        self.trouble = trouble
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_directory(folder: Path) -> None:
+    """After it a rename in the folder survives a power cut; some shares cannot, and have nothing better."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _rename(source: Path, target: Path) -> None:
+    source.rename(target)
+    _flush_directory(target.parent)
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first with a number that is not taken: an archive overwrites nothing."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.stem}~{number}{path.suffix}")
+    return found

@@ -1,0 +1,297 @@
+"""Reading ``records.db`` by cursor, for bridges: a read-only connection, short transactions, one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from uns.adapters.sqlite.database import open_reader, translated
+from uns.bridges.port import LogBatch, LogSample
+from uns.enrichment.plan import (
+    FACT_COLUMNS,
+    INTERVAL_COLUMNS,
+    MAX_NS,
+    MIN_NS,
+    PAYLOAD_COLUMNS,
+    SAMPLE_COLUMNS,
+    SERIES_COLUMNS,
+    FactRow,
+    IntervalClosedRow,
+    IntervalRow,
+    PayloadRow,
+    SampleRow,
+    SeriesRow,
+    value_of,
+)
+from uns.errors import ConfigurationError
+
+__all__ = ["Progress", "RecordCursor", "TableRows"]
+
+_INTERVALS = f"SELECT {', '.join(INTERVAL_COLUMNS)} FROM context_intervals"  # noqa: S608 - columns of ours
+_FACTS = f"SELECT {', '.join(FACT_COLUMNS)} FROM facts"  # noqa: S608
+_SAMPLES = f"SELECT {', '.join(SAMPLE_COLUMNS)} FROM samples"  # noqa: S608
+_LOG_SAMPLES = """
+    SELECT samples.position, series.equipment, series.metric, series.type, series.unit, samples.source_time_ns,
+           samples.ordinal, samples.value_num, samples.value_int, samples.value_text, samples.quality, samples.flags
+    FROM samples JOIN series ON series.series = samples.series
+    """
+_ROWS_AT_ONCE = 5_000
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a bridge has read, committed with what follows from it.
+
+    Facts have no log position: ``facts`` of them were known up to ``facts_known_ns``, and at ``facts_accepted`` of
+    the host's counter there were no others.
+    """
+
+    position: int = 0
+    facts_known_ns: int = MIN_NS
+    facts: int = 0
+    facts_accepted: int = 0
+    log_id: str = ""
+
+
+class TableRows(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a copy of the tables needs of a range of positions; rows as in uns.enrichment.plan."""
+
+    samples: list[SampleRow]
+    series: list[SeriesRow]
+    payloads: list[PayloadRow]
+    intervals: list[IntervalRow]
+    closed: list[IntervalClosedRow]  # by a revision of this range
+    closed_since: list[IntervalClosedRow]  # of this range, by now
+    facts: list[FactRow]
+
+
+class RecordCursor:
+    """The record log as bridges read it. Implements :class:`uns.bridges.port.RecordReader`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = open_reader(path)
+        self._log_id = ""
+
+    # ── by cursor ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def head(self) -> int:
+        """The newest position."""
+        with self._snapshot() as execute:
+            return _meta(execute, "next_position", 1) - 1
+
+    def log_id(self) -> str:
+        """What names this log; empty while it has recorded nothing."""
+        with self._snapshot() as execute:
+            return self._identity(execute)
+
+    def read(
+        self, progress: Progress, *, positions_max: int, facts_max: int = 5_000, samples: bool = False
+    ) -> tuple[LogBatch, Progress, int]:
+        """What lies beyond ``progress``, where one stands after it, and the head of the log; one snapshot."""
+        with self._snapshot() as execute:
+            head = _meta(execute, "next_position", 1) - 1
+            log_id = self._identity(execute)
+            self._check_log(progress, log_id, head)
+            after, to = progress.position, min(head, progress.position + positions_max)
+            span = (after, to)
+            facts, moved = self._new_facts(execute, progress, facts_max)
+            batch = LogBatch(
+                after=after,
+                to=to,
+                samples=self._log_samples(execute(f"{_LOG_SAMPLES} WHERE position > ? AND position <= ?", span))
+                if samples and to > after
+                else (),
+                intervals=execute(f"{_INTERVALS} WHERE position > ? AND position <= ?", span).fetchall()
+                if to > after
+                else (),
+                facts=facts,
+                facts_after_ns=moved[0],
+                facts_to_ns=moved[1].facts_known_ns,
+            )
+        return batch, msgspec.structs.replace(moved[1], position=to, log_id=log_id or progress.log_id), head
+
+    def table_rows(self, after: int, to: int, *, facts_after_ns: int, facts_to_ns: int) -> TableRows:
+        """The rows of (``after``, ``to``], self-contained, for a copy of the tables.
+
+        Intervals come open (known_to_ns = MAX_NS) and closings apart, with the revision that caused them, so that a
+        copy is at every moment what the log was. ``closed_since`` is for a range that comes after later ones, which
+        found nothing to close.
+        """
+        with self._snapshot() as execute:
+            span = (after, to)
+            samples: list[SampleRow] = execute(
+                f"{_SAMPLES} WHERE position > ? AND position <= ?",
+                span,
+            ).fetchall()
+            intervals: list[IntervalRow] = execute(
+                f"{_INTERVALS} WHERE position > ? AND position <= ?", span
+            ).fetchall()
+            closed = {
+                (known_to_ns, position)
+                for equipment, known_ns in {(row[1], row[5]) for row in intervals}
+                for position, known_to_ns in execute(
+                    "SELECT position, known_to_ns FROM context_intervals WHERE equipment = ? AND known_to_ns = ?",
+                    (equipment, known_ns),
+                )
+            }
+            return TableRows(
+                samples=samples,
+                series=self._by_number(execute, "series", SERIES_COLUMNS, {row[1] for row in samples}),
+                payloads=self._by_number(execute, "payloads", PAYLOAD_COLUMNS, {row[10] for row in samples}),
+                intervals=[(*row[:6], MAX_NS, *row[7:]) for row in intervals],
+                closed=sorted(closed),
+                closed_since=[(row[6], row[0]) for row in intervals if row[6] != MAX_NS],
+                facts=execute(
+                    f"{_FACTS} WHERE known_at_ns > ? AND known_at_ns <= ?",
+                    (facts_after_ns, facts_to_ns),
+                ).fetchall()
+                if facts_to_ns > facts_after_ns
+                else [],
+            )
+
+    # ── questions ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def intervals(self, equipment: str, from_ns: int, to_ns: int) -> list[IntervalRow]:
+        """The current context intervals that touch [from, to), oldest first."""
+        with self._snapshot() as execute:
+            found: list[IntervalRow] = execute(
+                f"{_INTERVALS} WHERE equipment = ? AND known_to_ns = ? AND from_ns < ? AND to_ns > ? ORDER BY from_ns",
+                (equipment, MAX_NS, to_ns, from_ns),
+            ).fetchall()
+            return found
+
+    def samples(self, equipment: str, metrics: Sequence[str], from_ns: int, to_ns: int) -> Iterator[LogSample]:
+        """Samples of [from, to) in order of source time, then ordinal."""
+        marks = ", ".join("?" * len(metrics))
+        with self._snapshot() as execute:
+            numbers = [
+                row[0]
+                for row in execute(
+                    f"SELECT series FROM series WHERE equipment = ? AND metric IN ({marks})",  # noqa: S608
+                    (equipment, *metrics),
+                )
+            ]
+            if not numbers:
+                return
+            rows = execute(
+                f"{_LOG_SAMPLES} WHERE samples.source_time_ns >= ? AND samples.source_time_ns < ? "
+                f"AND samples.series IN ({', '.join(map(str, numbers))}) "
+                "ORDER BY samples.source_time_ns, samples.ordinal",
+                (from_ns, to_ns),
+            )
+            while chunk := rows.fetchmany(_ROWS_AT_ONCE):
+                yield from self._log_samples(chunk)
+
+    def last_before(self, equipment: str, metric: str, time_ns: int) -> LogSample | None:
+        """The newest sample before ``time_ns``."""
+        with self._snapshot() as execute:
+            rows = execute(
+                f"{_LOG_SAMPLES} WHERE samples.source_time_ns < ? AND series.equipment = ? AND series.metric = ? "
+                "ORDER BY samples.source_time_ns DESC, samples.ordinal DESC LIMIT 1",
+                (time_ns, equipment, metric),
+            ).fetchall()
+        found = self._log_samples(rows)
+        return found[0] if found else None
+
+    def facts(self, *, kind: str | None = None, equipment: str | None = None) -> list[FactRow]:
+        """Accepted fact messages in order of knowledge."""
+        with self._snapshot() as execute:
+            found: list[FactRow] = execute(
+                f"{_FACTS} WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR equipment = ?2) "
+                "ORDER BY known_at_ns, source, id, source_rev",
+                (kind, equipment),
+            ).fetchall()
+            return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _new_facts(
+        self, execute: Any, progress: Progress, facts_max: int
+    ) -> tuple[list[FactRow], tuple[int, Progress]]:
+        row = execute("SELECT value FROM counters WHERE name = 'facts_accepted'").fetchone()
+        accepted = 0 if row is None else int(row[0])
+        if accepted == progress.facts_accepted:
+            return [], (progress.facts_known_ns, progress)
+        known, held = progress.facts_known_ns, progress.facts
+        if execute("SELECT count(*) FROM facts WHERE known_at_ns <= ?", (known,)).fetchone()[0] != held:
+            # The host's clock was set back over a restart: look through all of them again.
+            known, held = MIN_NS, 0
+        limit = execute(
+            "SELECT known_at_ns FROM facts WHERE known_at_ns > ? ORDER BY known_at_ns LIMIT 1 OFFSET ?",
+            (known, facts_max - 1),
+        ).fetchone()
+        to = MAX_NS if limit is None else limit[0]  # facts known at one time stay together
+        facts: list[FactRow] = execute(
+            f"{_FACTS} WHERE known_at_ns > ? AND known_at_ns <= ? ORDER BY known_at_ns, source, id, source_rev",
+            (known, to),
+        ).fetchall()
+        return facts, (
+            known,
+            msgspec.structs.replace(
+                progress,
+                facts_known_ns=facts[-1][9] if facts else known,
+                facts=held + len(facts),
+                facts_accepted=accepted if limit is None else progress.facts_accepted,
+            ),
+        )
+
+    def _identity(self, execute: Any) -> str:
+        """What tells this log from another one in its place: its first payload, which never changes."""
+        if not self._log_id:
+            row = execute(
+                "SELECT group_id, edge_node_id, session, recorded_at_ns FROM payloads ORDER BY payload LIMIT 1"
+            ).fetchone()
+            if row is not None:
+                self._log_id = "/".join(map(str, row))
+        return self._log_id
+
+    def _check_log(self, progress: Progress, log_id: str, head: int) -> None:
+        if (progress.log_id and log_id and progress.log_id != log_id) or head < progress.position:
+            raise ConfigurationError(
+                f"this is not the record log that the bridge has read up to position {progress.position}",
+                where=str(self.path),
+                expected=f"the log that begins with {progress.log_id}",
+                next_step="give the bridge the host store it had, or a new name, store and target schema for this one",
+            )
+
+    @staticmethod
+    def _by_number(execute: Any, table: str, columns: Sequence[str], numbers: set[int]) -> list[Any]:
+        found: list[Any] = []
+        ordered = sorted(numbers)
+        for at in range(0, len(ordered), _ROWS_AT_ONCE):
+            part = ordered[at : at + _ROWS_AT_ONCE]
+            found += execute(
+                f"SELECT {', '.join(columns)} FROM {table} WHERE {columns[0]} IN ({', '.join(map(str, part))})"  # noqa: S608
+            ).fetchall()
+        return found
+
+    @staticmethod
+    def _log_samples(rows: Any) -> list[LogSample]:
+        return [
+            LogSample(*row[:7], value_of(row[3], row[7], row[8], row[9]), row[10], row[11])  # type: ignore[call-arg]
+            for row in rows
+        ]
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Any]:
+        connection = self._connection
+        with translated(self.path):
+            connection.execute("BEGIN")
+            try:
+                yield connection.execute
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+
+def _meta(execute: Any, key: str, default: int) -> int:
+    row = execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return default if row is None else int(row[0])

@@ -1,0 +1,46 @@
+"""Facts that a bridge brings in, told to the host over MQTT until they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from uns.context.facts import Fact, FactAnswer
+from uns.errors import UnreachableError
+from uns.namespace.loader import load_tree
+from uns.runtime.bridge.config import BridgeConfig
+from uns.runtime.fact_sender import FactSender
+
+__all__ = ["FactEmitter"]
+
+
+class FactEmitter:
+    """Connects when there is something to tell, and again after a loss. :attr:`tell` is the port's ``emit``."""
+
+    def __init__(self, config: BridgeConfig) -> None:
+        assert config.broker is not None  # noqa: S101 - by its caller
+        assert config.tree is not None  # noqa: S101
+        self._broker = config.broker
+        self._tree = load_tree(config.tree)
+        self._client_id = f"uns-bridge-{config.name}"
+        self._sender: FactSender | None = None
+        self._one = asyncio.Lock()
+
+    async def tell(self, fact: Fact) -> FactAnswer:
+        """The host's answer; :class:`UnreachableError` where it gives none now."""
+        async with self._one:
+            if self._sender is None:
+                sender = FactSender(self._broker, self._tree, client_id=self._client_id)
+                self._sender = await sender.__aenter__()
+            try:
+                return await self._sender.tell(fact)
+            except UnreachableError:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Leave the broker."""
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            with contextlib.suppress(UnreachableError):
+                await sender.__aexit__(None, None, None)
