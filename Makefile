@@ -41,17 +41,17 @@ types: install
 	$(BIN)/mypy
 
 core: install
-	$(BIN)/python -m pytest -q -m "not integration and not long and not interop"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not integration and not long and not interop"
 
 integration: install
-	$(BIN)/python -m pytest -q -m "integration and not long and not interop"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "integration and not long and not interop"
 
 test-long: install
 	$(BIN)/python -m pytest -q -m "long"
 	$(BIN)/python -m tests.reliability --write docs/reliability.md
 
 test-interop: install
-	$(BIN)/python -m pytest -q -m "interop"
+	@$(BIN)/python -m pytest -q -m "interop" || { test $$? -eq 5 && echo "make: no foreign environment has tests yet"; }
 
 generate: install
 	$(BIN)/python -m schemas.generate
