@@ -12,6 +12,7 @@ import asyncio
 import os
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -158,6 +159,7 @@ def main() -> int:
     if arguments.keep is not None and arguments.keep.exists() and any(arguments.keep.iterdir()):
         print(f"{arguments.keep} is not empty: give --keep a new directory", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
     seed = random.randrange(2**31) if arguments.seed is None else arguments.seed
     say(f"seed {seed}")
     todo = [(c, n) for c, n in plan(quick=arguments.quick) if not arguments.only or c.name in arguments.only]

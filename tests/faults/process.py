@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -57,13 +57,11 @@ class Child:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
-        file_bytes_max: int | None = None,
     ) -> None:
         self.name = name
         self.command = list(command)
         self.log = log
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
-        self.file_bytes_max = file_bytes_max
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -87,12 +85,6 @@ class Child:
 
     def start(self) -> None:
         assert not self.running, f"{self.name} runs already"
-        limit = self.file_bytes_max
-
-        def before_exec() -> None:
-            if limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
                 self.command,
@@ -102,7 +94,7 @@ class Child:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=None if limit is None else before_exec,  # noqa: PLW1509 - no threads write here
+                preexec_fn=_die_with_parent if _libc is not None else None,  # noqa: PLW1509 - it makes one call
             )
         self.starts += 1
 
@@ -142,3 +134,13 @@ class Child:
     def tail(self, lines: int = 25) -> str:
         """The end of its log, for the message of a failing test."""
         return f"--- {self.name} ---\n" + "\n".join(self.output.splitlines()[-lines:])
+
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: a test run that is killed itself leaves nothing running."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
