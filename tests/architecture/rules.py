@@ -40,6 +40,9 @@ PURE_EDGE = (
     "edge_nodes.modbus.registers",
 )
 
+# Processes that know nothing of each other; what both need lies beside them in uns.runtime.
+APART = ("uns.runtime.host", "uns.runtime.bridge", "uns.runtime.demo")
+WHY_APART = "a host runs without bridges, a bridge beside any host: they meet in the record log and at the broker"
 WHY_LAYERS = "imports go down only: a rule that knows its caller cannot be read, tested or replaced alone"
 WHY_UNS_ALONE = "uns never imports edge_nodes: a gateway's code (and its PLC libraries) stays off the host, and either side can be replaced"  # noqa: E501
 

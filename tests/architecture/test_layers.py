@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.rules import (
+    APART,
     ASYNC_PORTS,
     CORE,
     CORE_ALLOWED,
@@ -15,6 +16,7 @@ from tests.architecture.rules import (
     LAYERS,
     ONE_DOOR,
     PURE_EDGE,
+    WHY_APART,
     WHY_LAYERS,
     WHY_UNS_ALONE,
 )
@@ -64,6 +66,9 @@ def findings(source: str, module: str, *, is_package: bool = False) -> list[str]
         if level is not None and target is not None and target > level:
             why = WHY_UNS_ALONE if within(name, "edge_nodes") else WHY_LAYERS
             found.append(f"{module}:{line} imports {name}: {why}")
+        own = next((process for process in APART if within(module, process)), None)
+        if own is not None and any(within(name, process) for process in APART if process != own):
+            found.append(f"{module}:{line} imports {name}: {WHY_APART}")
         if any(within(module, package) for package in (*CORE, *PURE_EDGE)):
             for banned, why in CORE_BANS.items():
                 if within(name, banned) and name not in CORE_ALLOWED:
@@ -100,6 +105,7 @@ def test_module_keeps_the_layers(path: Path) -> None:
         ("uns.enrichment.pipeline", "def f():\n    import asyncio", "event loop"),
         ("uns.runtime.host.process", "from edge_nodes import runtime", "never imports edge_nodes"),
         ("uns.runtime.host.process", "import sqlite3", "uns.adapters.sqlite"),
+        ("uns.runtime.bridge.runner", "from uns.runtime.host.output import Output", "without bridges"),
         ("uns.context.store", "from ..adapters.mqtt import X", "down only"),
         ("uns.context.store", "async def f(): ...", "adapters do"),
         ("edge_nodes.reduction", "import random", "seed"),

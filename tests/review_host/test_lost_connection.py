@@ -15,8 +15,8 @@ from tests.servers import eventually
 from uns.adapters.logs import get_logger
 from uns.adapters.mqtt import BrokerAddress, IncomingMessage
 from uns.errors import ConnectionLost
+from uns.runtime.backoff import Backoff
 from uns.runtime.host import process as host_module
-from uns.runtime.host.backoff import Backoff
 from uns.runtime.host.options import HostOptions
 from uns.runtime.host.process import Host
 from uns.sparkplug.topics import EdgeNodeDescriptor

@@ -12,8 +12,8 @@ from tests.runtime.plants import TREE_TEXT
 from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError
 from uns.namespace.loader import load_tree
+from uns.runtime.backoff import Backoff
 from uns.runtime.host.announcements import DEAD_LETTERS_PER_MINUTE_MAX, Announcer
-from uns.runtime.host.backoff import Backoff
 from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
 from uns.sparkplug.messages import NodeDied
 from uns.sparkplug.topics import EdgeNodeDescriptor

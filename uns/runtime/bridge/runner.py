@@ -37,7 +37,7 @@ from uns.bridges.port import (
 )
 from uns.bridges.rules import RetryPolicy, Settled, back_off_ns, settle
 from uns.errors import StorageError
-from uns.runtime.host.backoff import Backoff
+from uns.runtime.backoff import Backoff
 
 __all__ = ["BridgeRunner", "BridgeStats", "RunnerLimits"]
 

@@ -19,7 +19,7 @@ from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError, RemoteProtocolError, UnreachableError
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import FactTopic, Uns1Topics, parse_fact_topic
-from uns.runtime.host.backoff import Backoff
+from uns.runtime.backoff import Backoff
 from uns.runtime.host.joiner import Joiner
 from uns.runtime.host.output import Output
 

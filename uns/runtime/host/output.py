@@ -16,7 +16,7 @@ from uns.adapters.logs import Logger
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError, ConnectionLost, UnreachableError
-from uns.runtime.host.backoff import Backoff
+from uns.runtime.backoff import Backoff
 
 __all__ = ["Output", "OutputLimits"]
 

@@ -37,9 +37,9 @@ from uns.errors import ConfigurationError, ConnectionLost, StorageError, Unreach
 from uns.namespace.acl import host_credentials
 from uns.namespace.loader import load_tree
 from uns.namespace.model import TopicTree
+from uns.runtime.backoff import Backoff
 from uns.runtime.host.announcements import Announcer
 from uns.runtime.host.api import HostApi
-from uns.runtime.host.backoff import Backoff
 from uns.runtime.host.fact_intake import FactIntake
 from uns.runtime.host.groups import Item
 from uns.runtime.host.intake import DeviceReader
