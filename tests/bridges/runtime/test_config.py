@@ -7,6 +7,7 @@ import pytest
 
 from uns.errors import ConfigurationError
 from uns.runtime.bridge.config import load_bridge
+from uns.runtime.bridge.process import check_bridge, run_bridge
 
 GOOD = """\
 uns: 1
@@ -93,3 +94,17 @@ def test_a_schema_is_a_plain_name(tmp_path: Path, schema: str) -> None:
 
 def test_an_unknown_kind_names_the_known_ones(tmp_path: Path) -> None:
     assert "postgres" in findings(tmp_path, GOOD.replace("kind: postgres", "kind: postgre"))[0]
+
+
+@pytest.mark.parametrize(("secret", "says"), [("nowhere", "check broker.password_file"), ("open", "chmod 600")])
+def test_what_is_wrong_with_the_brokers_files_is_told_before_it_runs(tmp_path: Path, secret: str, says: str) -> None:
+    (tmp_path / "open").write_text("geheim")
+    (tmp_path / "open").chmod(0o644)
+    broker = f"broker: {{url: mqtts://broker.example:8883, username: u, password_file: {secret}}}\ntree: tree.yaml\n"
+    config = load(tmp_path, GOOD + broker)
+    (finding,) = (one for one in check_bridge(config) if one.rule == "broker")
+    assert finding.severity == "error"
+    assert says in finding.text
+    with pytest.raises(ConfigurationError, match=says):
+        run_bridge(config)
+    assert not config.store.exists()

@@ -36,6 +36,8 @@ def stats_path(config: BridgeConfig) -> Path:
 
 def run_bridge(config: BridgeConfig, *, stats_file: Path | None = None) -> None:
     """Run until SIGTERM or SIGINT. :class:`ConfigurationError` for what no waiting mends."""
+    if config.broker is not None:
+        config.broker.check()
     try:
         with _lock(config):
             asyncio.run(_main(config, stats_file))
@@ -168,8 +170,13 @@ def _first(group: BaseExceptionGroup[UnsError]) -> UnsError:
 
 
 def check_bridge(config: BridgeConfig) -> list[Finding]:
-    """What is wrong with the record log, the store and the target now."""
+    """What is wrong with the broker's files, the record log, the store and the target now."""
     findings: list[Finding] = []
+    try:
+        if config.broker is not None:
+            config.broker.check()
+    except ConfigurationError as error:
+        findings.append(Finding(rule="broker", text=str(error)))
     try:
         with contextlib.closing(RecordCursor(config.record_log)) as log:
             findings.append(Finding(rule="record-log", text=f"{log.head()} positions", severity="info"))
