@@ -12,6 +12,7 @@ from edge_nodes.opcua.config import OPCUA_KEYS, OpcUaConfig, read_opcua
 from edge_nodes.store import WhenFull
 from edge_nodes.wiring import MetricWiring, WiringReader
 from uns.adapters.mqtt import BrokerAddress, parse_broker_url
+from uns.adapters.secrets import refuse_readable_by_others
 from uns.delivery.edge import Level
 from uns.errors import ConfigurationError, LocalProtocolError
 from uns.namespace.findings import Finding, Findings, nearest
@@ -274,3 +275,13 @@ def _look_for_files(source: OpcUaConfig, fields: Fields) -> None:
             fields.findings.error(
                 "file", f"there is no file {str(file)!r}", fields.position_of(key), "it is relative to the node file"
             )
+    for key, what, file in (
+        ("password_file", "password", source.password_file),
+        ("security", "key", security.key_file),
+    ):
+        if file is None:
+            continue
+        try:
+            refuse_readable_by_others(file, what)
+        except ConfigurationError as error:
+            fields.findings.error("secret", f"{error.where}: {error.what}", fields.position_of(key), error.next_step)

@@ -36,7 +36,8 @@ from edge_nodes.conversion import Refusal
 from edge_nodes.opcua.config import NodeAddress, OpcUaConfig, OpcUaPoint, Security
 from edge_nodes.opcua.mapping import BAD_NODE_ID_UNKNOWN, ItemPoint, NotificationMapper, convert_variant
 from edge_nodes.wiring import MetricKey
-from uns.errors import UnreachableError
+from uns.adapters.secrets import Secret
+from uns.errors import ConfigurationError, UnreachableError
 from uns.source import Readings, SourceSink, TimeSource
 
 __all__ = ["OpcUaSource"]
@@ -143,10 +144,13 @@ class OpcUaSource:
             if config.username is not None:
                 client.set_user(config.username)
             if config.password_file is not None:
-                client.set_password(config.password_file.read_text().rstrip("\n"))
+                client.set_password(Secret(file=config.password_file).read(section=f"sources.{self.name}"))
             async with asyncio.timeout(self.deadline_s):
                 await _secure(client, config.security)
                 await client.connect()
+        except ConfigurationError as error:  # while it runs: a secret is being replaced, or its rights were
+            await _close(client)
+            raise UnreachableError(str(error), where=config.url) from error
         except _EXPECTED_ERRORS as error:
             await _close(client)
             raise UnreachableError(

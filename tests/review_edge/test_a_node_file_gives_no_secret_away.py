@@ -40,3 +40,25 @@ def test_credentials_in_an_address_are_refused_and_not_shown(tmp_path: Path, nod
 def test_files_that_an_opc_ua_source_needs_are_looked_for(tmp_path: Path, source: str, key: str) -> None:
     findings = lint_node(write(tmp_path, opcua_node('level: {node: "i=1"}', source=source, equipment="tank1")))
     assert any(finding.rule == "file" and key in str(finding) for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("source", "file"),
+    [
+        ("username: user\npassword_file: plc.password", "plc.password"),
+        ("security: {policy: Basic256Sha256, trust: trust, cert_file: gw.der, key_file: gw.pem}", "gw.pem"),
+    ],
+)
+@pytest.mark.parametrize("rights", [0o640, 0o604])
+def test_secrets_of_an_opc_ua_source_that_others_can_read_are_refused(
+    tmp_path: Path, source: str, file: str, rights: int
+) -> None:
+    for name in ("plc.password", "gw.der", "gw.pem"):
+        (tmp_path / name).write_text(SECRET)
+        (tmp_path / name).chmod(0o600)
+    node = opcua_node('level: {node: "i=1"}', source=source, equipment="tank1")
+    assert not [finding for finding in lint_node(write(tmp_path, node)) if finding.rule == "secret"]
+    (tmp_path / file).chmod(rights)
+    (finding,) = (one for one in lint_node(write(tmp_path, node)) if one.rule == "secret")
+    assert f"chmod 600 {tmp_path / file}" in str(finding)
+    assert SECRET not in str(finding)

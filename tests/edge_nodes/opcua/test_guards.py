@@ -52,6 +52,7 @@ def source_of(tmp_path: Path, node: str) -> OpcUaSource:
 async def certificate(directory: Path, name: str, use: Any) -> tuple[Path, Path]:
     key, cert = directory / f"{name}.key.pem", directory / f"{name}.der"
     await setup_self_signed_certificate(key, cert, f"urn:{name}", "127.0.0.1", [use], {"commonName": name})
+    key.chmod(0o600)
     return key, cert
 
 
@@ -168,3 +169,13 @@ async def test_a_server_that_accepts_and_says_nothing_is_no_server(tmp_path: Pat
     await asyncio.gather(task, return_exceptions=True)
     assert "connected" not in sink.reasons
     listener.close()
+
+
+async def test_a_password_file_that_others_can_read_is_not_used_while_it_runs(tmp_path: Path) -> None:
+    secret = tmp_path / "plc.password"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    source = source_of(tmp_path, opcua_node(WIRING, source="username: u\npassword_file: plc.password"))
+    secret.chmod(0o644)
+    with pytest.raises(UnreachableError, match="chmod 600"):
+        await source.check()
