@@ -45,6 +45,7 @@ from uns.runtime.accounting import (
     Equation,
     edge_equations,
     host_equations,
+    record_log_equations,
     sum_equation,
 )
 from uns.runtime.children import Child
@@ -127,6 +128,7 @@ async def play(
             restated_intervals=audit.restated_intervals(),
             recorded=audit.recorded(),
             duplicates=audit.duplicates(),
+            statuses=audit.statuses(),
             edges={gateway: terms_of(counters, EDGE_TERMS) for gateway, counters in edges.items()},
             host=terms_of(status["counters"], HOST_TERMS),
             seconds=time.monotonic() - began,
@@ -142,6 +144,7 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
     restated_intervals: int = 0
     recorded: int = 0
     duplicates: int = 0
+    statuses: dict[str, int] = {}  # of every row of the log, other plays' too
     edges: dict[str, dict[str, int]] = {}
     host: dict[str, int]
     seconds: float = 0.0
@@ -167,7 +170,9 @@ def _outcome(day: Day, file: Path, found: _Found) -> Outcome:
         *(each for gateway, counters in found.edges.items() for each in edge_equations(gateway, counters)),
         *host_equations(found.host),
         _nothing("this play", f"lost {lost} = values in the file {day.samples} - in the record log {held}", lost),
-        _nothing("record log", f"keys held twice {found.duplicates} = 0", found.duplicates),
+        *record_log_equations(
+            found.host, recorded=found.recorded, duplicates=found.duplicates, statuses=found.statuses
+        ),
         _nothing("record log", f"records that no row stands for {books.unexpected} = 0", books.unexpected),
     ]
     return Outcome(

@@ -26,6 +26,7 @@ from uns.runtime.accounting import (
     host_equations,
     loss_equation,
     lost,
+    record_log_equations,
 )
 from uns.runtime.demo.story import opening
 from uns.runtime.plant_run import terms_of
@@ -59,8 +60,10 @@ def _balance(directory: Path, edges: Mapping[str, Any], status: Mapping[str, Any
     gone = lost(terms, host)
     equations.append(Equation(subject="plant", text=f"lost {gone} = 0", holds=gone == 0))
     with open_audit(directory / "host" / "records.db") as audit:
-        duplicates, recorded = audit.duplicates(), audit.recorded()
-    equations.append(Equation(subject="record log", text=f"keys held twice {duplicates} = 0", holds=duplicates == 0))
+        recorded = audit.recorded()
+        equations += record_log_equations(
+            host, recorded=recorded, duplicates=audit.duplicates(), statuses=audit.statuses()
+        )
     equations.append(Equation(subject="record log", text=f"rows {recorded} > 0", holds=recorded > 0))
     return equations
 

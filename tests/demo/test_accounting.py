@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uns.runtime.accounting import edge_equations, host_equations, loss_equation, lost
+from uns.runtime.accounting import edge_equations, host_equations, loss_equation, lost, record_log_equations
 
 
 def edge(**terms: int) -> dict[str, int]:
@@ -61,3 +61,16 @@ def test_only_what_a_policy_dropped_may_be_missing() -> None:
 
 def test_more_recorded_than_stored_is_wrong_too() -> None:
     assert not loss_equation({"a": edge(stored=9)}, host()).holds
+
+
+def test_counters_are_held_against_the_rows_status_by_status() -> None:
+    rows = {"resolved": 7, "unassigned": 2, "unresolved": 1}
+
+    def holds(**changed: int) -> list[bool]:
+        found = record_log_equations(host(**changed), recorded=10, duplicates=0, statuses=rows)
+        return [equation.holds for equation in found]
+
+    assert holds() == [True, True, True]
+    assert holds(resolved=6, unresolved=2) == [True, True, False]  # the sum alone would not tell
+    assert holds(recorded=11) == [True, False, True]
+    assert not record_log_equations(host(), recorded=10, duplicates=1, statuses=rows)[0].holds

@@ -56,6 +56,7 @@ def statuses_of(day: Day) -> Counter[str]:
 
 def check(day: Day, outcome: dict[str, Any]) -> None:
     assert outcome["ok"] is True
+    assert any(each["text"].startswith("rows by status resolved ") for each in outcome["equations"])
     assert outcome["rows"] == sum(outcome[name] for name in ("samples", "liveness", "repeats", "malformed"))
     assert outcome["samples"] == sum(outcome[n] for n in ("resolved", "unassigned", "unresolved", "rejected"))
     assert (outcome["rows"], outcome["samples"], outcome["repeats"]) == (day.rows, day.samples, day.repeats)

@@ -124,4 +124,5 @@ def test_the_example_runs_and_its_equations_hold(tmp_path):
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "BROKEN" not in ended.stdout
+    assert "holds  record log: rows by status resolved " in ended.stdout
     assert ended.stdout.count("holds ") >= 10

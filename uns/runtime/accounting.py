@@ -4,6 +4,7 @@ Edge:  ``read = reduced + stored + refused`` and ``stored = confirmed + waiting 
 Host:  ``received = recorded + duplicates_dropped + rejected + unmapped + unjoined`` and
 ``recorded = resolved + unassigned + unresolved``.
 Drained: ``lost = stored - (recorded + rejected + unmapped)`` is 0, or at most ``dropped`` where a policy dropped.
+Record log: what its rows say, counted by a second look, is what the host counted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,17 @@ from collections.abc import Mapping
 
 import msgspec
 
-__all__ = ["EDGE_TERMS", "HOST_TERMS", "Equation", "edge_equations", "host_equations", "loss_equation", "lost"]
+__all__ = [
+    "EDGE_TERMS",
+    "HOST_TERMS",
+    "STATUSES",
+    "Equation",
+    "edge_equations",
+    "host_equations",
+    "loss_equation",
+    "lost",
+    "record_log_equations",
+]
 
 EDGE_TERMS = ("read", "reduced", "stored", "refused", "confirmed", "waiting", "dropped")
 HOST_TERMS = (
@@ -26,6 +37,7 @@ HOST_TERMS = (
     "unassigned",
     "unresolved",
 )
+STATUSES = ("resolved", "unassigned", "unresolved")
 Terms = Mapping[str, int]
 
 
@@ -83,3 +95,21 @@ def loss_equation(edges: Mapping[str, Terms], host: Terms) -> Equation:
         text=f"lost {missing} = stored {stored} - ({' + '.join(kept)})" + (f", dropped {dropped}" if dropped else ""),
         holds=0 <= missing <= dropped,
     )
+
+
+def record_log_equations(host: Terms, *, recorded: int, duplicates: int, statuses: Terms) -> list[Equation]:
+    """Counters that lie would make every other equation hold: the rows, counted one by one, are what was counted."""
+    by_status = {name: statuses.get(name, 0) for name in STATUSES}
+    return [
+        Equation(subject="record log", text=f"keys held twice {duplicates} = 0", holds=duplicates == 0),
+        Equation(
+            subject="record log",
+            text=f"rows {recorded} = recorded {host.get('recorded')}",
+            holds=recorded == host.get("recorded"),
+        ),
+        Equation(
+            subject="record log",
+            text=f"rows by status {' + '.join(f'{name} {n}' for name, n in by_status.items())} = counted",
+            holds=all(n == host.get(name) for name, n in by_status.items()),
+        ),
+    ]

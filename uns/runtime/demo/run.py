@@ -31,6 +31,7 @@ from uns.runtime.accounting import (
     host_equations,
     loss_equation,
     lost,
+    record_log_equations,
 )
 from uns.runtime.demo.story import FIRST_ORDER, Told, opening, story
 from uns.runtime.demo.view import NamespaceView, example_sample
@@ -205,26 +206,9 @@ class Demo:
         equations += [*host_equations(state.host), loss_equation(state.edges, state.host)]
         with open_audit(store / "records.db") as audit:
             duplicates = audit.duplicates()
-            recorded = audit.recorded()
-            statuses = audit.statuses()
-        equations.append(
-            Equation(subject="record log", text=f"keys held twice {duplicates} = 0", holds=duplicates == 0)
-        )
-        equations.append(
-            Equation(
-                subject="record log",
-                text=f"rows {recorded} = recorded {state.host.get('recorded')}",
-                holds=recorded == state.host.get("recorded"),
+            equations += record_log_equations(
+                state.host, recorded=audit.recorded(), duplicates=duplicates, statuses=audit.statuses()
             )
-        )
-        by_status = {name: statuses.get(name, 0) for name in ("resolved", "unassigned", "unresolved")}
-        equations.append(
-            Equation(
-                subject="record log",
-                text=f"rows by status {' + '.join(f'{name} {n}' for name, n in by_status.items())} = counted",
-                holds=all(n == state.host.get(name) for name, n in by_status.items()),
-            )
-        )
         example = state.view.example
         return DemoReport(
             seconds=self._seconds,
