@@ -9,15 +9,14 @@ was sent. What every target must do is tested by ``tests/bridges/contract``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Mapping as Map
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from uns.context.facts import Fact, FactAnswer
-from uns.enrichment.plan import FactRow, IntervalRow
-from uns.sparkplug.datatypes import Value
+from uns.enrichment.log import LogBatch, LogSample, RecordReader
 
 __all__ = [
     "AuditEvent",
@@ -118,59 +117,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.severity}: {self.rule}: {self.text}{step}"
 
 
-# ── the log, as a mapping sees it ────────────────────────────────────────────────────────────────────────────────────
-
-
-class LogSample(msgspec.Struct, frozen=True, gc=False):
-    """One recorded sample."""
-
-    position: int
-    equipment: str
-    metric: str
-    type: str
-    unit: str | None
-    source_time_ns: int
-    ordinal: int
-    value: Value
-    quality: int  # of uns.enrichment.samples.Quality
-    flags: int
-
-
-class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What the record log has beyond the cursor: positions in (``after``, ``to``] and newly accepted facts.
-
-    ``samples`` only where the mapping asks for them. ``intervals`` are revisions of context, restatements included
-    (``rev`` > 0); rows as INTERVAL_COLUMNS. ``facts`` are rows as FACT_COLUMNS in order of knowledge; they may run
-    ahead of positions while a bridge catches up, and one may come again: (source, id, source_rev) tells.
-    """
-
-    after: int
-    to: int
-    samples: Sequence[LogSample] = ()
-    intervals: Sequence[IntervalRow] = ()
-    facts: Sequence[FactRow] = ()
-    facts_after_ns: int = 0  # these facts became known in (facts_after_ns, facts_to_ns]
-    facts_to_ns: int = 0
-
-    def is_empty(self) -> bool:
-        """Whether there is nothing new."""
-        return self.to == self.after and not self.facts
-
-
-class RecordReader(Protocol):
-    """Questions to the record log that a mapping may ask. Each answer is of one commit; blocks on the disk."""
-
-    def intervals(self, equipment: str, from_ns: int, to_ns: int) -> list[IntervalRow]:
-        """The current context intervals that touch [from, to), oldest first."""
-
-    def samples(self, equipment: str, metrics: Sequence[str], from_ns: int, to_ns: int) -> Iterator[LogSample]:
-        """Samples of [from, to) in order of source time, then ordinal. Streams; consume it before asking again."""
-
-    def last_before(self, equipment: str, metric: str, time_ns: int) -> LogSample | None:
-        """The newest sample before ``time_ns``."""
-
-    def facts(self, *, kind: str | None = None, equipment: str | None = None) -> list[FactRow]:
-        """Accepted fact messages in order of knowledge."""
+# ── the mapping ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Mapping(Protocol):
@@ -183,7 +130,7 @@ class Mapping(Protocol):
     wants_samples: bool
 
     def load(self, state: Map[str, bytes], reader: RecordReader) -> None:
-        """Once, before anything else."""
+        """Before anything else, and again after a commit that failed: what follows builds on this state alone."""
 
     def receive_batch(self, batch: LogBatch, now_ns: int) -> list[OutboundItem]:
         """What follows from new records."""

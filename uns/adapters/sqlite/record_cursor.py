@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from uns.adapters.sqlite.database import open_reader, translated
-from uns.bridges.port import LogBatch, LogSample
+from uns.enrichment.log import LogBatch, LogSample, MetricRow, Touched
 from uns.enrichment.plan import (
     FACT_COLUMNS,
     INTERVAL_COLUMNS,
@@ -38,6 +38,20 @@ _LOG_SAMPLES = """
     SELECT samples.position, series.equipment, series.metric, series.type, series.unit, samples.source_time_ns,
            samples.ordinal, samples.value_num, samples.value_int, samples.value_text, samples.quality, samples.flags
     FROM samples JOIN series ON series.series = samples.series
+    """
+# By series first: a batch holds thousands of samples of a few series, and a retyped metric has several.
+_TOUCHED = """
+    SELECT equipment, metric, min(from_ns), max(to_ns), sum(samples), min(first_position), max(last_position)
+    FROM (
+        SELECT series, min(source_time_ns) AS from_ns, max(source_time_ns) + 1 AS to_ns, count(*) AS samples,
+               min(position) AS first_position, max(position) AS last_position
+        FROM samples WHERE position > ? AND position <= ? GROUP BY series
+    ) JOIN series USING (series) GROUP BY equipment, metric ORDER BY 6
+    """
+# One value: exactly one of the columns is set, and each keeps its type. The position is in the index, as the row id.
+_METRIC_ROWS = """
+    SELECT source_time_ns, ordinal, coalesce(value_int, value_num, value_text), quality, flags, position FROM samples
+    WHERE source_time_ns >= ? AND source_time_ns < ? AND position <= ? AND series IN
     """
 _ROWS_AT_ONCE = 5_000
 
@@ -69,7 +83,7 @@ class TableRows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordCursor:
-    """The record log as bridges read it. Implements :class:`uns.bridges.port.RecordReader`."""
+    """The record log as bridges read it. Implements :class:`uns.enrichment.log.RecordReader`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,6 +119,7 @@ class RecordCursor:
                 samples=self._log_samples(execute(f"{_LOG_SAMPLES} WHERE position > ? AND position <= ?", span))
                 if samples and to > after
                 else (),
+                touched=[Touched(*row) for row in execute(_TOUCHED, span)] if to > after else (),
                 intervals=execute(f"{_INTERVALS} WHERE position > ? AND position <= ?", span).fetchall()
                 if to > after
                 else (),
@@ -166,25 +181,38 @@ class RecordCursor:
 
     def samples(self, equipment: str, metrics: Sequence[str], from_ns: int, to_ns: int) -> Iterator[LogSample]:
         """Samples of [from, to) in order of source time, then ordinal."""
-        marks = ", ".join("?" * len(metrics))
         with self._snapshot() as execute:
-            numbers = [
-                row[0]
-                for row in execute(
-                    f"SELECT series FROM series WHERE equipment = ? AND metric IN ({marks})",  # noqa: S608
-                    (equipment, *metrics),
-                )
-            ]
-            if not numbers:
-                return
+            numbers = self._series(execute, equipment, metrics)
             rows = execute(
                 f"{_LOG_SAMPLES} WHERE samples.source_time_ns >= ? AND samples.source_time_ns < ? "
-                f"AND samples.series IN ({', '.join(map(str, numbers))}) "
-                "ORDER BY samples.source_time_ns, samples.ordinal",
+                f"AND samples.series IN ({numbers}) ORDER BY samples.source_time_ns, samples.ordinal",
                 (from_ns, to_ns),
             )
             while chunk := rows.fetchmany(_ROWS_AT_ONCE):
                 yield from self._log_samples(chunk)
+
+    def rows(
+        self, equipment: str, metric: str, from_ns: int, to_ns: int, *, up_to: int
+    ) -> Iterator[Sequence[MetricRow]]:
+        """Samples of one metric in [from, to), in chunks, in order of source time, then ordinal."""
+        with self._snapshot() as execute:
+            found = execute(
+                f"{_METRIC_ROWS} ({self._series(execute, equipment, (metric,))}) ORDER BY source_time_ns, ordinal",
+                (from_ns, to_ns, up_to),
+            )
+            while chunk := found.fetchmany(_ROWS_AT_ONCE):
+                yield chunk
+
+    def rows_before(
+        self, equipment: str, metric: str, time_ns: int, *, not_before_ns: int, up_to: int
+    ) -> Iterator[MetricRow]:
+        """Samples of one metric in [not_before, time), the newest first."""
+        with self._snapshot() as execute:
+            yield from execute(
+                f"{_METRIC_ROWS} ({self._series(execute, equipment, (metric,))}) "
+                "ORDER BY source_time_ns DESC, ordinal DESC",
+                (not_before_ns, time_ns, up_to),
+            )
 
     def last_before(self, equipment: str, metric: str, time_ns: int) -> LogSample | None:
         """The newest sample before ``time_ns``."""
@@ -242,6 +270,16 @@ class RecordCursor:
                 facts_accepted=accepted if limit is None else progress.facts_accepted,
             ),
         )
+
+    @staticmethod
+    def _series(execute: Any, equipment: str, metrics: Sequence[str]) -> str:
+        """The numbers of the series that metrics have, for an IN list; a retyped metric has several."""
+        marks = ", ".join("?" * len(metrics))
+        found = execute(
+            f"SELECT series FROM series WHERE equipment = ? AND metric IN ({marks})",  # noqa: S608
+            (equipment, *metrics),
+        )
+        return ", ".join(str(row[0]) for row in found)
 
     def _identity(self, execute: Any) -> str:
         """What tells this log from another one in its place: its first payload, which never changes."""
