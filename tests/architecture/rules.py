@@ -10,6 +10,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("uns.delivery", "uns.source"),
     ("uns.namespace",),
     ("uns.context",),
+    ("uns.audit",),
     ("uns.enrichment",),
     ("uns.bridges",),  # mappings: their clients are adapters
     ("uns.adapters",),
@@ -25,6 +26,7 @@ CORE = (
     "uns.source",
     "uns.namespace",
     "uns.context",
+    "uns.audit",
     "uns.enrichment",
     "uns.bridges",
 )
