@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.servers import eventually
-from uns.adapters.folder import FolderInbox, FolderOutbox, FolderTroubleError, InboxFile, file_name
+from uns.adapters.folder import FolderInbox, FolderOutbox, FolderTroubleError, InboxFile, Verdict, file_name
 from uns.bridges.port import Business, Delivered, OutboundItem, Transient
 from uns.errors import UnreachableError
 
@@ -143,9 +143,9 @@ async def test_files_are_taken_oldest_first_and_archived(tmp_path: Path) -> None
     (tmp_path / "in/notes.txt").write_text("not ours")
     taken: list[str] = []
 
-    async def handle(file: InboxFile) -> str | None:
+    async def handle(file: InboxFile) -> Verdict:
         taken.append(file.data.decode())
-        return None
+        return Verdict("archive")
 
     await running(inbox, handle, lambda: inbox.counters["archived"] == 2)
     assert taken == ["b.xml", "a.xml"]
@@ -157,8 +157,8 @@ async def test_what_is_refused_lies_in_quarantine_with_its_report(tmp_path: Path
     inbox = inbox_of(tmp_path)
     (tmp_path / "in/bad.xml").write_text("<bad")
 
-    async def handle(file: InboxFile) -> str | None:
-        return "bad.xml:1:4: not well-formed; send it again whole"
+    async def handle(file: InboxFile) -> Verdict:
+        return Verdict("quarantine", "bad.xml:1:4: not well-formed; send it again whole")
 
     await running(inbox, handle, lambda: inbox.counters["quarantined"] == 1)
     assert "not well-formed" in (tmp_path / "quarantine/bad.xml.report.txt").read_text()
@@ -170,12 +170,12 @@ async def test_a_file_waits_while_the_host_does_not_answer(tmp_path: Path) -> No
     (tmp_path / "in/order.xml").write_text("<order/>")
     tries = 0
 
-    async def handle(file: InboxFile) -> str | None:
+    async def handle(file: InboxFile) -> Verdict:
         nonlocal tries
         tries += 1
         if tries < 3:
             raise UnreachableError("the host does not answer")
-        return None
+        return Verdict("archive")
 
     await running(inbox, handle, lambda: inbox.counters["archived"] == 1)
     assert tries == 3

@@ -19,23 +19,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
 from uns.adapters.logs import get_logger
 from uns.bridges.port import Auth, Business, Delivered, Finding, OutboundItem, Outcome, Transient, Unknown
-from uns.errors import UnreachableError
+from uns.errors import StorageError, UnreachableError
 
-__all__ = ["FILE_BYTES_MAX", "FolderInbox", "FolderOutbox", "FolderTroubleError", "InboxFile", "file_name"]
+__all__ = ["FILE_BYTES_MAX", "FolderInbox", "FolderOutbox", "FolderTroubleError", "InboxFile", "Verdict", "file_name"]
 
 FILE_BYTES_MAX = 256 * 1024 * 1024  # of one file in an inbox
-NAME_BYTES_MAX = 200
+NAME_BYTES_MAX = 200  # a file system takes 255, and reports add to it
 NOTES_KEPT_S = 30 * 86_400.0
 _T = TypeVar("_T")
 _WORK = ".uns"
 _PART = ".part"
 _SENT = ".sent"
+_REPORT = ".report.txt"
 _SAYS = {
     errno.ENOSPC: ("the disk is full", "free space"),
     errno.EDQUOT: ("the quota is used up", "free space or raise the quota"),
@@ -46,6 +47,7 @@ _SAYS = {
     errno.ENOTDIR: ("it is no folder", "make it a folder"),
     errno.ESTALE: ("the share was mounted anew", "mount it again"),
     errno.EIO: ("the disk does not answer", "check the disk or the share"),
+    errno.EXDEV: ("it lies on another file system than the inbox", "give folders on one file system"),
 }
 
 
@@ -203,15 +205,23 @@ class InboxFile(msgspec.Struct, frozen=True):
         return self.path.name
 
 
-Handler = Callable[[InboxFile], Awaitable[str | None]]
+class Verdict(msgspec.Struct, frozen=True):
+    """Where a file goes when it is done, and what is written beside it (nothing where the report is empty)."""
+
+    put: Literal["archive", "quarantine"]
+    report: str = ""
+
+
+Handler = Callable[[InboxFile], Awaitable[Verdict]]
 
 
 class FolderInbox:
     """Takes files out of a folder, oldest first, each to its end before the next.
 
-    :meth:`run` gives every file to ``handle``: None archives it, a text quarantines it with that text as a report
-    beside it, :class:`UnreachableError` leaves it where it is for the next round. A crash in between means that a file
-    is handled again, so what a handler tells the host must be idempotent (facts are: id and source_rev).
+    :meth:`run` gives every file to ``handle`` and puts it where its verdict says, with the report beside it.
+    :class:`UnreachableError` and :class:`StorageError` leave the file where it is for the next round; any other
+    exception is a bug, and the file is set aside with it. A crash in between means that a file is handled again, so
+    what a handler tells the host must be idempotent (facts are: id and source_rev).
     """
 
     def __init__(
@@ -237,6 +247,7 @@ class FolderInbox:
         self._files_max = files_max
         self._now_s = now_s
         self._seen: dict[Path, tuple[int, int, int]] = {}
+        self._decided: dict[Path, tuple[int, Verdict]] = {}  # handled, and not yet put away
         self.counters = {"archived": 0, "quarantined": 0}
         self.trouble = ""
         self._log = get_logger("inbox")
@@ -244,14 +255,15 @@ class FolderInbox:
     async def run(self, handle: Handler) -> None:
         """Look, hand over, put away, until cancelled."""
         while True:
+            trouble = ""
             try:
                 for path in await asyncio.to_thread(self.look):
-                    await self._take(path, handle)
-                self._say("")
+                    trouble = await self._take(path, handle) or trouble
             except FolderTroubleError as error:
-                self._say(str(error))
-            except UnreachableError as error:
-                self._say(f"waiting: {error}")
+                trouble = str(error)
+            except (UnreachableError, StorageError) as error:
+                trouble = f"waiting: {error}"
+            self._say(trouble)
             await asyncio.sleep(self._poll_s)
 
     def look(self) -> list[Path]:
@@ -283,47 +295,99 @@ class FolderInbox:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FolderTroubleError(self.inbox, error) from error
+            raise FolderTroubleError(path, error) from error
 
-    def archive(self, file: InboxFile) -> Path:
+    def archive(self, file: InboxFile, report: str = "") -> Path:
         """Put a file where the done ones are, by day."""
-        found = self._move(file, self._archive / datetime.fromtimestamp(self._now_s(), UTC).strftime("%Y-%m-%d"))
+        day = datetime.fromtimestamp(self._now_s(), UTC).strftime("%Y-%m-%d")
+        found = self._put(file, self._archive, day, report)
         self.counters["archived"] += 1
         return found
 
     def quarantine(self, file: InboxFile, report: str) -> Path:
         """Put a file aside with a report beside it: ``NAME.report.txt``."""
-        self._make(self._quarantine)
-        target = _free(self._quarantine / file.name)
-        text = f"file: {file.name}\ntime: {datetime.fromtimestamp(self._now_s(), UTC).isoformat()}\n\n{report}\n"
-        try:
-            # The report first: a file in quarantine always has one.
-            _write_durably(target.with_name(target.name + ".report.txt"), text.encode())
-            _rename(file.path, target)
-        except OSError as error:
-            raise FolderTroubleError(self._quarantine, error) from error
+        found = self._put(file, self._quarantine, "", report)
         self.counters["quarantined"] += 1
-        return target
+        return found
 
-    async def _take(self, path: Path, handle: Handler) -> None:
-        file = await asyncio.to_thread(self.read, path)
-        if file is None:
-            return
-        if file.too_large:
-            report: str | None = f"larger than {self._file_bytes_max} bytes; split it, then put it into the inbox again"
-        else:
-            report = await handle(file)
-        if report is None:
-            await asyncio.to_thread(self.archive, file)
-            self._log.info("taken in", file=file.name)
-        else:
-            await asyncio.to_thread(self.quarantine, file, report)
-            self._log.error("quarantined", file=file.name, report=report)
-
-    def _move(self, file: InboxFile, folder: Path) -> Path:
-        self._make(folder)
-        target = _free(folder / file.name)
+    def check(self) -> list[Finding]:
+        """Whether files can be taken and put away now."""
         try:
+            device = _usable(self.inbox).st_dev
+        except OSError as error:
+            return [_trouble_finding("inbox", self.inbox, error)]
+        findings = [Finding(rule="inbox", text=f"{self.inbox} can be read", severity="info")]
+        for name, folder in (("archive", self._archive), ("quarantine", self._quarantine)):
+            try:
+                self._make(folder)
+                if folder.stat().st_dev != device:
+                    findings.append(
+                        Finding(
+                            rule=name,
+                            text=f"{folder} lies on another file system than {self.inbox}, so that no file can be "
+                            "renamed into it at once",
+                            next_step=f"give `{name}:` a folder beside or below the inbox, or leave the key out",
+                        )
+                    )
+                probe = folder / f".{_PART}"
+                _write_durably(probe, b"probe")
+                probe.unlink()
+            except OSError as error:
+                findings.append(_trouble_finding(name, folder, error))
+            except FolderTroubleError as error:
+                findings.append(Finding(rule=name, text=str(error), unreachable=True))
+        return findings
+
+    async def _take(self, path: Path, handle: Handler) -> str:
+        """One file to its end; gives what keeps this one alone from being taken."""
+        try:
+            file = await asyncio.to_thread(self.read, path)
+        except FolderTroubleError as error:
+            return str(error)
+        if file is None:
+            return ""
+        decided = self._decided.get(path)
+        if decided is not None and decided[0] == file.modified_ns:
+            verdict = decided[1]  # it was told already, and only putting it away failed
+        else:
+            verdict = await self._judge(file, handle)
+            self._decided = {path: (file.modified_ns, verdict)}
+        put = self.archive if verdict.put == "archive" else self.quarantine
+        where = await asyncio.to_thread(put, file, verdict.report)
+        self._decided.pop(path, None)
+        if verdict.put == "archive":
+            self._log.info("taken in", file=file.name, where=str(where), reported=bool(verdict.report))
+        else:
+            self._log.error("quarantined", file=file.name, where=str(where), report=verdict.report)
+        return ""
+
+    async def _judge(self, file: InboxFile, handle: Handler) -> Verdict:
+        if file.too_large:
+            return Verdict(
+                "quarantine", f"larger than {self._file_bytes_max} bytes; split it, then put it into the inbox again"
+            )
+        try:
+            return await handle(file)
+        except (UnreachableError, StorageError, FolderTroubleError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one file must not keep the others waiting for ever
+            self._log.exception("a file cannot be handled and is set aside", file=file.name)
+            return Verdict(
+                "quarantine",
+                f"internal error: {error!r}; report it with this file, then put it into the inbox again",
+            )
+
+    def _put(self, file: InboxFile, folder: Path, day: str, report: str) -> Path:
+        """Rename a file into a folder; its report first, so that none lies there without."""
+        self._make(folder)
+        try:
+            folder = folder / day
+            folder.mkdir(exist_ok=True)
+            target = _free(folder / _short(file.name))
+            if report:
+                when = datetime.fromtimestamp(self._now_s(), UTC).isoformat()
+                text = f"file: {file.name}\ntime: {when}\n\n{report}\n"
+                _write_durably(target.with_name(target.name + _REPORT), text.encode(errors="backslashreplace"))
             _rename(file.path, target)
         except OSError as error:
             raise FolderTroubleError(folder, error) from error
@@ -331,8 +395,9 @@ class FolderInbox:
 
     @staticmethod
     def _make(folder: Path) -> None:
+        # Never what lies above it: an unmounted share would be made anew on the disk below, where nobody looks.
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
         except OSError as error:
             raise FolderTroubleError(folder, error) from error
 
@@ -357,6 +422,27 @@ def _flush_directory(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _usable(folder: Path) -> os.stat_result:
+    """What the system says of a folder that can be read and changed; OSError otherwise."""
+    found = folder.stat()
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return found
+
+
+def _trouble_finding(rule: str, folder: Path, error: OSError) -> Finding:
+    return Finding(rule=rule, text=str(FolderTroubleError(folder, error)), unreachable=True)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is added to it."""
+    raw = os.fsencode(name)
+    suffix = Path(name).suffix[:20]
+    if len(raw) <= NAME_BYTES_MAX:
+        return name
+    return os.fsdecode(raw[: NAME_BYTES_MAX - len(os.fsencode(suffix))]) + suffix
 
 
 def _rename(source: Path, target: Path) -> None:

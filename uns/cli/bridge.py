@@ -138,3 +138,5 @@ def _print(stats: BridgeStats) -> None:
     )
     if stats.reason:
         print(f"  ! {stats.reason}" + (f"; {stats.next_step}" if stats.next_step else ""))
+    if stats.inbound_reason:
+        print(f"  ! orders do not come in: {stats.inbound_reason}")

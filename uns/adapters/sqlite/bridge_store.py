@@ -68,7 +68,25 @@ _FIRST = f"""
         detail TEXT NOT NULL
     ) STRICT;
     """
-_MIGRATIONS = (Migration(1, _FIRST),)
+_INBOUND = """
+    CREATE TABLE documents (
+        digest BLOB PRIMARY KEY,
+        name TEXT NOT NULL,
+        bod_id TEXT,
+        first_seen_ns INTEGER NOT NULL,
+        last_seen_ns INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX documents_bod ON documents (bod_id) WHERE bod_id IS NOT NULL;
+    CREATE INDEX documents_age ON documents (last_seen_ns);
+    CREATE TABLE orders (
+        id TEXT PRIMARY KEY,
+        source_rev INTEGER NOT NULL,
+        stated_at_ns INTEGER NOT NULL,
+        body BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX orders_age ON orders (stated_at_ns);
+    """
+_MIGRATIONS = (Migration(1, _FIRST), Migration(2, _INBOUND))
 _PAGE_BYTES = 4096
 
 _ITEM = "id, key, kind, subject, order_key, body, first_position, last_position, created_at_ns, attempts, reason"
@@ -304,6 +322,67 @@ class BridgeStore:
         if not reason.strip():
             raise ConfigurationError("dropping asks for a reason", next_step="give --reason 'why it is not needed'")
         self._decide(key, "dropped", actor=actor, action="dead_letter.drop", detail={"reason": reason}, now_ns=now_ns)
+
+    # ── what came in ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def see_document(self, digest: bytes, name: str, now_ns: int) -> int:
+        """When a content was first seen: ``now_ns`` if that is now, and on disk from here on."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO documents VALUES (?, ?, NULL, ?, ?) "
+                "ON CONFLICT (digest) DO UPDATE SET last_seen_ns = excluded.last_seen_ns",
+                (digest, name, now_ns, now_ns),
+            )
+            row = connection.execute("SELECT first_seen_ns FROM documents WHERE digest = ?", (digest,)).fetchone()
+        return int(row[0])
+
+    def same_bod(self, bod_id: str, digest: bytes) -> str | None:
+        """The name of another document that bore this BODID with other content."""
+        rows = self._all("SELECT name FROM documents WHERE bod_id = ? AND digest <> ? LIMIT 1", (bod_id, digest))
+        return rows[0][0] if rows else None
+
+    def finish_document(
+        self,
+        digest: bytes,
+        *,
+        bod_id: str | None,
+        readable: bool,
+        orders: Sequence[tuple[str, int, bytes]],
+        counters: Mapping[str, int],
+        now_ns: int,
+    ) -> None:
+        """Commit what a document brought: orders as (id of their fact, source_rev, body); a later statement stays.
+
+        What cannot be read is forgotten: the same bytes may be right tomorrow (a sender's clock that ran ahead).
+        """
+        with self._database.transaction() as connection:
+            if readable:
+                connection.execute("UPDATE documents SET bod_id = ? WHERE digest = ?", (bod_id, digest))
+            else:
+                connection.execute("DELETE FROM documents WHERE digest = ?", (digest,))
+            connection.executemany(
+                "INSERT INTO orders VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "source_rev = excluded.source_rev, stated_at_ns = excluded.stated_at_ns, body = excluded.body "
+                "WHERE excluded.source_rev >= source_rev",
+                [(id_, source_rev, now_ns, body) for id_, source_rev, body in orders],
+            )
+            self._count(connection, **counters)
+
+    def order(self, id_: str) -> bytes | None:
+        """What was last stated of an order, by the id of its fact."""
+        rows = self._all("SELECT body FROM orders WHERE id = ?", (id_,))
+        return rows[0][0] if rows else None
+
+    def forget_inbound(self, before_ns: int, *, rows_max: int = 20_000) -> int:
+        """Delete documents and orders that nobody sent since; how many."""
+        with self._database.transaction() as connection:
+            return sum(
+                connection.execute(
+                    f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {age} < ? LIMIT ?)",  # noqa: S608 - words of ours
+                    (before_ns, rows_max),
+                ).rowcount
+                for table, key, age in (("documents", "digest", "last_seen_ns"), ("orders", "id", "stated_at_ns"))
+            )
 
     # ── audit and counts ─────────────────────────────────────────────────────────────────────────────────────────
 

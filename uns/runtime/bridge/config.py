@@ -95,9 +95,9 @@ def _read(path: Path) -> tuple[BridgeConfig | None, Findings]:
     kind = root.choice("kind", {word: word for word in KINDS}, default=None)
     host = root.fields("host", required=("store",), what="the host")
     store = root.fields("store", optional=("path", "bytes_max", "keep_delivered"), what="the store")
-    target = None
-    if kind is not None:
-        found = load_kind(kind)
+    found = None if kind is None else load_kind(kind)
+    target, section = None, root
+    if found is not None:
         section = root.fields(
             "target", required=found.target_required, optional=found.target_optional, what="the target"
         )
@@ -123,6 +123,8 @@ def _read(path: Path) -> tuple[BridgeConfig | None, Findings]:
         broker=broker,
         tree=None if tree is None else directory / tree,
     )
+    if found is not None and found.lint is not None:
+        found.lint(config, root, section)
     return (None if findings.has_errors else config), findings
 
 

@@ -24,23 +24,33 @@ class FactEmitter:
         self._tree = load_tree(config.tree)
         self._client_id = f"uns-bridge-{config.name}"
         self._sender: FactSender | None = None
-        self._one = asyncio.Lock()
+        self._connecting = asyncio.Lock()
 
     async def tell(self, fact: Fact) -> FactAnswer:
-        """The host's answer; :class:`UnreachableError` where it gives none now."""
-        async with self._one:
-            if self._sender is None:
-                sender = FactSender(self._broker, self._tree, client_id=self._client_id)
-                self._sender = await sender.__aenter__()
-            try:
-                return await self._sender.tell(fact)
-            except UnreachableError:
-                await self.close()
-                raise
+        """The host's answer; :class:`UnreachableError` where it gives none now. Many may be told at a time."""
+        sender = await self._connected()
+        try:
+            return await sender.tell(fact)
+        except UnreachableError:
+            await self._leave(sender)
+            raise
 
     async def close(self) -> None:
         """Leave the broker."""
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            with contextlib.suppress(UnreachableError):
-                await sender.__aexit__(None, None, None)
+        if self._sender is not None:
+            await self._leave(self._sender)
+
+    async def _connected(self) -> FactSender:
+        async with self._connecting:
+            if self._sender is None:
+                sender = FactSender(self._broker, self._tree, client_id=self._client_id)
+                self._sender = await sender.__aenter__()
+            return self._sender
+
+    async def _leave(self, sender: FactSender) -> None:
+        """Close a connection, once: those who tell beside us find out by themselves."""
+        if self._sender is not sender:
+            return
+        self._sender = None
+        with contextlib.suppress(UnreachableError):
+            await sender.__aexit__(None, None, None)

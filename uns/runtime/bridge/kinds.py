@@ -25,17 +25,22 @@ __all__ = ["KINDS", "Kind", "load_kind"]
 
 # kind → (module, the extra that brings its client)
 KINDS: dict[str, tuple[str, str]] = {
+    "b2mml": ("uns.runtime.bridge.b2mml", "b2mml"),
     "postgres": ("uns.runtime.bridge.postgres", "postgres"),
 }
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
-    """What a kind brings. ``build`` gets a second reader of the record log, for the target's own thread."""
+    """What a kind brings. ``build`` gets a second reader of the record log, for the target's own thread.
+
+    ``lint`` looks at the whole configuration, with the fields of the file and of its target, and adds findings.
+    """
 
     target_required: tuple[str, ...]
     target_optional: tuple[str, ...]
     read_target: Callable[[Fields, Path], Any]
     build: Callable[[BridgeConfig, RecordCursor], tuple[Mapping, Target]]
+    lint: Callable[[BridgeConfig, Fields, Fields], None] | None = None
 
 
 def load_kind(kind: str) -> Kind:

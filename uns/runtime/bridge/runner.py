@@ -76,6 +76,7 @@ class BridgeStats(msgspec.Struct, kw_only=True):
     in_doubt: int = 0
     dead_letters: int = 0
     oldest_unsent_s: float | None = None
+    inbound_reason: str = ""  # what keeps orders from being brought in
     counters: dict[str, int] = {}
     at_ns: int = 0
 
@@ -120,6 +121,7 @@ class BridgeRunner:
         self._wake = asyncio.Event()
         self._progress = Progress()
         self._head = 0
+        self._mapping_ahead = False
         self._unsent = 0  # at most so many; counted again when the bound seems reached
         self._started = False  # the target is ready, and its books and ours agree
         self._target_position: int | None = None
@@ -165,6 +167,7 @@ class BridgeRunner:
             in_doubt=counts.states["sending"] + counts.states["unknown"],
             dead_letters=counts.states["dead"],
             oldest_unsent_s=None if counts.oldest_unsent_ns is None else (now_ns - counts.oldest_unsent_ns) / 1e9,
+            inbound_reason=getattr(self.target, "inbound_trouble", ""),
             counters=counts.counters,
             at_ns=now_ns,
         )
@@ -240,9 +243,12 @@ class BridgeRunner:
             if self._unsent >= self.limits.outbox_items_max:
                 return 0, False
         now_ns = self._now_ns()
+        if self._mapping_ahead:
+            self.mapping.load(self.store.mapping_state(), self.record_log)
         batch, progress, self._head = self.record_log.read(
             self._progress, positions_max=self.limits.positions_max, samples=self.mapping.wants_samples
         )
+        self._mapping_ahead = True  # of what is on disk, until the commit below
         items = [] if batch.is_empty() else self.mapping.receive_batch(batch, now_ns)
         deadline_ns = self.mapping.next_deadline_ns()
         if deadline_ns is not None and deadline_ns <= now_ns:
@@ -251,6 +257,7 @@ class BridgeRunner:
         if items or state or progress != self._progress:
             self._unsent += self.store.take_in(items, progress=progress, state=state, now_ns=now_ns)
             self._progress = progress
+        self._mapping_ahead = False
         return len(items), progress.position < self._head
 
     # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────
