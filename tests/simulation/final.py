@@ -176,13 +176,14 @@ def ticks_are_whole(simulation: Simulation) -> None:
 
 
 def present_values_are_right(simulation: Simulation) -> None:
-    """``_pv`` of each metric is its newest record, and is not stale while the host takes its device for alive."""
+    """``_pv`` of each metric is its newest record, and is stale where the host does not take its device for alive."""
     shown = simulation.host.shown
     assert simulation.host.process is not None
     topics = simulation.host.process.joiner.enricher.topics
     newest: dict[tuple[str, str], tuple[int, int, Value]] = {}
     for (device_id, metric, time_ms, ordinal), (value, _) in recorded_samples(simulation.host).items():
         newest[device_id, metric] = max(newest.get((device_id, metric), (0, 0, None)), (time_ms, ordinal, value))
+    living = alive_metrics(simulation)
     for (device_id, metric), (time_ms, ordinal, value) in newest.items():
         topic = topics.of(device_id).pv[metric]
         require(topic in shown, "present_values_are_right", f"nothing on {topic}")
@@ -193,9 +194,12 @@ def present_values_are_right(simulation: Simulation) -> None:
             "present_values_are_right",
             f"{topic} shows {document['value']!r} of {found}, newest is {value!r} of {(time_ms, ordinal)}",
         )
-        if document.get("quality") == "stale":
-            alive = f"{device_id}, {metric}" if (device_id, metric) in alive_metrics(simulation) else ""
-            require(not alive, "present_values_are_right", f"{topic} is stale, its device is alive")
+        stale, alive = document.get("quality") == "stale", (device_id, metric) in living
+        require(
+            stale is not alive,
+            "present_values_are_right",
+            f"{topic} is {'' if stale else 'not '}stale, its device is {'' if alive else 'not '}alive",
+        )
 
 
 def alive_metrics(simulation: Simulation) -> set[tuple[str, str]]:

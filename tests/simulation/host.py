@@ -22,6 +22,7 @@ from uns.delivery.messages import MARK_FILTER, confirm_topic
 from uns.namespace.model import TopicTree
 from uns.runtime.host.groups import Group
 from uns.runtime.host.intake import DeviceReader
+from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.raw_writer import OwedBirths
 from uns.runtime.host.receiver import DeliveryGate, Receiver
 from uns.sparkplug.host import HostSession
@@ -94,6 +95,7 @@ class HostProcess:
             host.tree, self.session, self.gate, next_position=host.store.head + 1, on_event=self._told
         )
         self.joiner = Joiner(host.tree, host.store, self.now_ns)
+        self.liveness = Liveness(lambda: self.session.nodes, on_sweep=lambda nodes: None)
         self.connection: Connection | None = None
         self.inbox: list[IncomingMessage] = []
         self.groups: list[Group] = []  # received, not yet committed
@@ -211,7 +213,9 @@ class HostProcess:
 
     def _show(self) -> None:
         """Present values and contexts that are due."""
-        for message in self.joiner.enricher.board.due(self.now_ns):
+        board = self.joiner.enricher.board
+        self.liveness.due(board, self.now_ns, behind=self.joiner.behind)
+        for message in board.due(self.now_ns):
             self.host.shown[message.topic] = message.payload
         self._later(200, self._show)
 
@@ -230,6 +234,7 @@ class HostProcess:
         self._do()
 
     def _told(self, event: HostEvent, reader: DeviceReader | None) -> None:
+        self.liveness.receive(event)
         if self.world.tracing:
             self.world.trace("host", f"{event}"[:150])
 
@@ -287,6 +292,7 @@ class HostProcess:
         if connection is self.connection and self.alive:
             self.session.receive_subscribed(self.now_ns)
             self._do()
+            self.liveness.receive_connected(self.now_ns)
 
     def on_message(self, connection: Connection, message: Message) -> None:
         if connection is self.connection and self.alive:
@@ -306,5 +312,6 @@ class HostProcess:
         self.inbox.clear()
         self.session.receive_disconnected(self.now_ns)
         self.receiver.drain(self.now_ns)
+        self.liveness.receive_disconnected()
         self._do()
         self._later(self.world.random.uniform(200, 2_000), self._connect)

@@ -97,12 +97,14 @@ class Joiner:
         self.waiting: list[Item] = []
         self.facts: list[tuple[Fact, Answer]] = []
         self.reloads = 0
+        self.behind = True
         self.load(now_ns)
 
     def load(self, now_ns: int) -> None:
         """Begin from what is committed: at start, and after a failed commit."""
         self.enricher = Enricher(self.tree, self.store.log)
         self.enricher.load(self.store.log.state(self.tree), now_ns)
+        self.behind = True
         births = self.store.births_until(self.store.joined)
         for birth in births:
             if birth.payload is None:
@@ -115,6 +117,7 @@ class Joiner:
         items, self.waiting = self.waiting, []
         facts, self.facts = self.facts, []
         if not items and not facts:
+            self.behind = False
             return False
         answers = [
             (answer, self.enricher.receive_fact(fact, now_ns, source_of_topic=fact.source)) for fact, answer in facts
@@ -137,6 +140,7 @@ class Joiner:
         if logged:
             self.store.joined = logged[-1]
         self.enricher.committed()
+        self.behind = False
         for answer, content in answers:
             answer(content)
         return True
