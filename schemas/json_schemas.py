@@ -33,7 +33,7 @@ from uns.enrichment.records import (
     Tick,
 )
 
-__all__ = ["DOCUMENTS", "generate_json_schemas", "schema_text"]
+__all__ = ["DOCUMENTS", "PARTS", "generate_json_schemas", "schema_text"]
 
 SCHEMAS = Path(__file__).parent  # generated files lie beside this one
 
@@ -54,8 +54,6 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "job_order": ("uns1.job_order/1", JobOrder),
     "job_response": ("uns1.job_response/1", JobResponse),
     "lot": ("uns1.lot/1", Lot),
-    "material_actual": ("uns1.material_actual/1", MaterialActual),
-    "equipment_actual": ("uns1.equipment_actual/1", EquipmentActual),
     "equipment": ("uns1.equipment/1", EquipmentRecord),
     "equipment_placement": ("uns1.equipment_placement/1", EquipmentPlacement),
     "shift": ("uns1.shift/1", Shift),
@@ -63,14 +61,25 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "person_assignment": ("uns1.person_assignment/1", PersonAssignment),
 }
 
+# What stands only inside a document and hence has no ``schema`` field: file name, the document, the struct.
+PARTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
+    "material_actual": ("uns1.job_response/1", MaterialActual),
+    "equipment_actual": ("uns1.job_response/1", EquipmentActual),
+}
+
 
 def schema_text(name: str) -> str:
-    """The JSON Schema of one document, as it stands in its file."""
-    identifier, struct = DOCUMENTS[name]
+    """The JSON Schema of one document or part, as it stands in its file."""
+    if name in DOCUMENTS:
+        title, struct = DOCUMENTS[name]
+        urn = f"urn:{title.replace('/', ':')}"
+    else:
+        whole, struct = PARTS[name]
+        title, urn = f"{name}, part of {whole}", f"urn:{whole.replace('/', ':')}:{name}"
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:{identifier.replace('/', ':')}",
-        "title": identifier,
+        "$id": urn,
+        "title": title,
         **_polished(msgspec.json.schema(struct)),
     }
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
@@ -97,7 +106,7 @@ _TIMES = frozenset({"time", "from", "to", "since", "received_at", "valid_from", 
 def generate_json_schemas(target: Path = SCHEMAS) -> list[Path]:
     """Write all of them into ``target``; give back the files."""
     files = []
-    for name in DOCUMENTS:
+    for name in (*DOCUMENTS, *PARTS):
         file = target / f"{name}.schema.json"
         file.write_text(schema_text(name), encoding="utf-8")
         files.append(file)

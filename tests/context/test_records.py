@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from schemas.json_schemas import DOCUMENTS, schema_text
+from schemas.json_schemas import DOCUMENTS, PARTS, schema_text
 from tests.bridges.b2mml.strategies import responses
 from tests.enrichment.test_schemas import fits
 from uns.context.records import (
@@ -56,7 +56,7 @@ def test_a_record_fits_its_schema_and_comes_back(name: str, record: msgspec.Stru
     schema = json.loads(schema_text(name))
     encoded = msgspec.json.encode(record)
     assert fits(json.loads(encoded), schema, schema) == []
-    assert msgspec.json.decode(encoded, type=DOCUMENTS[name][1]) == record
+    assert msgspec.json.decode(encoded, type=(DOCUMENTS | PARTS)[name][1]) == record
 
 
 @settings(max_examples=100, deadline=None)

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.json_schemas import DOCUMENTS, SCHEMAS, generate_json_schemas, schema_text
+from schemas.json_schemas import DOCUMENTS, PARTS, SCHEMAS, generate_json_schemas, schema_text
 from tests.enrichment.builders import COUNT, PHASE, TEMPERATURE, Host, fact
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", [*DOCUMENTS, *PARTS])
 def test_a_schema_file_is_current(name: str):
     committed = (SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8")
     assert committed == schema_text(name), "run: python -m schemas.generate"
@@ -23,6 +23,20 @@ def test_a_schema_file_is_current(name: str):
 def test_there_is_no_other_schema_file(tmp_path: Path):
     made = {file.name for file in generate_json_schemas(tmp_path)}
     assert made == {file.name for file in SCHEMAS.glob("*.schema.json")}
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, *PARTS])
+def test_documents_name_their_schema_and_parts_of_documents_have_none(name: str):
+    schema = json.loads(schema_text(name))
+    fields = schema["$defs"][schema["$ref"].rpartition("/")[2]]["properties"]
+    if name in DOCUMENTS:
+        identifier = DOCUMENTS[name][0]
+        told = fields["schema"]
+        assert identifier in {told.get("const"), told.get("default"), *told.get("enum", ())}
+    else:
+        whole = next(struct for identifier, struct in DOCUMENTS.values() if identifier == PARTS[name][0])
+        assert "schema" not in fields
+        assert PARTS[name][1].__name__ in msgspec.json.schema(whole)["$defs"]
 
 
 def fits(document: Any, schema: dict[str, Any], root: dict[str, Any]) -> list[str]:
