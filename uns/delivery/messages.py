@@ -8,7 +8,7 @@ import msgspec
 
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.metrics import SESSION_METRIC
-from uns.sparkplug.topics import EdgeNodeDescriptor
+from uns.sparkplug.topics import ID_BYTES_MAX, EdgeNodeDescriptor, is_id_too_long
 
 __all__ = [
     "CONFIRM_ROOT",
@@ -75,6 +75,8 @@ def parse_mark_topic(topic: str) -> EdgeNodeDescriptor:
     levels = topic.split("/")
     if len(levels) != 4 or levels[:2] != MARK_ROOT.split("/") or not all(levels):
         raise RemoteProtocolError("not a mark topic", where=topic, expected=f"{MARK_ROOT}/group_id/edge_node_id")
+    if is_id_too_long(topic):
+        raise RemoteProtocolError(f"an id of more than {ID_BYTES_MAX} bytes", where=f"{topic[:ID_BYTES_MAX]}…")
     return EdgeNodeDescriptor(levels[2], levels[3])
 
 

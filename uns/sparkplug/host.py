@@ -40,11 +40,13 @@ from uns.sparkplug.metrics import REBIRTH, BirthMetric
 from uns.sparkplug.rebirths import RebirthLimiter
 from uns.sparkplug.state import HostState, decode_state, encode_state, state_topic
 from uns.sparkplug.topics import (
+    ID_BYTES_MAX,
     NAMESPACE,
     EdgeNodeDescriptor,
     MessageType,
     StateTopic,
     Topic,
+    is_id_too_long,
     parse_topic,
 )
 from uns.sparkplug.transitions import HOST_TRANSITIONS, HostInput, HostSessionState, next_state
@@ -236,6 +238,10 @@ class HostSession:
         if parsed is None:
             if not topic.startswith(f"{NAMESPACE}/"):
                 self._rules.events.append(OtherMessage(topic, payload, retain, raw))
+                return
+            if is_id_too_long(topic):
+                shown = f"{topic[:ID_BYTES_MAX]}…"
+                self._rules.violation("id_bytes_max", shown, f"an id of more than {ID_BYTES_MAX} bytes: {shown}")
                 return
             try:
                 parsed = self._remember_topic(topic)

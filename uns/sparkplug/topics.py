@@ -9,6 +9,7 @@ import msgspec
 from uns.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = [
+    "ID_BYTES_MAX",
     "NAMESPACE",
     "DeviceDescriptor",
     "DeviceTopic",
@@ -18,6 +19,7 @@ __all__ = [
     "StateTopic",
     "Topic",
     "check_id",
+    "is_id_too_long",
     "parse_topic",
 ]
 
@@ -130,6 +132,16 @@ def parse_topic(topic: str) -> Topic:
         expected="group_id/N…/edge_node_id, group_id/D…/edge_node_id/device_id or STATE/host_id",
         tck_id="tck-id-topic-structure",
     )
+
+
+def is_id_too_long(topic: str) -> bool:
+    """Whether a topic names an id beyond ``ID_BYTES_MAX``: what a host keeps of peers in memory is bounded by it.
+
+    Not a rule of :func:`parse_topic`: what was logged is read again by its topic, whatever the bound is then.
+    """
+    if len(topic) <= ID_BYTES_MAX // 4:  # no character has more than 4 bytes
+        return False
+    return any(len(level) * 4 > ID_BYTES_MAX and len(level.encode()) > ID_BYTES_MAX for level in topic.split("/"))
 
 
 def check_id(text: str, *, what: str) -> str:
