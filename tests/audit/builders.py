@@ -18,7 +18,7 @@ def event(number: int = 1, **changes: Any) -> AuditEvent:
     fields: dict[str, Any] = {
         "at_ns": START_NS + number * 1_000_000_000,
         "actor": "op-17",
-        "action": "fact.accepted",
+        "action": "dead_letter.retry",
         "subject": f"mes/WO-{number}@1",
         "detail": {"reason": f"number {number}"},
     }

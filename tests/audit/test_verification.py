@@ -92,6 +92,13 @@ def test_entries_that_were_put_in_are_found_and_named(place: int, count: int, we
     )
 
 
+@given(PLACES, PLACES)
+def test_a_copy_of_an_entry_that_was_put_in_is_found_and_named(place: int, copied: int):
+    entries = renumbered([*ENTRIES[: place - 1], ENTRIES[copied - 1], *ENTRIES[place - 1 :]])
+    named = place + 1 if copied == place else place  # equal neighbours: the second is the copy
+    assert_named(judged(entries, anchors=()), {"inserted", "missing", "reordered"}, named)
+
+
 @given(st.integers(1, 5))
 def test_entries_that_were_written_behind_the_head_are_named(count: int):
     forged = append(HEAD, "uns-host-1", [event(900 + n) for n in range(count)])

@@ -6,28 +6,38 @@ source's word, and ``source`` stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from uns.audit.chain import Anchor, AuditEvent, Head
-from uns.context.facts import Fact, FactAnswer
-from uns.context.store import KnownFact, fact_hash
+from uns.context.facts import Fact
+from uns.context.store import KnownFact
 
 __all__ = [
     "BEGUN",
+    "CHANGED",
+    "COMMAND_SENT",
     "CONFIGURED",
     "FACT_ACCEPTED",
     "FACT_REFUSED",
+    "MIGRATED",
     "MISMATCH",
     "STARTED",
     "STOPPED",
-    "configured",
+    "UNCLEAN",
+    "ComponentState",
+    "Life",
+    "command_sent",
     "fact_accepted",
     "fact_refused",
     "fact_subject",
     "mismatch",
+    "row_hash",
+    "starting",
+    "stopping",
 ]
 
 BEGUN = "audit.begun"
@@ -51,8 +61,13 @@ def fact_subject(source: str, fact_id: str, source_rev: str) -> str:
     return f"{source}/{fact_id}@{source_rev}"
 
 
-def fact_accepted(fact: Fact, answer: FactAnswer, before: KnownFact | None, at_ns: int) -> AuditEvent:
-    """A fact message was accepted; ``before`` is the last one accepted of the same fact.
+def row_hash(row: Sequence[Any]) -> str:
+    """SHA-256 over a stored row as a JSON array: what an entry says of a row can be held against the row."""
+    return hashlib.sha256(msgspec.json.encode(row)).hexdigest()
+
+
+def fact_accepted(fact: Fact, before: KnownFact | None, row: Sequence[Any], at_ns: int) -> AuditEvent:
+    """A fact message was accepted; ``before`` is the last one accepted of the same fact, ``row`` what is stored of it.
 
     ``set`` are the fields of the first message; ``changed`` what another one says otherwise, as [old, new].
     """
@@ -62,10 +77,10 @@ def fact_accepted(fact: Fact, answer: FactAnswer, before: KnownFact | None, at_n
         "kind": fact.kind,
         "equipment": fact.equipment,
         "action": fact.action,
-        "rev": answer.rev,
+        "rev": 1 if before is None else before.rev + 1,
         "source_rev": fact.source_rev,
         "reason": fact.reason,
-        "sha256": fact_hash(fact),
+        "row_sha256": row_hash(row),
     }
     if before is None:
         detail["set"] = {name: value for name, value in new.items() if value not in {None, False}}
@@ -92,18 +107,68 @@ def fact_refused(
     return AuditEvent(at_ns=at_ns, actor=actor, action=FACT_REFUSED, subject=subject, detail=detail)
 
 
-def configured(
-    before: Mapping[str, Any] | None, now: Mapping[str, Any], *, actor: str, component: str, at_ns: int
-) -> AuditEvent | None:
-    """The configuration of a component at its start: all of it the first time, then what is other than at the last."""
+class ComponentState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a component remembers of its last life, to tell at the next start what is other than it was."""
+
+    running: bool
+    since_ns: int  # when it started, or stopped
+    release: str
+    schema: int  # of its store
+    configuration: dict[str, Any]
+
+
+class Life(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of a component, as its audit log tells of it."""
+
+    component: str
+    actor: str  # who the operating system says started it
+    release: str
+    configuration: dict[str, Any]  # what it was told: no secrets, and nothing that changes by itself
+
+
+def starting(
+    life: Life, before: ComponentState | None, *, schema: int, holds: Mapping[str, int], head: Head, at_ns: int
+) -> tuple[list[AuditEvent], ComponentState]:
+    """What a start has to say: the log begins, the last life ended without a word, the store or settings changed.
+
+    ``holds`` counts what stood in the store before the log began: of that it cannot say who.
+    """
+
+    def event(action: str, **detail: Any) -> AuditEvent:
+        return AuditEvent(at_ns=at_ns, actor=life.actor, action=action, subject=life.component, detail=detail)
+
+    events: list[AuditEvent] = []
+    if head.number == 0:
+        events.append(event(BEGUN, log=head.log, release=life.release, schema=schema, before=dict(holds)))
+    if before is not None and before.running:
+        events.append(event(UNCLEAN, started_ns=before.since_ns, release=before.release))
+    if before is not None and before.schema != schema:
+        events.append(event(MIGRATED, schema=[before.schema, schema]))
+    events.append(event(STARTED, release=life.release, schema=schema))
+    settings = {"release": life.release, **life.configuration}
     if before is None:
-        return AuditEvent(at_ns=at_ns, actor=actor, action=CONFIGURED, subject=component, detail=dict(now))
-    changed = {
-        name: [before.get(name), now.get(name)] for name in sorted({*before, *now}) if before.get(name) != now.get(name)
-    }
-    if not changed:
-        return None
-    return AuditEvent(at_ns=at_ns, actor=actor, action=CHANGED, subject=component, detail={"changed": changed})
+        events.append(event(CONFIGURED, **settings))
+    else:
+        old = {"release": before.release, **before.configuration}
+        changed = {
+            name: [old.get(name), settings.get(name)]
+            for name in sorted({*old, *settings})
+            if old.get(name) != settings.get(name)
+        }
+        if changed:
+            events.append(event(CHANGED, changed=changed))
+    state = ComponentState(
+        running=True, since_ns=at_ns, release=life.release, schema=schema, configuration=life.configuration
+    )
+    return events, state
+
+
+def stopping(
+    life: Life, state: ComponentState, *, at_ns: int, **detail: Any
+) -> tuple[list[AuditEvent], ComponentState]:
+    """A clean stop."""
+    event = AuditEvent(at_ns=at_ns, actor=life.actor, action=STOPPED, subject=life.component, detail=detail)
+    return [event], msgspec.structs.replace(state, running=False, since_ns=at_ns)
 
 
 def mismatch(anchor: Anchor, head: Head, *, component: str, what: str, where: str, at_ns: int) -> AuditEvent:
@@ -120,6 +185,12 @@ def mismatch(anchor: Anchor, head: Head, *, component: str, what: str, where: st
             "log": {"log": head.log, "number": head.number, "hash": head.hash},
         },
     )
+
+
+def command_sent(command: str, target: str, *, cause: str, actor: str, at_ns: int) -> AuditEvent:
+    """A command left this component."""
+    detail = {"command": command, "cause": cause}
+    return AuditEvent(at_ns=at_ns, actor=actor, action=COMMAND_SENT, subject=target, detail=detail)
 
 
 def _fields(fact: Fact) -> dict[str, Any]:

@@ -18,6 +18,7 @@ write it anew as a whole.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
@@ -26,7 +27,7 @@ import msgspec
 
 from uns.audit.chain import Anchor, AuditEntry, Head, entry_hash, first_head
 from uns.audit.events import MISMATCH
-from uns.context.times import ns_of, rfc3339
+from uns.context.times import MAX_NS, ns_of, rfc3339
 
 __all__ = ["STALE_ANCHOR_NS", "AuditFinding", "Verification", "Verifier", "verify"]
 
@@ -44,6 +45,7 @@ FindingKind = Literal[
 ]
 STALE_ANCHOR_NS = 60_000_000_000  # an anchor that is older than the newest entry by more is worth a word
 MOVED_MAX = 1_024  # so far an entry is looked for under another number
+FINDINGS_MAX = 100  # that are told one by one
 REFINED_MAX = 16  # bad entries behind the first that are asked what happened
 
 
@@ -71,6 +73,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, rename={"schema_na
     first_bad: AuditFinding | None
     findings: list[AuditFinding]
     anchors: int  # from outside of the log, of this log
+    untold: int = 0  # findings beyond FINDINGS_MAX
     anchored: int  # up to this number an anchor from outside vouches for the entries; 0: none does
     time_steps_back: int = 0  # entries dated before the one before them: a clock that was set, or worse
     last_at: str | None = None
@@ -104,13 +107,15 @@ class Verifier:
         self._hashes: dict[int, str] = {0: self._previous}
         self._bad: AuditFinding | None = None
         self._refining = 0
+        self._recent: deque[str] = deque(maxlen=MOVED_MAX)
         self._findings: list[AuditFinding] = []
+        self._untold = 0
         self.entries = 0
         self._last: AuditEntry | None = None
         self._steps_back = 0
 
-    def receive(self, entry: AuditEntry) -> None:
-        """Take the next entry."""
+    def receive(self, entry: AuditEntry) -> bool:
+        """Take the next entry; whether it fits its own hash, so that what it says is worth a look."""
         self.entries += 1
         is_own = entry_hash(entry) == entry.hash
         if self._bad is None and not (is_own and entry.number == self._expected and entry.previous == self._previous):
@@ -123,7 +128,7 @@ class Verifier:
         if self._last is not None and entry.at_ns < self._last.at_ns:
             self._steps_back += 1
         if entry.action == MISMATCH and entry.number not in self._known:
-            self._findings.append(
+            self._tell(
                 AuditFinding(
                     kind="recorded",
                     number=entry.number,
@@ -133,11 +138,19 @@ class Verifier:
             )
         self._expected = entry.number + 1
         self._previous = entry.hash
+        self._recent.append(entry.hash)
         self._last = entry
+        return is_own
 
     def differs(self, number: int | None, text: str) -> None:
         """What an entry speaks of is not as the entry says, as somebody found who looked."""
-        self._findings.append(AuditFinding(kind="differs", number=number, text=text))
+        self._tell(AuditFinding(kind="differs", number=number, text=text))
+
+    def _tell(self, finding: AuditFinding) -> None:
+        if len(self._findings) < FINDINGS_MAX:
+            self._findings.append(finding)
+        else:
+            self._untold += 1
 
     def finish(self) -> Verification:
         """The judgement."""
@@ -149,7 +162,10 @@ class Verifier:
         last = self._last
         good = self.entries
         if first is not None and first.kind != "recorded":
-            good = 0 if first.number is None else min(first.number - 1, self.entries)
+            if first.number is not None:
+                good = min(first.number - 1, self.entries)
+            elif first.kind == "replaced":
+                good = 0
         return Verification(
             ok=not errors,
             component="" if last is None else last.component,
@@ -158,6 +174,7 @@ class Verifier:
             good=max(good, 0),
             first_bad=first,
             findings=sorted(self._findings, key=_place),
+            untold=self._untold,
             anchors=len(self._anchors),
             anchored=anchored if self._bad is None or (self._bad.number or 0) > anchored else 0,
             time_steps_back=self._steps_back,
@@ -191,6 +208,8 @@ class Verifier:
                 place,
                 f"entry {_span(place, hashed_as - 1)} is not there: what stands there was written as {hashed_as}",
             )
+        elif entry.hash in self._recent:
+            self._bad = _finding("inserted", place, f"entry {place} was put in: it is a copy of entry {hashed_as}")
         else:
             self._bad = _inserted(hashed_as, place - 1)
 
@@ -299,9 +318,14 @@ def _number_when_hashed(entry: AuditEntry, around: int) -> int | None:
 
 
 def _place(finding: AuditFinding) -> tuple[int, int, int]:
-    """What comes first. A whole log that was replaced is before all; what the log records of itself comes last."""
+    """What comes first. A whole log that was replaced is before all; what the log records of itself comes last.
+
+    Facts that no entry speaks of have no number: the chain is in order there, so they come after what has one.
+    """
+    if finding.kind == "differs" and finding.number is None:
+        return 0, MAX_NS, 1
     order = 2 if finding.severity == "warning" else 1 if finding.kind == "recorded" else 0
-    return order, -1 if finding.number is None else finding.number, 0
+    return order, -1 if finding.number is None else finding.number, int(finding.kind == "differs")
 
 
 def _finding(kind: FindingKind, number: int | None, text: str) -> AuditFinding:

@@ -1,0 +1,346 @@
+"""The audit log in a database: beside what it tells of, in the same transaction, never changed and never shortened.
+
+Three kinds of databases have one: the record log of a host, the books of a bridge, the store of a gateway. Tables are
+the same in each, so that one reader verifies all of them. Triggers refuse UPDATE and DELETE: a seat belt against
+mistakes. Against somebody who can write the file there are the chain and its anchors.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from uns.adapters.sqlite.database import Database, open_reader, translated
+from uns.audit.chain import AuditEntry, AuditEvent, Head, append, first_head
+from uns.audit.events import BEGUN, FACT_ACCEPTED, ComponentState, Life, row_hash, starting, stopping
+from uns.audit.verification import Verifier
+from uns.enrichment.plan import FACT_COLUMNS
+from uns.errors import ConfigurationError, StorageError
+
+__all__ = ["AUDIT_TABLES", "AuditLog", "AuditQuery", "AuditReader", "Snapshot", "append_entries", "read_head"]
+
+AUDIT_TABLES = """
+        CREATE TABLE audit_log (
+            number INTEGER PRIMARY KEY,
+            at_ns INTEGER NOT NULL,
+            component TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            previous TEXT NOT NULL,
+            hash TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE audit_head (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            log TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            hash TEXT NOT NULL
+        ) STRICT;
+        INSERT INTO audit_head VALUES (1, lower(hex(randomblob(16))), 0, '');
+        CREATE TRIGGER audit_log_is_not_changed BEFORE UPDATE ON audit_log BEGIN
+            SELECT RAISE(ABORT, 'an audit entry is never changed'); END;
+        CREATE TRIGGER audit_log_is_not_shortened BEFORE DELETE ON audit_log BEGIN
+            SELECT RAISE(ABORT, 'an audit entry is never deleted'); END
+        """
+_COLUMNS = "number, at_ns, component, actor, action, subject, detail, previous, hash"
+_INSERT = f"INSERT INTO audit_log ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - names of ours
+_STATE = "audit_state"  # in meta
+_PAGE = 5_000
+_NUMBER_MIN = -(2**63)
+
+
+def read_head(connection: sqlite3.Connection) -> Head:
+    """Where the log ends."""
+    row = connection.execute("SELECT log, number, hash FROM audit_head").fetchone()
+    if row is None:
+        raise StorageError("the audit log has lost its head", next_step="look into it: uns audit verify")
+    return first_head(row[0]) if row[1] == 0 else Head(*row)
+
+
+def append_entries(connection: sqlite3.Connection, component: str, events: Sequence[AuditEvent]) -> Head:
+    """Write events at the end, in the transaction that is open. The head counts once that is committed."""
+    head = read_head(connection)
+    if not events:
+        return head
+    entries = append(head, component, events)
+    connection.executemany(_INSERT, [msgspec.structs.astuple(entry) for entry in entries])
+    head = Head(head.log, entries[-1].number, entries[-1].hash)
+    connection.execute("UPDATE audit_head SET number = ?, hash = ?", (head.number, head.hash))
+    return head
+
+
+class AuditLog:
+    """The writing side. ``head`` is what is committed; call from the thread of the database."""
+
+    def __init__(
+        self, database: Database, *, schema: int, holds: Callable[[sqlite3.Connection], dict[str, int]]
+    ) -> None:
+        self._database = database
+        self._schema = schema
+        self._holds = holds
+        self.component = ""
+        with database.transaction() as connection:
+            self.head = read_head(connection)
+
+    def start(self, life: Life, now_ns: int) -> Head:
+        """A component starts: what is to be said of that, and its name from now on."""
+        self.component = life.component
+        with self._database.transaction() as connection:
+            head = read_head(connection)
+            events, state = starting(
+                life,
+                self._state(connection),
+                schema=self._schema,
+                holds=self._holds(connection) if head.number == 0 else {},
+                head=head,
+                at_ns=now_ns,
+            )
+            head = append_entries(connection, self.component, events)
+            self._remember(connection, state)
+        self.head = head
+        return head
+
+    def append(self, events: Sequence[AuditEvent]) -> Head:
+        """Write events in a transaction of their own."""
+        with self._database.transaction() as connection:
+            head = append_entries(connection, self.component, events)
+        self.head = head
+        return head
+
+    def stop(self, life: Life, now_ns: int, **detail: Any) -> Head:
+        """A component stops cleanly."""
+        with self._database.transaction() as connection:
+            state = self._state(connection)
+            if state is None:
+                return self.head
+            events, state = stopping(life, state, at_ns=now_ns, **detail)
+            head = append_entries(connection, self.component, events)
+            self._remember(connection, state)
+        self.head = head
+        return head
+
+    def entry_hash_at(self, number: int) -> str | None:
+        """The hash of an entry; None where there is none."""
+        with translated(self._database.path):
+            row = self._database.connection.execute("SELECT hash FROM audit_log WHERE number = ?", (number,)).fetchone()
+        return None if row is None else str(row[0])
+
+    @staticmethod
+    def _state(connection: sqlite3.Connection) -> ComponentState | None:
+        row = connection.execute("SELECT value FROM meta WHERE key = ?", (_STATE,)).fetchone()
+        try:
+            return None if row is None else msgspec.json.decode(row[0], type=ComponentState)
+        except msgspec.DecodeError:
+            return None
+
+    @staticmethod
+    def _remember(connection: sqlite3.Connection, state: ComponentState) -> None:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_STATE, msgspec.json.encode(state).decode()))
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What a log holds at one commit."""
+
+    head: Head
+    entries: int
+    last: int  # highest number
+    component: str  # of the last entry; "" where there is none
+    facts: int | None  # messages in the record log; None in another store
+
+
+class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """What to list. Texts match as parts, but for ``action``, which matches as a word or its beginning (``fact.``)."""
+
+    since_ns: int | None = None
+    until_ns: int | None = None
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    after: int = 0
+
+
+class AuditReader:
+    """Reads a log, also while its component writes: short transactions, and no write at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            raise ConfigurationError(
+                "there is no such store", where=str(path), expected="records.db, a bridge's store, or their directory"
+            )
+        self._connection = open_reader(path)
+        with translated(path):
+            found = self._connection.execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('audit_log', 'audit_head', 'facts')"
+            ).fetchall()
+        self._tables = {row[0] for row in found}
+        if not {"audit_log", "audit_head"} <= self._tables:
+            self._connection.close()
+            raise ConfigurationError(
+                "this store has no audit log",
+                where=str(path),
+                next_step="start its component once with this release; if it had one, somebody took it out",
+            )
+
+    def snapshot(self) -> Snapshot:
+        """Head, size and name, all of one commit."""
+        with translated(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                execute = self._connection.execute
+                head = read_head(self._connection)
+                entries, last = execute("SELECT count(*), coalesce(max(number), 0) FROM audit_log").fetchone()
+                row = execute("SELECT component FROM audit_log ORDER BY number DESC LIMIT 1").fetchone()
+                facts = execute("SELECT count(*) FROM facts").fetchone()[0] if "facts" in self._tables else None
+            finally:
+                self._connection.execute("ROLLBACK")
+        return Snapshot(head, entries, last, "" if row is None else str(row[0]), facts)
+
+    def entries(self, *, to: int, after: int = _NUMBER_MIN) -> Iterator[AuditEntry]:
+        """Entries by number up to ``to``, in short transactions."""
+        while True:
+            rows = self.rows(
+                f"SELECT {_COLUMNS} FROM audit_log WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",  # noqa: S608
+                (after, to, _PAGE),
+            )
+            for row in rows:
+                yield _entry(row)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
+    def find(self, query: AuditQuery) -> Iterator[AuditEntry]:
+        """What fits, oldest first."""
+        conditions, arguments = _conditions(query)
+        after = query.after
+        while True:
+            rows = self.rows(
+                f"SELECT {_COLUMNS} FROM audit_log WHERE number > ?{conditions} ORDER BY number LIMIT ?",  # noqa: S608
+                (after, *arguments, _PAGE),
+            )
+            for row in rows:
+                yield _entry(row)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, statement: str, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Whatever a statement gives, of one commit."""
+        with translated(self.path):
+            return self._connection.execute(statement, arguments).fetchall()
+
+    # ── facts: what an entry says of a row, held against the row ─────────────────────────────────────────────────
+
+    def fact_rows(self) -> FactRows:
+        """For the facts of a record log."""
+        return FactRows(self)
+
+
+class FactRows:
+    """Holds ``fact.accepted`` entries against the rows of ``facts``: give it each entry, then :meth:`finish`."""
+
+    def __init__(self, reader: AuditReader) -> None:
+        self._reader = reader
+        self._accepted = 0
+        self._before = 0
+        self._lost = 0
+        self._begun_ns: int | None = None
+
+    def receive(self, entry: AuditEntry, verifier: Verifier) -> None:
+        """Look at the row that an entry speaks of."""
+        if entry.action == BEGUN:
+            self._begun_ns = entry.at_ns
+            self._before = int(_detail(entry).get("before", {}).get("facts", 0))
+        if entry.action != FACT_ACCEPTED:
+            return
+        self._accepted += 1
+        detail = _detail(entry)
+        source, source_rev = str(detail.get("source", "")), str(detail.get("source_rev", ""))
+        fact_id = entry.subject[len(source) + 1 : len(entry.subject) - len(source_rev) - 1]
+        rows = self._reader.rows(_FACT, (source, fact_id, source_rev))
+        if not rows:
+            self._lost += 1
+            verifier.differs(entry.number, f"the fact of entry {entry.number}, {entry.subject}, is not in the facts")
+        elif row_hash(rows[0]) != detail.get("row_sha256"):
+            verifier.differs(
+                entry.number, f"the fact of entry {entry.number}, {entry.subject}, is not what was accepted then"
+            )
+
+    def finish(self, facts: int, verifier: Verifier) -> None:
+        """Facts that no entry speaks of; ``facts`` is how many there were at the snapshot."""
+        if self._begun_ns is None:
+            return  # the log itself is empty, or its beginning is gone: that is told already
+        surplus = facts - self._before - (self._accepted - self._lost)
+        if surplus > 0:
+            names = self._unaudited(limit=3)
+            told = f": {', '.join(names)}" if names else ""
+            verifier.differs(None, f"{surplus} facts are in the record log that no entry speaks of{told}")
+        elif surplus < 0:
+            verifier.differs(None, f"{-surplus} facts are gone that were there before the log began")
+
+    def _unaudited(self, *, limit: int) -> list[str]:
+        """Only when something is wrong: a look through everything."""
+        known = {
+            hash(row[0])
+            for row in self._reader.rows("SELECT subject FROM audit_log WHERE action = ?", (FACT_ACCEPTED,))
+        }
+        rows = self._reader.rows(
+            "SELECT source || '/' || id || '@' || source_rev FROM facts WHERE known_at_ns >= ? ORDER BY known_at_ns",
+            (self._begun_ns or 0,),
+        )
+        return [row[0] for row in rows if hash(row[0]) not in known][:limit]
+
+
+_FACT = f"SELECT {', '.join(FACT_COLUMNS)} FROM facts WHERE source = ? AND id = ? AND source_rev = ?"  # noqa: S608
+
+
+def _detail(entry: AuditEntry) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(entry.detail, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _entry(row: tuple[Any, ...]) -> AuditEntry:
+    """Whatever stands there: a table that somebody made anew may hold anything."""
+    number, at_ns, *texts = row
+    return AuditEntry(
+        number if isinstance(number, int) else -1,
+        at_ns if isinstance(at_ns, int) else -1,
+        *(text if isinstance(text, str) else repr(text) for text in texts),
+    )
+
+
+def _conditions(query: AuditQuery) -> tuple[str, list[Any]]:
+    conditions = ""
+    arguments: list[Any] = []
+    for column, sign, value in (("at_ns", ">=", query.since_ns), ("at_ns", "<", query.until_ns)):
+        if value is not None:
+            conditions += f" AND {column} {sign} ?"
+            arguments.append(value)
+    for column, text in (("actor", query.actor), ("subject", query.subject)):
+        if text is not None:
+            conditions += f" AND instr({column}, ?) > 0"
+            arguments.append(text)
+    if query.action is not None:
+        conditions += " AND substr(action, 1, ?) = ?"
+        arguments += [len(query.action), query.action]
+    return conditions, arguments
