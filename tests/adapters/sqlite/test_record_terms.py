@@ -87,6 +87,8 @@ def test_a_log_of_the_first_schema_is_counted_once_when_it_is_opened(tmp_path: P
         connection.execute("DROP INDEX samples_far")
         connection.execute("DROP TABLE foreign_per_second")
         connection.execute("DROP TABLE unrecorded_per_node")
+        connection.execute("DROP TABLE audit_log")
+        connection.execute("DROP TABLE audit_head")
         connection.execute("DELETE FROM counters WHERE name LIKE '%status_%'")
         connection.execute("UPDATE meta SET value = 1 WHERE key = 'schema'")
     RecordLog(path).close()

@@ -14,8 +14,10 @@ from typing import Any
 
 import msgspec
 
+from uns.adapters.sqlite.audit_log import AuditLog, append_entries
 from uns.adapters.sqlite.database import Database, open_reader, translated
 from uns.adapters.sqlite.record_schema import FAR_ORDINAL, MIGRATIONS, SECOND_NS
+from uns.audit.chain import AuditEvent
 from uns.context.facts import Fact
 from uns.enrichment.plan import (
     EQUIPMENT_LOG_COLUMNS,
@@ -106,6 +108,7 @@ class RecordLog:
         self.path = path
         self._is_context = is_context
         self._database = Database(path, kind="record log", migrations=MIGRATIONS, bytes_max=bytes_max)
+        self.audit = AuditLog(self._database, schema=MIGRATIONS[-1].version, holds=_facts_held)
         self._context_series: set[int] = set()
         self._equipment_of: dict[int, str] = {}  # by series
         self._next_outbox_id = 1
@@ -149,11 +152,18 @@ class RecordLog:
         return state, int(meta.get("joined", 0))
 
     def commit(
-        self, plan: RecordPlan, *, joined: int, published: int = 0, addresses: Sequence[AddressRow] = ()
+        self,
+        plan: RecordPlan,
+        *,
+        joined: int,
+        published: int = 0,
+        addresses: Sequence[AddressRow] = (),
+        audit: Sequence[AuditEvent] = (),
     ) -> range:
         """Commit a plan and that the raw log is joined up to ``joined``; forget outbox rows up to ``published``.
 
         ``addresses`` are where metrics are read from, as births told it; one that is known already changes nothing.
+        ``audit`` is what the audit log says of this plan.
 
         Returns the outbox ids of ``plan.outbox``, in order. After a :class:`~uns.errors.StorageError` nothing
         happened: make a new enricher from :meth:`load`, since this one is ahead of the log.
@@ -195,6 +205,7 @@ class RecordLog:
                 ),
             )
             many(_INSERT_ADDRESS, addresses)
+            head = append_entries(connection, self.audit.component, audit) if audit else self.audit.head
             self._forget(connection, published)
             many(
                 "INSERT INTO outbox VALUES (?, ?, ?, ?, ?)",
@@ -202,6 +213,7 @@ class RecordLog:
             )
         self._next_outbox_id = ids.stop
         self._context_series.update(learned)
+        self.audit.head = head
         return ids
 
     def outbox_after(self, last_id: int, *, messages_max: int) -> list[tuple[int, OutboxMessage]]:
@@ -275,6 +287,10 @@ class RecordLog:
         connection.execute(_ADD_NEWEST, (after,))
         connection.execute(_INSERT_META, ("newest_position", to))
         self._newest_position = to
+
+
+def _facts_held(connection: sqlite3.Connection) -> dict[str, int]:
+    return {"facts": connection.execute("SELECT count(*) FROM facts").fetchone()[0]}
 
 
 _CONTEXT_SAMPLES = """

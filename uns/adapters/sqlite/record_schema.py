@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from uns.adapters.sqlite.audit_log import AUDIT_TABLES
 from uns.adapters.sqlite.database import Migration
 from uns.enrichment.plan import FLAG_BIRTH, FLAG_CLOCK_SUSPECT, FLAG_TIME_GATEWAY, FLAG_TIME_SERVER, MAX_NS
 
@@ -232,4 +233,4 @@ _THIRD = f"""
         INSERT INTO counters SELECT 'foreign_status_' || status, samples FROM found WHERE foreigner;
         DROP TABLE found"""  # noqa: S608
 
-MIGRATIONS = (Migration(1, _FIRST), Migration(2, _SECOND), Migration(3, _THIRD))
+MIGRATIONS = (Migration(1, _FIRST), Migration(2, _SECOND), Migration(3, _THIRD), Migration(5, AUDIT_TABLES))
