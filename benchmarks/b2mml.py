@@ -2,22 +2,30 @@
 
     python -m benchmarks.b2mml [--json] [--orders N]
 
-Each figure comes from a process of its own; ``peak_mb`` is its highest resident memory, interpreter and document in it.
+The third figure is the whole way: from the file's appearance in the inbox of a bridge process until each order is a
+fact that the host has committed and answered, over mosquitto, and the file lies in the archive. Each figure comes from
+a process of its own; ``peak_mb`` is its highest resident memory, interpreter and document in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import io
 import json
 import multiprocessing
+import os
 import resource
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from lxml import etree
 
+from tests.bridges.b2mml.bench import MesBench
+from tests.faults.process import until
 from uns.bridges.b2mml.schedule import ReadOptions, read_schedule
 from uns.namespace.model import ContextSource, Equipment, EquipmentLevel, Site, TopicTree
 
@@ -104,17 +112,44 @@ def parse(orders: int) -> Figure:
     return Figure("lxml whole", orders, len(body) / 1e6, seconds, cpu, peak_mb())
 
 
+async def whole(directory: Path, orders: int) -> Figure:
+    """The same through a bridge process, mosquitto and a host process; memory is the bridge's."""
+    body = schedule(orders).replace(b"<EquipmentID>line2<", b"<EquipmentID>reactor4<")
+    with MesBench(directory) as bench:
+        await bench.start_host()
+        bench.bridge.start()
+        await until(lambda: "bridge started" in bench.bridge.output, "the bridge runs")
+        before = processor_seconds(bench.bridge.pid)
+        began = time.perf_counter()
+        bench.drop(body, "orders.xml")
+        await until(bench.archived, "the file is archived", deadline_s=120, every_s=0.02)
+        seconds = time.perf_counter() - began
+        cpu = processor_seconds(bench.bridge.pid) - before
+        status = Path(f"/proc/{bench.bridge.pid}/status").read_text()
+        peak_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        if len(bench.facts()) != orders:
+            raise SystemExit(f"{len(bench.facts())} of {orders} orders are facts\n{bench.bridge.tail()}")
+    return Figure("whole way in", orders, len(body) / 1e6, seconds, cpu, peak_kb / 1024)
+
+
+def processor_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(orders: int = ORDERS) -> list[Figure]:
-    """Both, each in a fresh process."""
+    """All, each in a fresh process."""
     context = multiprocessing.get_context("spawn")
     found = []
     for what in (read, parse):
         with context.Pool(1) as pool:
             found.append(pool.apply(what, (orders,)))
+    with tempfile.TemporaryDirectory() as directory:
+        found.append(asyncio.run(whole(Path(directory), orders)))
     return found
 
 
