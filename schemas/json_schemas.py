@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from uns.audit.chain import Anchor
 from uns.context.facts import Fact, FactAnswer
 from uns.context.records import (
     EquipmentActual,
@@ -50,6 +51,7 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "health": ("uns1.health/1", Health),
     "fact": ("uns1.fact/1", Fact),
     "fact_answer": ("uns1.fact_answer/1", FactAnswer),
+    "audit_anchor": ("uns1.audit_anchor/1", Anchor),
     "work_order": ("uns1.work_order/1", WorkOrder),
     "job_order": ("uns1.job_order/1", JobOrder),
     "job_response": ("uns1.job_response/1", JobResponse),
@@ -100,7 +102,7 @@ def _polished(node: Any, name: str = "") -> Any:
 
 
 _KEYWORDS = frozenset({"anyOf", "items", "properties", "default"})
-_TIMES = frozenset({"time", "from", "to", "since", "received_at", "valid_from", "valid_to"})
+_TIMES = frozenset({"time", "from", "to", "since", "received_at", "valid_from", "valid_to", "at"})
 
 
 def generate_json_schemas(target: Path = SCHEMAS) -> list[Path]:

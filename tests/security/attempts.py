@@ -25,6 +25,7 @@ SITE = "uns1/acme/dallas"
 PLACE = f"{SITE}/reaction/line2/reactor4"
 NODE = f"spBv1.0/{GROUP}"
 STATE = f"spBv1.0/STATE/{HOST}"
+ANCHOR = f"uns1/_audit/{HOST}"
 MARK, CONFIRM = f"uns1/_mark/{GROUP}", f"uns1/_confirm/{GROUP}"
 
 # Directories of certificates that no broker of ours may take, beside those that it knows.
@@ -154,6 +155,11 @@ def answer(_victim: Victim) -> bytes:
     return json.dumps({"schema": "uns1.fact_answer/1", "id": f"x:{_unique_ms()}", "source_rev": "1"}).encode()
 
 
+def anchor(_victim: Victim) -> bytes:
+    fields = {"schema": "uns1.audit_anchor/1", "component": HOST, "log": "0" * 32, "number": 1, "hash": "0" * 64}
+    return json.dumps(fields | {"at": str(_unique_ms())}).encode()
+
+
 def output(_victim: Victim) -> bytes:
     return json.dumps({"schema": "uns1.spoof/1", "value": 999.0, "at": _unique_ms()}).encode()
 
@@ -249,6 +255,16 @@ OUTPUTS = (
     _publish("dead letter by an edge node", OTHER_NODE, "uns1/_dlq/sparkplug", output),
     _publish("output by a host's Sparkplug connection", STANDBY_HOST, f"{PLACE}/_ctx", output, retain=True),
 )
+ANCHORS = (
+    _publish("anchor of the host's audit log by an edge node", OTHER_NODE, ANCHOR, anchor, retain=True),
+    _publish("anchor of the host's audit log by a fact source", MES, ANCHOR, anchor, retain=True),
+    _publish("anchor of the host's audit log by another host", STANDBY_OUT, ANCHOR, anchor, retain=True),
+    _publish("anchor of the host's audit log by its facts name", STANDBY_FACTS, ANCHOR, anchor, retain=True),
+    _publish("anchor of the host's audit log deleted by a reader", READER, ANCHOR, empty, retain=True),
+    _publish("anchor of a bridge by an edge node", OTHER_NODE, "uns1/_audit/history", anchor, retain=True),
+    _publish("anchor of nobody by another host", STANDBY_OUT, "uns1/_audit/ghost", anchor, retain=True),
+    _will("anchor of the host's audit log", SCANNER, ANCHOR, anchor, retain=True),
+)
 WILLS = (
     _will("NDEATH of another node", OTHER_NODE, f"{NODE}/NDEATH/{VICTIM}", node_death),
     _will("STATE offline", OTHER_NODE, STATE, offline, retain=True),
@@ -285,6 +301,7 @@ ATTEMPTS = (
     *DELIVERY,
     *FACTS,
     *OUTPUTS,
+    *ANCHORS,
     *WILLS,
     *CLIENT_IDS,
     *LOGINS,

@@ -11,9 +11,11 @@ import pytest
 from tests.namespace.builders import tree_text
 from uns.errors import ConfigurationError
 from uns.namespace.acl import (
+    Bridge,
     Grant,
     Reader,
     access_grants,
+    parse_bridge,
     parse_reader,
     render_mosquitto_acl,
     render_mosquitto_config,
@@ -80,6 +82,8 @@ def test_an_edge_node_writes_the_devices_that_it_feeds_and_no_other():
         ("uns1/acme/dallas/reaction/line2/reactor4/_cmd/start", set()),
         ("uns1/acme/dallas/_lot/L-8891", {"uns-host-1-out"}),
         ("uns1/_dlq/sparkplug", {"uns-host-1-out"}),
+        ("uns1/_audit/uns-host-1", {"uns-host-1-out"}),
+        ("uns1/_audit/history", set()),
         ("uns1/_unmapped/acme.dallas/gw-energy/pump", {"uns-host-1-out"}),
         ("$SYS/broker/version", set()),
     ],
@@ -113,8 +117,28 @@ def test_readers_are_named_and_may_be_of_one_site():
     readers = (parse_reader("historian"), parse_reader("board@dallas"))
     assert readers == (Reader("historian"), Reader("board", "dallas"))
     grants = grants_of(readers=readers)
-    assert grants["board"].read == grants["historian"].read == ("uns1/acme/dallas/#",)
+    assert grants["board"].read == grants["historian"].read == ("uns1/acme/dallas/#", "uns1/_audit/+")
     assert "reader/acme.dallas" not in grants
+
+
+def test_an_anchor_has_one_writer_who_may_read_it_back_and_readers():
+    bridges = (parse_bridge("history"), parse_bridge("erp@mes"))
+    assert bridges == (Bridge("history"), Bridge("erp", "mes"))
+    for topic, writer in (
+        ("uns1/_audit/history", "bridge/history"),
+        ("uns1/_audit/erp", "fact/mes"),
+        ("uns1/_audit/uns-host-1", "uns-host-1-out"),
+    ):
+        assert writers_of(topic, bridges=bridges) == {writer}
+        reading = {n for n, g in grants_of(bridges=bridges).items() if any(matches(f, topic) for f in g.read)}
+        assert reading == {writer, "reader/acme.dallas"}
+    assert grants_of(bridges=bridges)["bridge/history"].write == ("uns1/_audit/history",)
+
+
+@pytest.mark.parametrize("text", ["", "@mes", "erp@"])
+def test_a_bridge_without_name_or_source_is_refused(text):
+    with pytest.raises(ConfigurationError, match="bridge"):
+        parse_bridge(text)
 
 
 @pytest.mark.parametrize("text", ["", "@dallas", "board@"])
@@ -133,6 +157,10 @@ def test_a_reader_without_name_or_site_is_refused(text):
         ({"readers": (Reader("a\nuser b"),)}, "control character"),
         ({"readers": (Reader(" a"),)}, "no spaces at its ends"),
         ({"readers": (Reader("a", "houston"),)}, "houston"),
+        ({"bridges": (Bridge("a"), Bridge("a", "mes"))}, "another component"),
+        ({"bridges": (Bridge("uns-host-1"),)}, "another component"),
+        ({"bridges": (Bridge("a", "nobody"),)}, "nobody"),
+        ({"bridges": (Bridge("a", "plc"),)}, "plc"),
     ],
 )
 def test_a_credential_that_cannot_be_told_apart_is_refused(options, finding):
@@ -147,7 +175,7 @@ def test_what_is_only_escaped_in_topics_stays_as_it_is_in_sparkplug(tmp_path):
     tree = load_tree(path)
     reader = access_grants(tree)[-1]
     assert reader.credential == "reader/acme.dallas west"
-    assert reader.read == ("uns1/acme/dallas~20west/#",)
+    assert reader.read == ("uns1/acme/dallas~20west/#", "uns1/_audit/+")
 
 
 def test_the_acl_file_begins_with_no_rule_for_anonymous_and_no_pattern():

@@ -10,7 +10,13 @@ import typer
 from uns.cli.options import DEFAULT_TREE, JsonOption, TreeOption
 from uns.cli.output import EXIT_FINDINGS, print_document
 from uns.errors import ConfigurationError
-from uns.namespace.acl import access_grants, parse_reader, render_mosquitto_acl, render_mosquitto_config
+from uns.namespace.acl import (
+    access_grants,
+    parse_bridge,
+    parse_reader,
+    render_mosquitto_acl,
+    render_mosquitto_config,
+)
 from uns.namespace.loader import lint_tree, load_tree
 from uns.namespace.tree import Outline, describe, outline
 
@@ -76,6 +82,10 @@ def render_acl(  # noqa: PLR0917 - one parameter an option
         list[str] | None,
         typer.Option("--reader", help="A read-only consumer, NAME or NAME@SITE; one for each site by default."),
     ] = None,
+    bridge: Annotated[
+        list[str] | None,
+        typer.Option("--bridge", help="A bridge, NAME or NAME@SOURCE, which writes the anchor of its audit log."),
+    ] = None,
     config: Annotated[
         bool, typer.Option("--config", help="Print the listener (mosquitto.conf) that the list goes with, instead.")
     ] = False,
@@ -93,7 +103,8 @@ def render_acl(  # noqa: PLR0917 - one parameter an option
         raise ConfigurationError(f"no access list for broker {broker!r}", expected=", ".join(_ACL_BROKERS))
     loaded = load_tree(tree)
     readers = None if reader is None else [parse_reader(text) for text in reader]
-    grants = access_grants(loaded, host_ids=tuple(host_id or ["uns-host-1"]), readers=readers)
+    bridges = tuple(parse_bridge(text) for text in bridge or ())
+    grants = access_grants(loaded, host_ids=tuple(host_id or ["uns-host-1"]), readers=readers, bridges=bridges)
     if as_json:
         print_document({"enterprise": loaded.enterprise, "contract_hash": loaded.contract_hash, "grants": grants})
     elif config:

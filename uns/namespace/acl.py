@@ -8,6 +8,7 @@ a client certificate:
     uns-host-1                  the host's Sparkplug connection; uns-host-1-out and uns-host-1-facts are its other two
     fact/mes                    a source of facts
     reader/acme.dallas          a consumer of one site, which writes nothing
+    bridge/history              a bridge that brings no facts in: it writes the anchor of its audit log
 
 What no grant names is denied. Wills are publications and need the same grants.
 """
@@ -23,17 +24,20 @@ from uns.delivery.messages import confirm_topic, mark_topic
 from uns.errors import ConfigurationError, LocalProtocolError
 from uns.namespace.lint import PLC
 from uns.namespace.model import TopicTree
-from uns.namespace.topics import ROOT, Uns1Topics, dlq_topic, escape, unmapped_topic
+from uns.namespace.topics import ROOT, Uns1Topics, audit_topic, dlq_topic, escape, unmapped_topic
 from uns.sparkplug.state import state_topic
 from uns.sparkplug.topics import NAMESPACE, EdgeNodeDescriptor, MessageType, check_id
 
 __all__ = [
     "CREDENTIAL_CHARACTERS_MAX",
+    "Bridge",
     "Grant",
     "Reader",
     "access_grants",
+    "bridge_credential",
     "fact_credential",
     "host_credentials",
+    "parse_bridge",
     "parse_reader",
     "render_mosquitto_acl",
     "render_mosquitto_config",
@@ -42,7 +46,7 @@ __all__ = [
 CREDENTIAL_CHARACTERS_MAX = 64  # of a common name in a certificate (X.520, upper bound of commonName)
 MQTT_PACKET_BYTES_MAX = (1 << 20) + (1 << 16)  # the largest payload that we read, and its topic
 
-Role = Literal["edge node", "host", "fact source", "reader"]
+Role = Literal["edge node", "host", "fact source", "reader", "bridge"]
 
 _WRITTEN_BY_NODE = (MessageType.NBIRTH, MessageType.NDATA, MessageType.NDEATH)
 _WRITTEN_BY_DEVICE = (MessageType.DBIRTH, MessageType.DDATA, MessageType.DDEATH)
@@ -73,6 +77,28 @@ def parse_reader(text: str) -> Reader:
     return Reader(name, site or None)
 
 
+class Bridge(msgspec.Struct, frozen=True):
+    """A bridge, which writes the anchor of its audit log; with the credential of its source where it states facts."""
+
+    name: str
+    source: str | None = None
+
+
+def parse_bridge(text: str) -> Bridge:
+    """``NAME`` or ``NAME@SOURCE``; raise :class:`ConfigurationError` for an empty name or source."""
+    name, at, source = text.partition("@")
+    if not name or (at and not source):
+        raise ConfigurationError(
+            f"bridge {text!r}", expected="NAME, or NAME@SOURCE where it states facts as that source"
+        )
+    return Bridge(name, source or None)
+
+
+def bridge_credential(name: str) -> str:
+    """What a bridge that brings no facts in is called at the broker."""
+    return f"bridge/{name}"
+
+
 def host_credentials(host_id: str) -> tuple[str, str, str]:
     """What the host's three connections are called: Sparkplug, output, facts."""
     return host_id, f"{host_id}-out", f"{host_id}-facts"
@@ -84,7 +110,11 @@ def fact_credential(source: str) -> str:
 
 
 def access_grants(
-    tree: TopicTree, *, host_ids: Sequence[str] = ("uns-host-1",), readers: Sequence[Reader] | None = None
+    tree: TopicTree,
+    *,
+    host_ids: Sequence[str] = ("uns-host-1",),
+    readers: Sequence[Reader] | None = None,
+    bridges: Sequence[Bridge] = (),
 ) -> tuple[Grant, ...]:
     """Every credential of a plant with its topics; ``readers=None`` gives each site one called ``reader/{group_id}``.
 
@@ -101,9 +131,11 @@ def access_grants(
     grants = [
         *(_edge_node(tree, gateway, host_ids) for gateway in tree.gateways()),
         *(grant for host_id in host_ids for grant in _host(tree, host_id)),
-        *_fact_sources(tree, topics),
+        *_fact_sources(tree, topics, bridges),
+        *(_bridge(bridge) for bridge in bridges if bridge.source is None),
         *(_reader(tree, reader) for reader in readers),
     ]
+    _check_bridges(tree, host_ids, bridges)
     _check(grants)
     return tuple(grants)
 
@@ -157,12 +189,14 @@ def _host(tree: TopicTree, host_id: str) -> Iterator[Grant]:
     yield Grant(
         credential=output,
         role="host",
-        purpose=f"output of {host_id}: ticks, events, state of things, answers to facts",
+        purpose=f"output of {host_id}: ticks, events, state of things, answers to facts, anchor of its audit log",
         write=(
             *(topic for site in tree.sites for topic in _outputs(tree, site)),
             *(unmapped_topic(node, device) for node in nodes for device in (None, "+")),
             dlq_topic("x").removesuffix("x") + "+",
+            audit_topic(host_id),
         ),
+        read=(audit_topic(host_id),),  # at a start it holds its log against what it said last
     )
     yield Grant(
         credential=facts,
@@ -183,8 +217,21 @@ def _outputs(tree: TopicTree, site: str) -> Iterator[str]:
     yield from (f"{root}/{below}" for below in ("_fact_result/+/+", "_wo/+", "_lot/+"))
 
 
-def _fact_sources(tree: TopicTree, topics: Uns1Topics) -> Iterator[Grant]:
+def _bridge(bridge: Bridge) -> Grant:
+    anchor = audit_topic(bridge.name)
+    return Grant(
+        credential=bridge_credential(bridge.name),
+        role="bridge",
+        purpose=f"anchor of the audit log of bridge {bridge.name}",
+        write=(anchor,),
+        read=(anchor,),
+    )
+
+
+def _fact_sources(tree: TopicTree, topics: Uns1Topics, bridges: Sequence[Bridge]) -> Iterator[Grant]:
     """Its own topics and the answers to them, in every site, of the kinds that the tree lets it state.
+
+    A bridge that states facts has one connection, hence one credential: the anchor of its audit log is written with it.
 
     ``plc`` has none: it speaks through context metrics, and a credential for it could only be misused.
     """
@@ -192,12 +239,13 @@ def _fact_sources(tree: TopicTree, topics: Uns1Topics) -> Iterator[Grant]:
         if source.name == PLC:
             continue
         places = [(site, source.name, kind) for site in tree.sites for kind in source.provides]
+        anchors = [audit_topic(bridge.name) for bridge in bridges if bridge.source == source.name]
         yield Grant(
             credential=fact_credential(source.name),
             role="fact source",
             purpose=f"{source.name} states {', '.join(source.provides)}",
-            write=tuple(topics.fact(*place) for place in places),
-            read=tuple(topics.fact_result(*place) for place in places),
+            write=(*(topics.fact(*place) for place in places), *anchors),
+            read=(*(topics.fact_result(*place) for place in places), *anchors),
         )
 
 
@@ -212,12 +260,29 @@ def _reader(tree: TopicTree, reader: Reader) -> Grant:
         credential=reader.credential,
         role="reader",
         purpose=f"reads {', '.join(sites)}, writes nothing",
-        read=tuple(f"{_site(tree, site)}/#" for site in sites),
+        read=(*(f"{_site(tree, site)}/#" for site in sites), f"{ROOT}/_audit/+"),
     )
 
 
 def _site(tree: TopicTree, site: str) -> str:
     return f"{ROOT}/{escape(tree.enterprise)}/{escape(site)}"
+
+
+def _check_bridges(tree: TopicTree, host_ids: Sequence[str], bridges: Sequence[Bridge]) -> None:
+    """Each anchor has one writer, and a source that a bridge speaks for is there."""
+    names: set[str] = set(host_ids)
+    for bridge in bridges:
+        if bridge.name in names:
+            raise ConfigurationError(
+                f"bridge {bridge.name!r} would write the anchor of another component", next_step="name it otherwise"
+            )
+        names.add(bridge.name)
+        stated = {source.name for source in tree.context.values() if source.name != PLC}
+        if bridge.source is not None and bridge.source not in stated:
+            raise ConfigurationError(
+                f"bridge {bridge.name!r} speaks for {bridge.source!r}, which the tree does not have as a source",
+                expected=f"one of {', '.join(sorted(stated))}",
+            )
 
 
 def _check(grants: Sequence[Grant]) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "FactTopic",
     "Uns1Topic",
     "Uns1Topics",
+    "audit_topic",
     "dlq_topic",
     "escape",
     "is_level",
@@ -233,6 +234,11 @@ def unmapped_topic(edge_node: EdgeNodeDescriptor, device_id: str | None = None) 
 def dlq_topic(component: str) -> str:
     """``uns1/_dlq/component``; needs no tree."""
     return f"{ROOT}/_dlq/{escape(component)}"
+
+
+def audit_topic(component: str) -> str:
+    """``uns1/_audit/component``, the retained anchor of its audit log; needs no tree."""
+    return f"{ROOT}/_audit/{escape(component)}"
 
 
 class FactTopic(msgspec.Struct, frozen=True):
