@@ -111,3 +111,20 @@ def test_samples_of_a_time_come_in_order_and_the_last_one_before_it(log: HandLog
     assert before.value == 1.0
     assert list(cursor.samples("reactor4", ["unknown"], MIN_NS, MAX_NS)) == []
     assert [row[8] for row in cursor.intervals("reactor4", T0, T0 + S)] == ["WO-1"]
+
+
+def test_the_standing_intervals_of_an_order_are_all_of_them_also_the_old_ones(
+    log: HandLog, cursor: RecordCursor
+) -> None:
+    assert cursor.last_recorded_ns() is None
+    log.write(1.0)
+    log.write(1.0, equipment="mixer1")
+    log.restate("WO-2")
+    head, rows = cursor.standing(work_orders=["WO-1", "WO-2", "WO-3"])
+    assert head == log.head
+    assert [(row[1], row[8]) for row in rows] == [("mixer1", "WO-1"), ("reactor4", "WO-2")]  # in order of position
+    assert cursor.standing(since_ns=MIN_NS)[1] == rows
+    assert cursor.standing()[1] == []
+    known_ns = rows[0][5]
+    assert [row[8] for row in cursor.standing(since_ns=known_ns)[1]] == ["WO-1", "WO-2"]  # both go on for ever
+    assert cursor.last_recorded_ns() is not None

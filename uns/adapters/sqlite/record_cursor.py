@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ _METRIC_ROWS = """
     WHERE source_time_ns >= ? AND source_time_ns < ? AND position <= ? AND series IN
     """
 _ROWS_AT_ONCE = 5_000
+_NAMES_AT_ONCE = 500
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +225,35 @@ class RecordCursor:
             ).fetchall()
         found = self._log_samples(rows)
         return found[0] if found else None
+
+    def standing(self, *, since_ns: int = MAX_NS, work_orders: Collection[str] = ()) -> tuple[int, list[IntervalRow]]:
+        """The head of the log, and the current context intervals of work orders, in order of position.
+
+        Of ``work_orders``, and of every order that has an interval which ends, or became known, after ``since_ns``:
+        all of them, also those that are older.
+        """
+        with self._snapshot() as execute:
+            head = _meta(execute, "next_position", 1) - 1
+            names = set(work_orders)
+            if since_ns < MAX_NS:
+                query = (
+                    "SELECT DISTINCT work_order FROM context_intervals WHERE known_to_ns = ? "
+                    "AND work_order IS NOT NULL AND (to_ns > ? OR known_from_ns > ?)"
+                )
+                names.update(row[0] for row in execute(query, (MAX_NS, since_ns, since_ns)))
+            found: list[IntervalRow] = []
+            ordered = sorted(names)
+            for at in range(0, len(ordered), _NAMES_AT_ONCE):
+                part = ordered[at : at + _NAMES_AT_ONCE]
+                marks = ", ".join("?" * len(part))
+                found += execute(f"{_INTERVALS} WHERE work_order IN ({marks}) AND known_to_ns = ?", (*part, MAX_NS))
+        return head, sorted(found)
+
+    def last_recorded_ns(self) -> int | None:
+        """When the newest payload was recorded; None where there is none."""
+        with self._snapshot() as execute:
+            row = execute("SELECT recorded_at_ns FROM payloads ORDER BY payload DESC LIMIT 1").fetchone()
+            return None if row is None else int(row[0])
 
     def facts(self, *, kind: str | None = None, equipment: str | None = None) -> list[FactRow]:
         """Accepted fact messages in order of knowledge."""
