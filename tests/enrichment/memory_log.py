@@ -16,6 +16,7 @@ from uns.enrichment.plan import (
     ContextSample,
     EnricherState,
     FactRow,
+    GapRow,
     IntervalRow,
     OutboxMessage,
     PayloadRow,
@@ -25,6 +26,7 @@ from uns.enrichment.plan import (
     SeriesRow,
     StoredFact,
     UnrecordedRow,
+    WayRow,
     value_of,
 )
 from uns.enrichment.samples import Content, Quality, StoredSample, StoredUnrecorded
@@ -62,6 +64,8 @@ class MemoryLog:
         self.foreign_times: dict[str, list[int]] = defaultdict(list)
         self.facts: dict[tuple[str, str, str], FactRow] = {}
         self.intervals: dict[int, IntervalRow] = {}
+        self.gaps: dict[int, GapRow] = {}
+        self.ways: dict[tuple[str, str, str], WayRow] = {}
         self.unrecorded: dict[tuple[str, str, str, str, int, int], UnrecordedRow] = {}
         self.equipment_logs: dict[str, int] = {}
         self.counters: Counter[str] = Counter()
@@ -104,6 +108,12 @@ class MemoryLog:
         found = sorted((k[5], row[8]) for k, row in self.unrecorded.items() if k[:5] == key and k[5] >= first)
         return [StoredUnrecorded(ordinal, raw) for ordinal, raw in found[:limit]]
 
+    def holds_dropped(
+        self, equipment: str, group_id: str, edge_node_id: str, *, from_ns: int, to_ns: int, samples: int
+    ) -> bool:
+        found = (equipment, group_id, edge_node_id, "dropped", from_ns, to_ns, samples)
+        return any((*row[3:6], row[7], row[9], row[10], row[12]) == found for row in self.gaps.values())
+
     # Commit and start
 
     def apply(self, plan: RecordPlan) -> None:
@@ -137,6 +147,15 @@ class MemoryLog:
             before = self.intervals[at]
             assert before[6] == MAX_NS, "closed once"
             self.intervals[at] = (*before[:6], known_to_ns, *before[7:])
+        for gap in plan.gaps_opened:
+            assert gap[0] not in self.gaps
+            assert gap[9] < gap[10] or gap[7] == "dropped"
+            self.gaps[gap[0]] = gap
+        for known_to_ns, at in plan.gaps_closed:
+            assert self.gaps[at][15] == MAX_NS, "closed once"
+            self.gaps[at] = (*self.gaps[at][:15], known_to_ns)
+        for way in plan.ways:
+            self.ways[way[:3]] = way
         for unrecorded in plan.unrecorded:
             key = unrecorded[1:7]
             assert key not in self.unrecorded
@@ -165,6 +184,8 @@ class MemoryLog:
             intervals=[row for row in self.intervals.values() if row[6] == MAX_NS],
             series=[(row, newest.get(number)) for number, row in self.series.items()],
             present=self._present(),
+            gaps=[row for row in self.current_gaps() if row[10] == MAX_NS or (row[8] == "closed" and row[11])],
+            ways=list(self.ways.values()),
             equipment_logs=list(self.equipment_logs.items()),
             counters=dict(self.counters),
             next_position=self.next_position,
@@ -212,6 +233,10 @@ class MemoryLog:
                 )
             )
         return sorted(found, key=lambda record: record.key)
+
+    def current_gaps(self) -> list[GapRow]:
+        """The last revision of each gap, oldest gap first."""
+        return sorted((row for row in self.gaps.values() if row[15] == MAX_NS), key=lambda row: row[1])
 
     def by_status(self) -> Counter[str]:
         return Counter(record.context["status"] for record in self.records())

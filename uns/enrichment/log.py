@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -92,7 +92,7 @@ class RecordReader(Protocol):
 
     def rows_before(
         self, equipment: str, metric: str, time_ns: int, *, not_before_ns: int, up_to: int
-    ) -> Iterator[MetricRow]:
+    ) -> Generator[MetricRow, None, None]:
         """Samples of one metric in [not_before, time), the newest first."""
 
     def facts(self, *, kind: str | None = None, equipment: str | None = None) -> list[FactRow]:

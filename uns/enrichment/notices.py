@@ -11,9 +11,10 @@ from uns.context.levels import Overlap
 from uns.context.store import valid_ns
 from uns.context.times import rfc3339
 from uns.enrichment.equipment import EquipmentState
-from uns.enrichment.samples import SampleBatch
+from uns.enrichment.gaps import DroppedGap
+from uns.enrichment.samples import Provenance, SampleBatch
 
-__all__ = ["clock_notice", "conflict_notice", "fact_notice", "overlap_notice"]
+__all__ = ["clock_notice", "conflict_notice", "fact_notice", "gap_notice", "overlap_notice"]
 
 
 def clock_notice(
@@ -65,6 +66,20 @@ def fact_notice(state: EquipmentState, fact: Fact, now_ns: int) -> bytes:
             action=fact.action,
             source=fact.source,
             facts=(f"{fact.id}@{fact.source_rev}",),
+        )
+    )
+
+
+def gap_notice(state: EquipmentState, gap: DroppedGap, provenance: Provenance, now_ns: int) -> bytes:
+    """An edge node dropped samples: of which of its equipment it does not say."""
+    return state.documents.event(
+        msgspec.structs.replace(
+            state.documents.blank_event("gap", now_ns),
+            samples=gap.count,
+            from_time=None if gap.from_ns is None else rfc3339(gap.from_ns),
+            to_time=None if gap.to_ns is None else rfc3339(gap.to_ns),
+            source=f"{provenance.group_id}/{provenance.edge_node_id}",
+            what=f"dropped at the edge: {gap.reason}" if gap.reason else "dropped at the edge",
         )
     )
 

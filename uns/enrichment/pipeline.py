@@ -2,6 +2,7 @@
 
     receive_batch   identity ─▶ context metrics ─▶ intervals ─▶ ticks, rows, present values
     receive_fact    store ─▶ intervals (at the equipment and below) ─▶ restatements, events
+    receive_death, receive_gap, and each batch ─▶ gaps
     drain           all of it as one RecordPlan: committed whole or not at all, then published
 
 One enricher is used by one task. It never waits and never fails on what a plant sends: what cannot be a record is
@@ -21,11 +22,19 @@ from uns.context.timeline import Timeline
 from uns.context.times import MAX_NS, MIN_NS, rfc3339
 from uns.enrichment.contexts import Contexts
 from uns.enrichment.equipment import EquipmentState
+from uns.enrichment.gaps import GapBook, read_dropped
 from uns.enrichment.identity import Accepted, Identified, Identity
 from uns.enrichment.intervals import ContextInterval
 from uns.enrichment.live import PV_INTERVAL_MS, PV_TOPICS_MAX, PvBoard
-from uns.enrichment.notices import clock_notice, conflict_notice, fact_notice, overlap_notice
-from uns.enrichment.plan import FOREIGN_STATUS_COUNTERS, STATUS_COUNTERS, EnricherState, FactRow, RecordPlan
+from uns.enrichment.notices import clock_notice, conflict_notice, fact_notice, gap_notice, overlap_notice
+from uns.enrichment.plan import (
+    FLAG_CLOCK_SUSPECT,
+    FOREIGN_STATUS_COUNTERS,
+    STATUS_COUNTERS,
+    EnricherState,
+    FactRow,
+    RecordPlan,
+)
 from uns.enrichment.plan_writer import PlanWriter
 from uns.enrichment.rendering import render, restore
 from uns.enrichment.samples import Provenance, Quality, RecordIndex, SampleBatch, UnrecordedSample
@@ -36,6 +45,7 @@ from uns.errors import LocalProtocolError
 from uns.namespace.model import MetricContract, TopicTree
 from uns.namespace.topics import Uns1Topics
 from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["FUTURE_MAX_NS", "PAST_MAX_NS", "TICK_BYTES_MAX", "Enricher"]
 
@@ -70,6 +80,7 @@ class Enricher:
         self._tick_bytes_max = tick_bytes_max
         self._series_next = 1
         self._writer = PlanWriter(tree.contract_hash)
+        self._gaps = GapBook(self._writer, index)
         self._states: dict[str, EquipmentState] = {}
         for equipment in tree.equipment.values():
             state = EquipmentState(tree.enterprise, equipment, self.topics.of(equipment.id))
@@ -95,6 +106,7 @@ class Enricher:
         writer.position, writer.payload = state.next_position, state.next_payload
         writer.totals.update(state.counters)
         self.store.load(state.facts)
+        self._gaps.load([row for row in state.ways if row[3] in self._states], state.gaps)
         self._load_series(state, now_ns)
         self._load_context_samples(state)
         self._contexts.load(state.intervals)
@@ -117,6 +129,9 @@ class Enricher:
                 by_number[number] = self._load_definition(held, number, metric, (type_label, unit), newest_ns)
         for present in state.present:
             if present.series in by_number:
+                if not present.flags & FLAG_CLOCK_SUSPECT:
+                    way = (present.group_id, present.edge_node_id, present.device_id or "")
+                    self._gaps.seen(way, by_number[present.series].equipment, present.source_time_ns)
                 restore(by_number[present.series], present)
                 # It may have been committed and not shown before the end, and what the broker retains may be gone.
                 if by_number[present.series].pv_part:
@@ -202,6 +217,7 @@ class Enricher:
         self._count(batch, found)
         if found.suspects or found.conflicts or found.out_of_range or found.seen_again:
             self._receive_oddities(state, batch, found, limits, now_ns)
+        self._gaps.receive_batch(batch, found.accepted)
         if found.accepted:
             self._apply_context_metrics(state, batch, found.accepted)
             self._record(state, batch, found.accepted, now_ns)
@@ -361,6 +377,30 @@ class Enricher:
             self._writer.counts["fact_overlaps"] += 1
             self._writer.publish_event(state, "conflict", overlap_notice(state, overlap, now_ns))
 
+    # ── gaps ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def receive_death(self, edge_node: EdgeNodeDescriptor, device_id: str | None, now_ns: int) -> None:
+        """A death that was logged: what came that way is stale, and a gap is open until it brings samples again."""
+        self.board.mark_stale(edge_node, device_id)
+        self._writer.learn(now_ns)
+        self._gaps.receive_death(edge_node.group_id, edge_node.edge_node_id, device_id)
+
+    def receive_gap(self, text: str, provenance: Provenance, now_ns: int) -> bool:
+        """What an edge node dropped (``uns/gap``), at the equipment it feeds; False where that is known already."""
+        self._writer.learn(now_ns)
+        self._writer.joined(provenance)
+        gap = read_dropped(text)
+        fed = [
+            equipment.id
+            for equipment in self.tree.equipment.values()
+            if provenance.edge_node_id in equipment.gateways
+            and provenance.group_id == self.tree.group_id(equipment.site)
+        ]
+        told = self._gaps.receive_dropped(gap, provenance, fed)
+        for one in told:
+            self._writer.publish_event(self._states[one], "gap", gap_notice(self._states[one], gap, provenance, now_ns))
+        return bool(told) or not fed
+
     # ── what is no record ────────────────────────────────────────────────────────────────────────────────────────
 
     def count_rejected(
@@ -406,6 +446,7 @@ class Enricher:
         plan = self._writer.drain()
         self.identity.plan_started(self._writer.plan.samples)
         self._unrecorded.plan_started()
+        self._gaps.plan_started()
         return plan
 
     def committed(self) -> None:
@@ -413,6 +454,7 @@ class Enricher:
         self._writer.committed()
         self.identity.committed()
         self._unrecorded.committed()
+        self._gaps.committed()
 
 
 def _without_time(batch: SampleBatch, at: int) -> UnrecordedSample:

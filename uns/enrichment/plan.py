@@ -5,7 +5,8 @@ Rows are plain tuples, because a named tuple costs as much as the rest of a samp
 once: the record log takes its tables from these names.
 
 Order inside the transaction: series, payloads, samples, facts, intervals_opened, intervals_closed (a row may be opened
-and closed by the same plan), unrecorded, equipment_logs, counters, positions, outbox.
+and closed by the same plan), gaps_opened, gaps_closed (likewise), ways, unrecorded, equipment_logs, counters,
+positions, outbox.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ __all__ = [
     "FLAG_TIME_GATEWAY",
     "FLAG_TIME_SERVER",
     "FOREIGN_STATUS_COUNTERS",
+    "GAP_CLOSED_COLUMNS",
+    "GAP_COLUMNS",
     "INTERVAL_CLOSED_COLUMNS",
     "INTERVAL_COLUMNS",
     "MAX_NS",
@@ -35,9 +38,12 @@ __all__ = [
     "SERIES_COLUMNS",
     "STATUS_COUNTERS",
     "UNRECORDED_COLUMNS",
+    "WAY_COLUMNS",
     "ContextSample",
     "EnricherState",
     "FactRow",
+    "GapClosedRow",
+    "GapRow",
     "IntervalClosedRow",
     "IntervalRow",
     "OutboxMessage",
@@ -48,6 +54,7 @@ __all__ = [
     "SeriesRow",
     "StoredFact",
     "UnrecordedRow",
+    "WayRow",
     "columns_of",
     "value_of",
 ]
@@ -137,6 +144,39 @@ FACT_COLUMNS = (
 )
 FactRow = tuple[str, str, str, int, str, str, str, int, int | None, int, str, str]
 
+# One revision of a gap (uns.enrichment.gaps). ``gap`` is the position of its first revision; device_id is "" for the
+# node itself. to_ns is MAX_NS while it is open, known_to_ns while the row is current. Both ends of a ``dropped`` gap
+# are times of dropped samples, those of the others of recorded ones.
+GAP_COLUMNS = (
+    "position",
+    "gap",
+    "rev",
+    "equipment",
+    "group_id",
+    "edge_node_id",
+    "device_id",
+    "reason",
+    "status",
+    "from_ns",
+    "to_ns",
+    "closed_by",
+    "samples",
+    "detail",
+    "known_from_ns",
+    "known_to_ns",
+)
+GapRow = tuple[
+    int, int, int, str, str, str, str, str, str, int, int, str | None, int | None, str, int, int
+]  # fmt: skip
+
+# UPDATE gaps SET known_to_ns = ? WHERE position = ?
+GAP_CLOSED_COLUMNS = ("known_to_ns", "position")
+GapClosedRow = tuple[int, int]
+
+# The session in which a way last brought samples of an equipment: upsert by the first three.
+WAY_COLUMNS = ("group_id", "edge_node_id", "device_id", "equipment", "session")
+WayRow = tuple[str, str, str, str, str]
+
 # A sample that is no record, kept by key: (group_id, edge_node_id, device_id, metric, source_time_ns, ordinal).
 # kind is "rejected" or "unmapped"; device_id is "" for metrics of the node itself; raw is what there was of it.
 UNRECORDED_COLUMNS = (
@@ -176,6 +216,9 @@ class RecordPlan(msgspec.Struct, kw_only=True):
     facts: list[FactRow] = []
     intervals_opened: list[IntervalRow] = []
     intervals_closed: list[IntervalClosedRow] = []
+    gaps_opened: list[GapRow] = []
+    gaps_closed: list[GapClosedRow] = []
+    ways: list[WayRow] = []
     unrecorded: list[UnrecordedRow] = []
     equipment_logs: list[EquipmentLogRow] = []
     counters: dict[str, int] = {}  # deltas: add them to the stored totals
@@ -193,6 +236,8 @@ class RecordPlan(msgspec.Struct, kw_only=True):
             or self.facts
             or self.intervals_opened
             or self.intervals_closed
+            or self.gaps_opened
+            or self.ways
             or self.unrecorded
             or self.counters
             or self.outbox
@@ -235,6 +280,7 @@ class EnricherState(msgspec.Struct, kw_only=True):
     role ``context``. ``intervals``: rows with ``known_to_ns`` = MAX_NS, as INTERVAL_COLUMNS. ``series``: all rows of
     the series table, each with the highest source_time_ns of its samples (None: it has no samples). ``present``: the
     newest samples, for the board of present values; where it is left out, values are shown again when they change.
+    ``gaps``: current rows of gaps that are open, or closed and not filled, as GAP_COLUMNS.
     """
 
     facts: list[StoredFact] = []
@@ -242,6 +288,8 @@ class EnricherState(msgspec.Struct, kw_only=True):
     intervals: list[IntervalRow] = []
     series: list[tuple[SeriesRow, int | None]] = []
     present: list[PresentSample] = []
+    gaps: list[GapRow] = []
+    ways: list[WayRow] = []
     equipment_logs: list[EquipmentLogRow] = []
     counters: dict[str, int] = {}
     next_position: int = 1

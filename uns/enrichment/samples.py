@@ -139,3 +139,9 @@ class RecordIndex(Protocol):
         ``device_id`` is "" for the node itself.
         """
         ...
+
+    def holds_dropped(
+        self, equipment: str, group_id: str, edge_node_id: str, *, from_ns: int, to_ns: int, samples: int
+    ) -> bool:
+        """Whether a ``dropped`` gap of these ends and so many samples is known."""
+        ...

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.adapters.sqlite.old_file import make_old
 from tests.enrichment.test_promises import Day
 from uns.adapters.sqlite.record_audit import open_audit
 from uns.adapters.sqlite.record_log import RecordIndexReader, RecordLog
@@ -84,13 +85,8 @@ def test_a_log_of_the_first_schema_is_counted_once_when_it_is_opened(tmp_path: P
     before = terms(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         sums = connection.execute("SELECT * FROM foreign_per_second ORDER BY 1, 2").fetchall()
-        connection.execute("DROP INDEX samples_far")
-        connection.execute("DROP TABLE foreign_per_second")
-        connection.execute("DROP TABLE unrecorded_per_node")
-        connection.execute("DROP TABLE audit_log")
-        connection.execute("DROP TABLE audit_head")
         connection.execute("DELETE FROM counters WHERE name LIKE '%status_%'")
-        connection.execute("UPDATE meta SET value = 1 WHERE key = 'schema'")
+    make_old(path, 1)
     RecordLog(path).close()
     after = terms(path)
     assert (after.statuses, after.foreign_statuses, after.unrecorded) == (

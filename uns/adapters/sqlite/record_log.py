@@ -22,12 +22,14 @@ from uns.context.facts import Fact
 from uns.enrichment.plan import (
     EQUIPMENT_LOG_COLUMNS,
     FACT_COLUMNS,
+    GAP_COLUMNS,
     INTERVAL_COLUMNS,
     MAX_NS,
     PAYLOAD_COLUMNS,
     SAMPLE_COLUMNS,
     SERIES_COLUMNS,
     UNRECORDED_COLUMNS,
+    WAY_COLUMNS,
     ContextSample,
     EnricherState,
     OutboxMessage,
@@ -58,6 +60,8 @@ _ROWS_PER_STATEMENT = 64
 _INSERT_SAMPLES = _INSERT_SAMPLE + f", ({', '.join('?' * len(SAMPLE_COLUMNS))})" * (_ROWS_PER_STATEMENT - 1)
 _INSERT_FACT = _insert("facts", FACT_COLUMNS)
 _INSERT_INTERVAL = _insert("context_intervals", INTERVAL_COLUMNS)
+_INSERT_GAP = _insert("gap_revisions", GAP_COLUMNS)
+_INSERT_WAY = _insert("ways", WAY_COLUMNS, verb="INSERT OR REPLACE")
 _INSERT_UNRECORDED = _insert("unrecorded", UNRECORDED_COLUMNS)
 _INSERT_EQUIPMENT_LOG = _insert("equipment_logs", EQUIPMENT_LOG_COLUMNS, verb="INSERT OR REPLACE")
 _INSERT_ADDRESS = """
@@ -143,6 +147,8 @@ class RecordLog:
                 ).fetchall(),
                 series=[(row, newest.get(row[0])) for row in series],
                 present=[_present_sample(row) for row in connection.execute(_PRESENT_SAMPLES)],
+                gaps=connection.execute(_UNSETTLED_GAPS, (MAX_NS, MAX_NS)).fetchall(),
+                ways=connection.execute(f"SELECT {', '.join(WAY_COLUMNS)} FROM ways").fetchall(),  # noqa: S608
                 equipment_logs=connection.execute("SELECT equipment, last_to FROM equipment_logs").fetchall(),
                 counters=dict(connection.execute("SELECT name, value FROM counters").fetchall()),
                 next_position=next_position,
@@ -191,6 +197,9 @@ class RecordLog:
             many(_INSERT_FACT, plan.facts)
             many(_INSERT_INTERVAL, plan.intervals_opened)
             many("UPDATE context_intervals SET known_to_ns = ? WHERE position = ?", plan.intervals_closed)
+            many(_INSERT_GAP, plan.gaps_opened)
+            many("UPDATE gap_revisions SET known_to_ns = ? WHERE position = ?", plan.gaps_closed)
+            many(_INSERT_WAY, plan.ways)
             many(_INSERT_UNRECORDED, plan.unrecorded)
             many(_ADD_UNRECORDED, [(*key, n) for key, n in Counter(row[:3] for row in plan.unrecorded).items()])
             many(_INSERT_EQUIPMENT_LOG, plan.equipment_logs)
@@ -293,6 +302,10 @@ def _facts_held(connection: sqlite3.Connection) -> dict[str, int]:
     return {"facts": connection.execute("SELECT count(*) FROM facts").fetchone()[0]}
 
 
+_UNSETTLED_GAPS = f"""
+    SELECT {", ".join(GAP_COLUMNS)} FROM gap_revisions
+    WHERE known_to_ns = ? AND reason <> 'dropped' AND (to_ns = ? OR status = 'closed')
+    """  # noqa: S608 - columns of ours
 _CONTEXT_SAMPLES = """
     SELECT series.equipment, series.metric, samples.source_time_ns, samples.ordinal, series.type,
            samples.value_num, samples.value_int, samples.value_text, samples.quality
@@ -412,6 +425,18 @@ class RecordIndexReader:
                 (group_id, edge_node_id, device_id, metric, source_time_ns, first, limit),
             ).fetchall()
         return [StoredUnrecorded(ordinal, raw) for ordinal, raw in rows]
+
+    def holds_dropped(
+        self, equipment: str, group_id: str, edge_node_id: str, *, from_ns: int, to_ns: int, samples: int
+    ) -> bool:
+        """Whether a ``dropped`` gap of these ends and so many samples is known."""
+        with translated(self.path):
+            found = self._connection.execute(
+                "SELECT 1 FROM gap_revisions WHERE equipment = ? AND known_to_ns = ? AND from_ns = ? AND to_ns = ? "
+                "AND reason = 'dropped' AND group_id = ? AND edge_node_id = ? AND samples = ?",
+                (equipment, MAX_NS, from_ns, to_ns, group_id, edge_node_id, samples),
+            ).fetchone()
+        return found is not None
 
     def close(self) -> None:
         """Close the connection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uns.adapters.sqlite.audit_log import AUDIT_TABLES
 from uns.adapters.sqlite.database import Migration
+from uns.adapters.sqlite.record_views import fourth_step
 from uns.enrichment.plan import FLAG_BIRTH, FLAG_CLOCK_SUSPECT, FLAG_TIME_GATEWAY, FLAG_TIME_SERVER, MAX_NS
 
 __all__ = ["FAR_ORDINAL", "MIGRATIONS", "SECOND_NS"]
@@ -233,4 +234,12 @@ _THIRD = f"""
         INSERT INTO counters SELECT 'foreign_status_' || status, samples FROM found WHERE foreigner;
         DROP TABLE found"""  # noqa: S608
 
-MIGRATIONS = (Migration(1, _FIRST), Migration(2, _SECOND), Migration(3, _THIRD), Migration(5, AUDIT_TABLES))
+_FOURTH = fourth_step(_RECORD_COLUMNS, _time)
+
+MIGRATIONS = (
+    Migration(1, _FIRST),
+    Migration(2, _SECOND),
+    Migration(3, _THIRD),
+    Migration(4, _FOURTH),
+    Migration(5, AUDIT_TABLES),
+)
