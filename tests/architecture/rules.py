@@ -12,6 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("uns.context",),
     ("uns.audit",),
     ("uns.enrichment",),
+    ("uns.actuals",),
     ("uns.bridges",),  # mappings: their clients are adapters
     ("uns.adapters",),
     ("uns.runtime",),
@@ -28,6 +29,7 @@ CORE = (
     "uns.context",
     "uns.audit",
     "uns.enrichment",
+    "uns.actuals",
     "uns.bridges",
 )
 # Protocols of the core that adapters implement with `await`; nothing in them runs.

@@ -28,6 +28,8 @@ _LEVELS = {level.value: level for level in EquipmentLevel if level in PLACEABLE}
 _TOP_KEYS = ("uns", "enterprise", "include", "classes", "sites", "context")
 _DEFAULT_GRACE_NS = 300_000_000_000
 _GRACE_MAX_NS = 30 * 86_400_000_000_000
+# Keys of a metric that came after the first release: a tree that does not use them keeps its hash.
+_LATER_KEYS = ("step_max", "times")
 
 Reader = Callable[[Path], str]
 
@@ -58,7 +60,13 @@ def lint_text(
 
 def contract_hash(tree: TopicTree) -> str:
     """SHA-256 over the canonical form: layout, comments, order of keys and split into files do not change it."""
-    canonical = msgspec.json.encode(msgspec.structs.replace(tree, contract_hash=""), order="sorted")
+    plain = msgspec.to_builtins(msgspec.structs.replace(tree, contract_hash=""))
+    for equipment_class in plain["classes"].values():
+        for metric in equipment_class["metrics"].values():
+            for key in _LATER_KEYS:
+                if metric[key] is None:
+                    del metric[key]
+    canonical = msgspec.json.encode(plain, order="sorted")
     return hashlib.sha256(canonical).hexdigest()
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "MetricContract",
     "Role",
     "Site",
+    "TimeKind",
     "TopicTree",
 ]
 
@@ -46,6 +47,7 @@ class EquipmentLevel(StrEnum):
 
 
 Role = Literal["measurement", "quality", "counter", "state", "context"]
+TimeKind = Literal["machine", "setup", "labour"]  # the times that a job response tells
 
 
 class MetricContract(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,8 @@ class MetricContract(msgspec.Struct, frozen=True, kw_only=True):
     provides: str | None = None  # context kind, for role "context"
     counts: str | None = None  # good | scrap | rework, for role "counter"
     rollover: int | None = None
+    step_max: float | None = None  # the most that a counter shows at once: tells a rollover from a reset
+    times: dict[TimeKind, tuple[int | str, ...]] | None = None  # for role "state": which values are which time
     quality_wait: bool = False
     description: str | None = None
 
