@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ class RecordCursor:
 
     def rows_before(
         self, equipment: str, metric: str, time_ns: int, *, not_before_ns: int, up_to: int
-    ) -> Iterator[MetricRow]:
+    ) -> Generator[MetricRow, None, None]:
         """Samples of one metric in [not_before, time), the newest first."""
         with self._snapshot() as execute:
             yield from execute(
