@@ -17,6 +17,8 @@ from uns.context.facts import Fact
 from uns.context.store import KnownFact
 
 __all__ = [
+    "ANCHOR_ABSENT",
+    "ANCHOR_SPOILED",
     "BEGUN",
     "CHANGED",
     "COMMAND_SENT",
@@ -40,6 +42,8 @@ __all__ = [
     "stopping",
 ]
 
+ANCHOR_ABSENT = "audit.anchor_absent"
+ANCHOR_SPOILED = "audit.anchor_spoiled"
 BEGUN = "audit.begun"
 MISMATCH = "audit.mismatch"
 STARTED = "component.started"
@@ -171,17 +175,19 @@ def stopping(
     return [event], msgspec.structs.replace(state, running=False, since_ns=at_ns)
 
 
-def mismatch(anchor: Anchor, head: Head, *, component: str, what: str, where: str, at_ns: int) -> AuditEvent:
-    """At a start, the anchor outside does not fit the log: the whole anchor is kept, since a new one replaces it."""
+def mismatch(
+    action: str, found: Anchor | None, head: Head, *, component: str, what: str, where: str, at_ns: int
+) -> AuditEvent:
+    """The anchor outside does not fit the log. What was found is kept whole, since a new anchor takes its place."""
     return AuditEvent(
         at_ns=at_ns,
         actor=component,
-        action=MISMATCH,
+        action=action,
         subject=component,
         detail={
             "what": what,
             "where": where,
-            "anchor": msgspec.to_builtins(anchor),
+            "found": None if found is None else msgspec.to_builtins(found),
             "log": {"log": head.log, "number": head.number, "hash": head.hash},
         },
     )

@@ -26,7 +26,7 @@ from typing import Literal
 import msgspec
 
 from uns.audit.chain import Anchor, AuditEntry, Head, entry_hash, first_head
-from uns.audit.events import MISMATCH
+from uns.audit.events import ANCHOR_ABSENT, MISMATCH
 from uns.context.times import MAX_NS, ns_of, rfc3339
 
 __all__ = ["STALE_ANCHOR_NS", "AuditFinding", "Verification", "Verifier", "verify"]
@@ -136,6 +136,9 @@ class Verifier:
                     f"{entry.detail}; look into it, then give --known {entry.number}",
                 )
             )
+        elif entry.action == ANCHOR_ABSENT and entry.number not in self._known:
+            text = f"entry {entry.number} of {rfc3339(entry.at_ns)} records that no anchor was found at the start"
+            self._tell(AuditFinding(kind="anchor", number=entry.number, text=text, severity="warning"))
         self._expected = entry.number + 1
         self._previous = entry.hash
         self._recent.append(entry.hash)

@@ -95,6 +95,9 @@ def run(  # noqa: PLR0917 - one parameter an option
         bool, typer.Option("--unlimited-time", help="Believe every source time (replays of the past).")
     ] = False,
     stats_json: Annotated[Path | None, typer.Option(help="Write the last status there when it ends.")] = None,
+    anchor_file: Annotated[
+        Path | None, typer.Option("--anchor-file", help="Keep the anchor of the audit log in this file too.")
+    ] = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -131,6 +134,7 @@ def run(  # noqa: PLR0917 - one parameter an option
         raw_bytes_max=parse_size(raw_bytes_max),
         record_bytes_max=None if record_bytes_max is None else parse_size(record_bytes_max),
         stats_file=stats_json,
+        anchor_file=anchor_file,
         unlimited_time=unlimited_time,
     )
     parse_api_address(options.api_address)

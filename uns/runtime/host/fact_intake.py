@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from uns.errors import ConfigurationError, RemoteProtocolError, UnreachableError
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import FactTopic, Uns1Topics, parse_fact_topic
 from uns.runtime.backoff import Backoff
+from uns.runtime.host.fact_audit import FactAudit
 from uns.runtime.host.joiner import Joiner
 from uns.runtime.host.output import Output
 
@@ -50,6 +52,7 @@ class FactIntake:
         output: Output,
         log: Logger,
         dead_letter: Callable[[str, str, bytes], bool],
+        audit: FactAudit | None = None,
     ) -> None:
         self._address = address
         self._tree = tree
@@ -59,6 +62,7 @@ class FactIntake:
         self._output = output
         self._log = log
         self._dead_letter = dead_letter
+        self._audit = audit
         self.connected = False
         self.counters: Counter[str] = Counter(facts_received=0, facts_unreadable=0)
 
@@ -107,13 +111,13 @@ class FactIntake:
             if topic.enterprise != self._tree.enterprise or topic.site not in self._tree.sites:
                 raise RemoteProtocolError(f"the tree has no site {topic.enterprise}/{topic.site}")  # noqa: TRY301
         except RemoteProtocolError as error:
-            self._unreadable(message, str(error))
+            self._unreadable(message, "", str(error))
             return
         answer_topic = self._topics.fact_result(topic.site, topic.source, topic.kind)
         try:
             fact = self._decode(message, topic)
         except (*_UNREADABLE, RemoteProtocolError) as error:
-            self._unreadable(message, str(error))
+            self._unreadable(message, topic.source, str(error))
             self._refuse(message, answer_topic, str(error))
             return
         answer = await self._joiner.submit(fact, source_of_topic=topic.source, answer_topic=answer_topic)
@@ -137,8 +141,10 @@ class FactIntake:
             )
         return fact
 
-    def _unreadable(self, message: IncomingMessage, reason: str) -> None:
+    def _unreadable(self, message: IncomingMessage, source: str, reason: str) -> None:
         self.counters["facts_unreadable"] += 1
+        if self._audit is not None:
+            self._audit.unreadable(message.topic, source, reason, message.payload, time.time_ns())
         self._log.warning("fact cannot be read", topic=message.topic, reason=reason)
         self._dead_letter(message.topic, reason, message.payload)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -33,6 +34,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     raw_bytes_max: int | None = 2 * 10**9
     record_bytes_max: int | None = None
     stats_file: Path | None = None
+    anchor_file: Path | None = None  # a second place for the anchor of the audit log, outside of the store
     unlimited_time: bool = False  # believe every source time: for replays of the past
     joining: JoinerLimits = JoinerLimits()
     output: OutputLimits = OutputLimits()
@@ -41,6 +43,11 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     def api_address(self) -> str:
         """Where the API listens."""
         return f"unix:{self.store / 'host.sock'}" if self.api is None else self.api
+
+    def for_audit(self) -> dict[str, Any]:
+        """What the audit log tells when it changes between two starts. Secrets are names of files and variables."""
+        told: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
+        return {name: value for name, value in told.items() if name != "tree"}
 
 
 def parse_size(text: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
@@ -18,7 +18,7 @@ from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError, ConnectionLost, UnreachableError
 from uns.runtime.backoff import Backoff
 
-__all__ = ["Output", "OutputLimits"]
+__all__ = ["Output", "OutputLimits", "Watch"]
 
 _CHUNK = 64
 
@@ -30,6 +30,14 @@ class OutputLimits(msgspec.Struct, frozen=True, kw_only=True):
     outbox_bytes_max: int = 128 << 20
     unacknowledged_messages_max: int = 1_000
     notices_max: int = 1_000  # answers and dead letters that wait without a place in the outbox
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """A topic that is read over the output's connection: what its own retained message was before, and becomes."""
+
+    topic: str
+    subscribed: Callable[[], None]
+    receive: Callable[[bytes], Awaitable[None]]
 
 
 class Output:
@@ -51,6 +59,7 @@ class Output:
         self._room = asyncio.Event()
         self._room.set()
         self.listeners: list[Callable[[Sequence[OutboxMessage]], None]] = []  # see what is committed, in log order
+        self.watch: Watch | None = None
         self.connected = False
         self.published = 0  # outbox rows up to here are acknowledged
         self.counters = {"published": 0, "shown": 0, "notices_dropped": 0, "output_connects": 0}
@@ -109,7 +118,11 @@ class Output:
                     self.counters["output_connects"] += 1
                     backoff.works()
                     self.connected = True
-                    await self._publish(connection)
+                    reader = asyncio.create_task(self._read(connection), name="output reader")
+                    try:
+                        await self._publish(connection)
+                    finally:
+                        reader.cancel()
             except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
                 wait_s = backoff.next_s()
                 self._log.warning("output has no connection, trying again", error=str(error), wait_s=round(wait_s, 2))
@@ -131,6 +144,24 @@ class Output:
             if connection.lost:
                 raise ConnectionLost("the connection to the broker ended", where=self._address.url)
             await self._wake.wait()
+
+    async def _read(self, connection: MqttConnection) -> None:
+        """What is published goes on where nothing may be read."""
+        watch = self.watch
+        if watch is None:
+            return
+        try:
+            await connection.subscribe([(watch.topic, 1)])
+            watch.subscribed()
+            while True:
+                for message in await connection.next_batch():
+                    if message.topic == watch.topic:
+                        await watch.receive(message.payload)
+        except ConnectionLost:
+            return
+        except UnreachableError as error:
+            self._log.warning("the anchor of the audit log cannot be read back", error=str(error))
+            watch.subscribed()
 
     def _publish_some(self, connection: MqttConnection) -> bool:
         """A chunk of each kind; whether there was anything."""

@@ -24,12 +24,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+import uns
 from uns.adapters.http import ApiServer, parse_api_address
 from uns.adapters.logs import Logger, get_logger
 from uns.adapters.mqtt import MqttConnection
 from uns.adapters.sqlite.raw_log import RawLog
 from uns.adapters.sqlite.record_log import RecordLog
 from uns.adapters.sqlite.record_queries import RecordQueries
+from uns.audit.events import Life, command_sent
 from uns.delivery.host import HostDelivery
 from uns.delivery.messages import MARK_FILTER, confirm_topic
 from uns.enrichment.plan import OutboxMessage
@@ -37,9 +39,11 @@ from uns.errors import ConfigurationError, ConnectionLost, StorageError, Unreach
 from uns.namespace.acl import host_credentials
 from uns.namespace.loader import load_tree
 from uns.namespace.model import TopicTree
+from uns.runtime.audit import AuditTrail, os_user
 from uns.runtime.backoff import Backoff
 from uns.runtime.host.announcements import Announcer
 from uns.runtime.host.api import HostApi
+from uns.runtime.host.fact_audit import FactAudit
 from uns.runtime.host.fact_intake import FactIntake
 from uns.runtime.host.groups import Item
 from uns.runtime.host.intake import DeviceReader
@@ -47,17 +51,27 @@ from uns.runtime.host.joiner import Joiner
 from uns.runtime.host.live_preview import LivePreview
 from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.options import HostOptions
-from uns.runtime.host.output import Output
+from uns.runtime.host.output import Output, Watch
 from uns.runtime.host.raw_writer import Answers, RawWriter
 from uns.runtime.host.receiver import DeliveryGate, Receiver
 from uns.sparkplug.host import HostSession
-from uns.sparkplug.messages import Connect, Disconnect, HeldBirths, HostEvent, Message, Publish, Subscribe
+from uns.sparkplug.messages import (
+    Connect,
+    Disconnect,
+    HeldBirths,
+    HostEvent,
+    Message,
+    Publish,
+    RebirthRequested,
+    Subscribe,
+)
 
 __all__ = ["Host", "run_host"]
 
 TICK_S = 0.05  # how often timers are looked at
 DRAIN_S = 7.0  # of the 10 s that a stop may take
-LAST_STATUS_S = 2.5  # likewise
+LAST_STATUS_S = 2.0  # likewise
+LAST_ENTRY_S = 0.5  # likewise
 _T = TypeVar("_T")
 
 
@@ -70,6 +84,7 @@ class Host:
         self.log = log
         self.started_ns = time.time_ns()
         self._stop = asyncio.Event()
+        self._stop_is_written = False
         self._connection: MqttConnection | None = None
         self._threads = {
             name: ThreadPoolExecutor(1, thread_name_prefix=f"uns-{name}")
@@ -112,6 +127,7 @@ class Host:
                     tasks.create_task(self.joiner.run(), name="joiner"),
                     tasks.create_task(self.output.run(), name="output"),
                     tasks.create_task(self.facts.run(), name="facts"),
+                    tasks.create_task(self.trail.run(), name="audit"),
                     tasks.create_task(self._tick(), name="timers"),
                 ]
                 sparkplug = tasks.create_task(self._run_sparkplug(), name="sparkplug")
@@ -150,6 +166,22 @@ class Host:
             lambda: RecordLog(options.store / "records.db", is_context=is_context, bytes_max=options.record_bytes_max),
         )
         closers.append(("record-writes", records.close))
+        self.trail = AuditTrail(
+            records.audit,
+            Life(
+                component=options.host_id,
+                actor=os_user(),
+                release=uns.__version__,
+                configuration={"contract_hash": self.tree.contract_hash, **options.for_audit()},
+            ),
+            blocking=lambda call: self._in_thread("record-writes", call),
+            log=get_logger("audit"),
+            show=self.output.show,
+            anchor_file=options.anchor_file,
+        )
+        await self._patiently_async(self.trail.start)
+        self.output.watch = Watch(self.trail.topic, self.trail.connected, self.trail.receive)
+        fact_audit = FactAudit(self.trail)
         self.joiner = Joiner(
             self.tree,
             raw,
@@ -162,6 +194,7 @@ class Host:
             on_health=lambda text: self.announcer.trouble("record_log", text),
             on_gap=self.announcer.gap,
             unlimited_time=options.unlimited_time,
+            audit=fact_audit,
         )
         closers.append(("raw-reads", self.joiner.close))
         await self._patiently_async(self.joiner.start)
@@ -197,6 +230,7 @@ class Host:
             output=self.output,
             log=get_logger("facts"),
             dead_letter=self.announcer.dead_letter,
+            audit=fact_audit,
         )
         self.api = HostApi(self)
         self.announcer.show_all()
@@ -216,12 +250,25 @@ class Host:
                 await asyncio.wait([sparkplug])
                 while not (self.writer.is_idle() and self.joiner.is_idle()):  # noqa: ASYNC110 - three states, one look
                     await asyncio.sleep(0.01)
+                await self._audit_stop(drained=True)
                 while self.output.connected and not self.output.is_idle():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         except TimeoutError:
             self.log.warning(
                 "stopped before everything was published; it is in the logs", outbox=self.output.outbox_waiting
             )
+            await self._audit_stop(drained=False)
+
+    async def _audit_stop(self, *, drained: bool) -> None:
+        """A clean stop is an entry, once, and the anchor tells of it."""
+        if self._stop_is_written:
+            return
+        self._stop_is_written = True
+        try:
+            async with asyncio.timeout(LAST_ENTRY_S):
+                await self.trail.stop(drained=drained)
+        except (StorageError, TimeoutError) as error:
+            self.log.warning("the audit log does not tell of this stop", error=str(error))
 
     async def _last_status(self) -> dict[str, Any] | None:
         """The status at the end; None where it cannot be had: a stop does not fail for a report."""
@@ -300,6 +347,16 @@ class Host:
             connection.publish_many(messages)
 
     def _on_event(self, event: HostEvent, reader: DeviceReader | None) -> None:
+        if isinstance(event, RebirthRequested):
+            self.trail.note(
+                command_sent(
+                    "rebirth",
+                    str(event.edge_node),
+                    cause=event.cause,
+                    actor=self.options.host_id,
+                    at_ns=time.time_ns(),
+                )
+            )
         self.liveness.receive(event)
         self.announcer.receive(event, reader)
 
