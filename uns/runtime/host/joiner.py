@@ -24,6 +24,7 @@ from uns.enrichment.plan import OutboxMessage
 from uns.enrichment.samples import UnrecordedSample
 from uns.errors import StorageError, StorageFullError
 from uns.namespace.model import TopicTree
+from uns.runtime.host.fact_audit import FactAudit, Told
 from uns.runtime.host.groups import AliveItem, DeathItem, FactItem, Item, WorkItem
 from uns.runtime.host.intake import malformed_work
 from uns.runtime.host.output import Output
@@ -64,7 +65,9 @@ class Joiner:
         on_health: Callable[[str | None], None],
         on_gap: Callable[[EdgeNodeDescriptor, str], None],
         unlimited_time: bool = False,
+        audit: FactAudit | None = None,
     ) -> None:
+        self._audit = audit
         self._tree = tree
         self._raw = raw
         self._records = records
@@ -187,7 +190,8 @@ class Joiner:
         now_ns = time.time_ns()
         enricher = self.enricher
         addresses: list[AddressRow] = []
-        answers = [(item, self._receive_fact(item, now_ns)) for item in facts]
+        told = [self._tell(item, now_ns) for item in facts]
+        answers = [(one.item, one.answer) for one in told]
         for one in items:
             if isinstance(one, DeathItem):
                 enricher.board.mark_stale(one.edge_node, one.device_id)
@@ -205,10 +209,13 @@ class Joiner:
         logged = [item.position for item in items if not isinstance(item, AliveItem)]
         joined = logged[-1] if logged else self._position
         published = self._output.published
+        audit = [] if self._audit is None else self._audit.events(told, plan.facts, now_ns)
         ids = await self._in_writer(
-            lambda: self._records.commit(plan, joined=joined, published=published, addresses=addresses)
+            lambda: self._records.commit(plan, joined=joined, published=published, addresses=addresses, audit=audit)
         )
         enricher.committed()
+        if self._audit is not None and audit:
+            self._audit.committed()
         self.counters["commits"] += 1
         self._forgotten = published
         self.joined = self._position = max(joined, self._position)
@@ -218,6 +225,11 @@ class Joiner:
             if not item.done.done():
                 item.done.set_result(answer)
         self._on_health(None)
+
+    def _tell(self, item: FactItem, now_ns: int) -> Told:
+        """Give a fact to the enricher; what was known of it before belongs to its audit entry."""
+        before, repeated = (None, False) if self._audit is None else self._audit.before(self.enricher, item.fact)
+        return Told(item, self._receive_fact(item, now_ns), before, repeated)
 
     def _receive_fact(self, item: FactItem, now_ns: int) -> FactAnswer:
         fact = item.fact
@@ -240,6 +252,8 @@ class Joiner:
             reason="internal error: the host's log has it; report it with this fact",
         )
         self._output.notice(OutboxMessage(item.answer_topic, msgspec.json.encode(refusal)))
+        if self._audit is not None:
+            self._audit.refuse(item, refusal.reason or "", time.time_ns())
         if not item.done.done():
             item.done.set_result(refusal)
 
