@@ -10,9 +10,12 @@ from pathlib import Path
 import msgspec
 
 from uns.adapters.folder import FolderInbox, FolderOutbox
+from uns.adapters.sqlite.bridge_store import BridgeStore
 from uns.adapters.sqlite.record_cursor import RecordCursor
 from uns.bridges.b2mml.document import Limits
+from uns.bridges.b2mml.outbound import FAILED, Failure, PerformanceMapping
 from uns.bridges.b2mml.schedule import ReadOptions
+from uns.bridges.b2mml.values import parse_time
 from uns.bridges.port import (
     Auth,
     Emit,
@@ -21,10 +24,13 @@ from uns.bridges.port import (
     Mapping,
     OutboundItem,
     Outcome,
+    Poison,
     RecordReader,
     Target,
     Transient,
 )
+from uns.context.records import JobOrder
+from uns.context.times import ns_of
 from uns.errors import ConfigurationError
 from uns.namespace.findings import nearest, shown
 from uns.namespace.loader import load_tree
@@ -40,7 +46,7 @@ __all__ = ["KIND", "B2mmlSettings", "B2mmlTarget"]
 _SECOND_NS = 1_000_000_000
 _MATERIALS_BYTES_MAX = 64 * 1024 * 1024  # of a list of materials
 _OPTIONAL = (
-    "source", "inbox", "archive", "quarantine", "pattern", "poll", "settle", "outbox", "sender", "receiver",
+    "source", "inbox", "archive", "quarantine", "pattern", "poll", "settle", "outbox", "since", "sender", "receiver",
     "equipment", "default_equipment", "materials_file", "zone", "qualify_jobs",
 )  # fmt: skip
 
@@ -56,6 +62,7 @@ class B2mmlSettings(msgspec.Struct, frozen=True, kw_only=True):
     poll_s: float = 1.0
     settle_s: float = 2.0
     outbox: Path | None = None
+    since_ns: int | None = None
     sender: str = ""
     receiver: str | None = None
     equipment: dict[str, str] = {}
@@ -86,12 +93,13 @@ class B2mmlTarget:
         return None if self._outbox is None else await self._outbox.start()
 
     async def deliver(self, items: Sequence[OutboundItem]) -> list[Outcome]:
-        """One file an item."""
+        """One file an item; what could not be made is given back."""
         if self._outbox is None:
-            return [Transient("there are performances to deliver and no `outbox:` any more; name it again")] * len(
-                items
-            )
-        return await self._outbox.deliver(items)
+            return [
+                Transient("performances wait and the file names no `outbox:` any more; name it again") for _ in items
+            ]
+        outcomes = iter(await self._outbox.deliver([item for item in items if item.kind != FAILED]))
+        return [_poison(item) if item.kind == FAILED else next(outcomes) for item in items]
 
     async def read_back(self, item: OutboundItem) -> bool | None:
         """Whether its file went out."""
@@ -147,6 +155,7 @@ def _read_target(fields: Fields, directory: Path) -> B2mmlSettings:
         pattern=fields.text("pattern", default="*.xml"),
         poll_s=fields.duration_ns("poll", default=_SECOND_NS, minimum_ns=_SECOND_NS // 100) / _SECOND_NS,
         settle_s=fields.duration_ns("settle", default=2 * _SECOND_NS) / _SECOND_NS,
+        since_ns=_since(fields),
         sender=fields.text("sender", default=""),
         receiver=fields.text("receiver", default=None),
         equipment=_equipment(fields),
@@ -171,6 +180,20 @@ def _equipment(fields: Fields) -> dict[str, str]:
                 'name equipment of the tree, or "" for what is none of ours',
             )
     return found
+
+
+def _since(fields: Fields) -> int | None:
+    text = fields.text("since", default=None)
+    moment = None if text is None else parse_time(text)
+    since_ns = None if moment is None or moment.tzinfo is None else ns_of(moment)
+    if text is not None and since_ns is None:
+        fields.findings.error(
+            "since",
+            f"{shown(text)} is no time with a zone",
+            fields.position_of("since"),
+            "write it like 2026-06-03T00:00:00Z",
+        )
+    return since_ns
 
 
 def _is_zone(name: str) -> bool:
@@ -252,8 +275,43 @@ def _build(config: BridgeConfig, log: RecordCursor) -> tuple[Mapping, Target]:  
     return _mapping(config, tree), B2mmlTarget(outbox=outbox, inbox=inbox, intake=intake)
 
 
-def _mapping(config: BridgeConfig, tree: TopicTree) -> Mapping:  # noqa: ARG001
-    return NothingOut()
+def _mapping(config: BridgeConfig, tree: TopicTree) -> Mapping:
+    settings: B2mmlSettings = config.target
+    if settings.outbox is None:
+        return NothingOut()
+    return PerformanceMapping(
+        tree,
+        sender=settings.sender or f"uns-{tree.enterprise}",
+        receiver=settings.receiver,
+        source=config.name,
+        grace_ns=config.grace_ns,
+        since_ns=settings.since_ns,
+        orders=OrderBook(config.store, bytes_max=config.store_bytes_max).find,
+    )
+
+
+class OrderBook:
+    """What was ordered, as the inbox wrote it into the bridge's books; for the mapping's thread."""
+
+    def __init__(self, store: Path, *, bytes_max: int | None) -> None:
+        self._path = store
+        self._bytes_max = bytes_max
+        self._store: BridgeStore | None = None
+
+    def find(self, fact_id: str) -> JobOrder | None:
+        """By the id of its fact; None for a job that came from elsewhere."""
+        if self._store is None:
+            self._store = BridgeStore(self._path, bytes_max=self._bytes_max)
+        body = self._store.order(fact_id)
+        return None if body is None else msgspec.json.decode(body, type=JobOrder)
+
+
+def _poison(item: OutboundItem) -> Poison:
+    failure = msgspec.json.decode(item.body, type=Failure)
+    return Poison(
+        f"the performance of job {failure.job} cannot be made: {failure.error}",
+        "report it with the release; it is tried anew at each start and each change of the job; then drop this one",
+    )
 
 
 def _materials(path: Path) -> frozenset[str]:

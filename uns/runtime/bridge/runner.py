@@ -251,7 +251,8 @@ class BridgeRunner:
         self._mapping_ahead = True  # of what is on disk, until the commit below
         items = [] if batch.is_empty() else self.mapping.receive_batch(batch, now_ns)
         deadline_ns = self.mapping.next_deadline_ns()
-        if deadline_ns is not None and deadline_ns <= now_ns:
+        # While there is more to read, what is known is not all: what is due waits for it.
+        if progress.position == self._head and deadline_ns is not None and deadline_ns <= now_ns:
             items += self.mapping.receive_timer(now_ns)
         state = self.mapping.drain_state()
         if items or state or progress != self._progress:
