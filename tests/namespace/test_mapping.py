@@ -15,7 +15,7 @@ from uns.namespace.mapping import (
 )
 from uns.namespace.model import MetricContract, TopicTree
 from uns.sparkplug.datatypes import DataType
-from uns.sparkplug.metrics import BirthMetric
+from uns.sparkplug.metrics import BirthMetric, Property
 from uns.sparkplug.topics import DeviceDescriptor, EdgeNodeDescriptor
 
 NODE = EdgeNodeDescriptor("acme.dallas", "gw-1")
@@ -44,6 +44,9 @@ def birth_of(tree: TopicTree, **metrics: DataType) -> list[BirthMetric]:
         FULL,
         MetricContract(name="flow", datatype=DataType.FLOAT),
         MetricContract(name="phase", datatype=DataType.STRING, role="context", provides="recipe_phase"),
+        MetricContract(name="count", datatype=DataType.UINT16, role="counter", rollover=100, step_max=7),
+        MetricContract(name="state", datatype=DataType.UINT16, role="state", times={"machine": (6,), "setup": ()}),
+        MetricContract(name="run", datatype=DataType.STRING, role="state", times={"machine": ("ACTIVE", "6")}),
     ],
     ids=lambda contract: contract.name,
 )
@@ -63,13 +66,19 @@ def test_a_birth_shows_the_unit_as_people_write_it():
     assert (metric.property_value("engUnit"), metric.property_value("unit")) == ("°C", "CEL")
 
 
+@pytest.mark.parametrize("text", ["", "[6]", '{"machine": 6}', '{"down": [6]}', "[" * 2000])
+def test_times_of_a_foreign_birth_that_are_none_are_left_out(text):
+    metric = BirthMetric(name="x", datatype=DataType.UINT16, properties=(Property("times", DataType.STRING, text),))
+    assert contract_of(metric).times is None
+
+
 def test_foreign_properties_of_wrong_types_are_left_out():
     broken = BirthMetric(
         name="x",
         datatype=DataType.FLOAT,
         properties=tuple(
             prop.__class__(key, DataType.BOOLEAN, True)
-            for key in ("unit", "engLow", "engHigh", "role", "rollover", "deadband")
+            for key in ("unit", "engLow", "engHigh", "role", "rollover", "deadband", "step_max", "times")
             for prop in metric_properties(FULL)[:1]
         ),
     )

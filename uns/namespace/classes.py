@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 from uns.namespace.draft import DraftClass
-from uns.namespace.findings import Findings, Position, closest, nearest
-from uns.namespace.model import EquipmentClass, MetricContract, Role
+from uns.namespace.findings import Findings, Position, closest, nearest, shown
+from uns.namespace.model import EquipmentClass, MetricContract, Role, TimeKind
+from uns.namespace.nodes import ScalarNode, kind_of
+from uns.namespace.scalars import BOOLEANS, integer_of
 from uns.namespace.topics import LEVEL_CHARACTERS_MAX, escape
 from uns.namespace.units import UNITS, code_of
 from uns.namespace.yaml_file import Entry, Fields
@@ -80,6 +82,8 @@ INTEGER_BOUNDS: dict[DataType, tuple[int, int]] = {
     DataType.UINT64: (0, 2**64 - 1),
 }
 _NUMERIC = frozenset(INTEGER_BOUNDS) | {DataType.FLOAT, DataType.DOUBLE}
+_STATES = frozenset(INTEGER_BOUNDS) | {DataType.BOOLEAN, DataType.STRING, DataType.TEXT}
+_TIME_KINDS: dict[str, TimeKind] = {kind: kind for kind in get_args(TimeKind)}
 _NO_CONTEXT = frozenset({DataType.FLOAT, DataType.DOUBLE, DataType.BYTES, DataType.DATETIME})
 
 _RESERVED_FOLDERS = ("Node Control", "Device Control", "Properties", "uns")
@@ -141,7 +145,18 @@ def _read_metric(fields: Fields, entry: Entry, class_text: str) -> MetricContrac
         entry,
         what=what,
         required=("type",),
-        optional=("unit", "range", "deadband", "role", "provides", "counts", "rollover", "description"),
+        optional=(
+            "unit",
+            "range",
+            "deadband",
+            "role",
+            "provides",
+            "counts",
+            "rollover",
+            "step_max",
+            "times",
+            "description",
+        ),
     )
     if own is None:
         return None
@@ -157,6 +172,8 @@ def _read_metric(fields: Fields, entry: Entry, class_text: str) -> MetricContrac
         provides=own.choice("provides", _KINDS, default=None, other_words=OTHER_KINDS),
         counts=own.choice("counts", _COUNTS, default=None),
         rollover=own.integer("rollover", default=None, minimum=1),
+        step_max=own.number("step_max", default=None, minimum=0),
+        times=_read_times(own, datatype),
         description=own.text("description", default=None),
     )
     _check_role(own, metric, datatype)
@@ -267,6 +284,65 @@ def _read_deadband(fields: Fields, datatype: DataType | None) -> float | None:
     return deadband
 
 
+def _read_times(fields: Fields, datatype: DataType | None) -> dict[TimeKind, tuple[int | str, ...]] | None:
+    """``times: {machine: [6]}``: which values of a state are which kind of time."""
+    if "times" not in fields:
+        return None
+    own = fields.fields("times", optional=tuple(_TIME_KINDS), what=f"'times' of {fields.what}")
+    found: dict[TimeKind, tuple[int | str, ...]] = {}
+    meant: dict[int | str, str] = {}
+    for word, kind in _TIME_KINDS.items():
+        values = []
+        for scalar in own.scalars(word):
+            value = _state_value(own, scalar, datatype)
+            if value is None:
+                continue
+            if meant.setdefault(value, word) != word or value in values:
+                own.findings.error(
+                    "times-twice",
+                    f"{shown(str(value))} of {fields.what} is already {meant[value]} time",
+                    scalar.position,
+                    "a value is one kind of time: keep it once",
+                )
+                continue
+            values.append(value)
+        if word in own:
+            found[kind] = tuple(values)
+    if datatype is not None and datatype not in _STATES:
+        fields.findings.error(
+            "times-type",
+            f"{fields.what} is {datatype.label} and has times",
+            fields.position_of("times"),
+            "a state whose time is counted is a whole number, a Boolean or a text",
+        )
+    return found
+
+
+def _state_value(fields: Fields, scalar: ScalarNode, datatype: DataType | None) -> int | str | None:
+    """A value as the metric's type has it; None with a finding for one that it cannot have."""
+    if datatype is None or datatype not in _STATES:
+        return scalar.text
+    if datatype in INTEGER_BOUNDS:
+        number = integer_of(scalar)
+        smallest, largest = INTEGER_BOUNDS[datatype]
+        if number is not None and smallest <= number <= largest:
+            return number
+        expected = f"a whole number from {smallest} to {largest}, without quotes"
+    elif datatype is DataType.BOOLEAN:
+        truth = BOOLEANS.get(scalar.text) if scalar.plain else None
+        if truth is not None:
+            return int(truth)
+        expected = "true or false"
+    else:
+        if scalar.text.strip():
+            return scalar.text.strip()
+        expected = "a word"
+    fields.findings.error(
+        "times-value", f"{kind_of(scalar)} is no value of a {datatype.label}", scalar.position, f"write {expected}"
+    )
+    return None
+
+
 def _check_role(fields: Fields, metric: MetricContract, datatype: DataType | None) -> None:
     findings, what = fields.findings, fields.what
     if metric.role == "context" and "provides" not in fields:
@@ -287,7 +363,11 @@ def _check_role(fields: Fields, metric: MetricContract, datatype: DataType | Non
             fields.position_of("type"),
             "use String or an integer type",
         )
-    for key in ("counts", "rollover"):
+    if "times" in fields and metric.role != "state":
+        findings.error(
+            "role-state", f"{what} has 'times' and is no state", fields.position_of("times"), "add `role: state`"
+        )
+    for key in ("counts", "rollover", "step_max"):
         if key in fields and metric.role != "counter":
             findings.error(
                 "role-counter", f"{what} has {key!r} and is no counter", fields.position_of(key), "add `role: counter`"
@@ -295,6 +375,13 @@ def _check_role(fields: Fields, metric: MetricContract, datatype: DataType | Non
     if metric.role == "counter" and datatype is not None and datatype not in _NUMERIC:
         findings.error(
             "role-counter", f"{what} is {datatype.label} and cannot count", fields.position_of("type"), "use UInt32"
+        )
+    if metric.step_max is not None and metric.rollover is not None and metric.step_max >= metric.rollover:
+        findings.error(
+            "step-max",
+            f"{what} may show steps of {metric.step_max:g} and rolls over at {metric.rollover}",
+            fields.position_of("step_max"),
+            "a step_max below rollover tells a rollover from a reset; write how much one sample can show at most",
         )
     if metric.rollover is not None and datatype in INTEGER_BOUNDS and metric.rollover > INTEGER_BOUNDS[datatype][1] + 1:
         findings.error(

@@ -211,6 +211,22 @@ class Fields:
                 self._wrong(key, item, "names in the list")
         return found
 
+    def scalars(self, key: str) -> list[ScalarNode]:
+        """A list of single values as written; empty where there is no such key or something else stands there."""
+        node = self._node(key)
+        if node is None:
+            return []
+        if not isinstance(node, SequenceNode):
+            self._wrong(key, node, "a list such as [a, b]")
+            return []
+        found: list[ScalarNode] = []
+        for item in node.items:
+            if isinstance(item, ScalarNode) and not item.is_null:
+                found.append(item)
+            else:
+                self._wrong(key, item, "single values in the list")
+        return found
+
     def fields(self, key: str, *, required: Sequence[str] = (), optional: Sequence[str] = (), what: str = "") -> Fields:
         """The mapping under ``key``. Absent, it reads as an empty one: every getter gives its default."""
         node = self._node(key)

@@ -13,7 +13,7 @@ from typing import get_args
 
 import msgspec
 
-from uns.namespace.model import Equipment, MetricContract, Role, TopicTree
+from uns.namespace.model import Equipment, MetricContract, Role, TimeKind, TopicTree
 from uns.namespace.units import symbol_of
 from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.metrics import BirthMetric, Property
@@ -45,6 +45,8 @@ ROLE = "role"
 PROVIDES = "provides"
 COUNTS = "counts"
 ROLLOVER = "rollover"
+STEP_MAX = "step_max"
+TIMES = "times"  # as JSON
 SOURCE_ADDRESS = "address"  # NodeId or register, as the node file writes it
 
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
@@ -74,26 +76,22 @@ def device_properties(tree: TopicTree, equipment: Equipment) -> list[BirthMetric
 
 def metric_properties(contract: MetricContract, *, source_address: str = "") -> tuple[Property, ...]:
     """The properties that a metric carries in a birth; only those that say something."""
-    found: list[Property] = []
-    if contract.unit is not None:
-        found.append(Property(ENGINEERING_UNIT, DataType.STRING, symbol_of(contract.unit)))
-        found.append(Property(UNIT_CODE, DataType.STRING, contract.unit))
-    if contract.range is not None:
-        found.append(Property(ENGINEERING_LOW, DataType.DOUBLE, contract.range[0]))
-        found.append(Property(ENGINEERING_HIGH, DataType.DOUBLE, contract.range[1]))
-    if contract.deadband is not None:
-        found.append(Property(DEADBAND, DataType.DOUBLE, contract.deadband))
-    if contract.role != "measurement":
-        found.append(Property(ROLE, DataType.STRING, contract.role))
-    if contract.provides is not None:
-        found.append(Property(PROVIDES, DataType.STRING, contract.provides))
-    if contract.counts is not None:
-        found.append(Property(COUNTS, DataType.STRING, contract.counts))
-    if contract.rollover is not None:
-        found.append(Property(ROLLOVER, DataType.UINT64, contract.rollover))
-    if source_address:
-        found.append(Property(SOURCE_ADDRESS, DataType.STRING, source_address))
-    return tuple(found)
+    low, high = (None, None) if contract.range is None else contract.range
+    told: tuple[tuple[str, DataType, Value], ...] = (
+        (ENGINEERING_UNIT, DataType.STRING, None if contract.unit is None else symbol_of(contract.unit)),
+        (UNIT_CODE, DataType.STRING, contract.unit),
+        (ENGINEERING_LOW, DataType.DOUBLE, low),
+        (ENGINEERING_HIGH, DataType.DOUBLE, high),
+        (DEADBAND, DataType.DOUBLE, contract.deadband),
+        (ROLE, DataType.STRING, None if contract.role == "measurement" else contract.role),
+        (PROVIDES, DataType.STRING, contract.provides),
+        (COUNTS, DataType.STRING, contract.counts),
+        (ROLLOVER, DataType.UINT64, contract.rollover),
+        (STEP_MAX, DataType.DOUBLE, contract.step_max),
+        (TIMES, DataType.STRING, None if contract.times is None else msgspec.json.encode(contract.times).decode()),
+        (SOURCE_ADDRESS, DataType.STRING, source_address or None),
+    )
+    return tuple(Property(key, datatype, value) for key, datatype, value in told if value is not None)
 
 
 def contract_of(metric: BirthMetric) -> MetricContract:
@@ -111,6 +109,8 @@ def contract_of(metric: BirthMetric) -> MetricContract:
         provides=_text(values, PROVIDES),
         counts=_text(values, COUNTS),
         rollover=rollover if isinstance(rollover, int) and not isinstance(rollover, bool) else None,
+        step_max=_number(values, STEP_MAX),
+        times=_times(values),
     )
 
 
@@ -162,6 +162,14 @@ def map_birth(tree: TopicTree, device: DeviceDescriptor, metrics: Sequence[Birth
 def _text(values: Mapping[str, Value], key: str) -> str | None:
     value = values.get(key)
     return value if isinstance(value, str) else None
+
+
+def _times(values: Mapping[str, Value]) -> dict[TimeKind, tuple[int | str, ...]] | None:
+    text = _text(values, TIMES)
+    try:
+        return None if text is None else msgspec.json.decode(text, type=dict[TimeKind, tuple[int | str, ...]])
+    except (msgspec.DecodeError, RecursionError):  # a foreign birth with another idea of the word
+        return None
 
 
 def _number(values: Mapping[str, Value], key: str) -> float | None:
