@@ -77,7 +77,7 @@ class Work:
     def __init__(self, harness: Harness, directory: Path) -> None:
         self.harness = harness
         self.directory = directory
-        self.log = HandLog(directory / "host")
+        self.log: HandLog = getattr(harness, "make_log", HandLog)(directory / "host")
         self.runner: BridgeRunner | None = None
 
     @property
@@ -135,7 +135,7 @@ class Work:
     async def drained(self) -> Any:
         """Wait until everything that can go is gone."""
         return await self.until(
-            "all is delivered or dead", state="running", position=self.log.head, waiting=0, in_doubt=0
+            "all is delivered or dead", state="running", position=self.log.head, pending=0, waiting=0, in_doubt=0
         )
 
     def store(self) -> BridgeStore:

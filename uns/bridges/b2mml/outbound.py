@@ -33,6 +33,7 @@ __all__ = ["FAILED", "PENDING_MAX", "PERFORMANCE", "TOLD_MAX", "Failure", "Perfo
 PERFORMANCE = "performance"
 FAILED = "performance_failed"  # an item that no target can take: the document could not be made
 PENDING_MAX = 2_000  # jobs that wait; beyond it those whose time has come are told while the log is still being read
+TURN_MAX = 16  # documents of one turn: so many are committed together
 TOLD_MAX = 50_000  # jobs whose document is remembered; what changes in older ones is told as if for the first time
 _REASON_CHARACTERS_MAX = 1000
 _SECOND_NS = 1_000_000_000
@@ -74,6 +75,7 @@ class PerformanceMapping:
         since_ns: int | None = None,
         orders: Orders | None = None,
         pending_max: int = PENDING_MAX,
+        turn_max: int = TURN_MAX,
         told_max: int = TOLD_MAX,
     ) -> None:
         self._tree = tree
@@ -84,6 +86,7 @@ class PerformanceMapping:
         self._since_ns = since_ns
         self._orders = orders or _no_orders
         self._pending_max = pending_max
+        self._turn_max = turn_max
         self._told_max = told_max
         self._reader: RecordReader
         self._begin()
@@ -94,6 +97,11 @@ class PerformanceMapping:
         self._due: dict[JobId, int] = {}
         self._failed: dict[JobId, str] = {}
         self._dirty: dict[str, tuple[Literal["told", "due", "failed"], JobId]] = {}
+
+    @property
+    def pending(self) -> int:
+        """Jobs that are over, or changed, and wait for their time."""
+        return len(self._due)
 
     # ── the port ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,8 +131,8 @@ class PerformanceMapping:
         return self._tell_due(now_ns, at_most=len(self._due) - self._pending_max // 2)
 
     def receive_timer(self, now_ns: int) -> list[OutboundItem]:
-        """Tell the jobs whose time has come."""
-        return self._tell_due(now_ns, at_most=len(self._due))
+        """Tell the first of the jobs whose time has come; the others in the turns that follow."""
+        return self._tell_due(now_ns, at_most=self._turn_max)
 
     def next_deadline_ns(self) -> int | None:
         """When the next job is told."""

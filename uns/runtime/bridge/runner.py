@@ -72,6 +72,7 @@ class BridgeStats(msgspec.Struct, kw_only=True):
     position: int = 0
     head: int = 0
     lag_positions: int = 0
+    pending: int = 0  # what the mapping will make into items when its time comes: finished jobs within `grace`
     waiting: int = 0
     in_doubt: int = 0
     dead_letters: int = 0
@@ -163,6 +164,7 @@ class BridgeRunner:
             position=self._progress.position,
             head=self._head,
             lag_positions=self._head - self._progress.position,
+            pending=getattr(self.mapping, "pending", 0),
             waiting=counts.states["waiting"],
             in_doubt=counts.states["sending"] + counts.states["unknown"],
             dead_letters=counts.states["dead"],
@@ -259,7 +261,9 @@ class BridgeRunner:
             self._unsent += self.store.take_in(items, progress=progress, state=state, now_ns=now_ns)
             self._progress = progress
         self._mapping_ahead = False
-        return len(items), progress.position < self._head
+        deadline_ns = self.mapping.next_deadline_ns()
+        is_due = bool(items) and deadline_ns is not None and deadline_ns <= now_ns
+        return len(items), is_due or progress.position < self._head
 
     # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────
 
