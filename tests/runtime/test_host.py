@@ -375,12 +375,33 @@ async def test_a_second_host_on_the_same_store_is_refused(made: Plant):
         pass
 
 
-async def test_a_dropped_gap_becomes_an_event(made: Plant):
+async def test_a_dropped_gap_becomes_an_event_and_a_row(made: Plant):
     await made.start_host()
     await made.start_edge()
-    made.edge.put(None, [("uns/gap", '{"count": 5}', now_ms())])
+    text = '{"from":"2026-06-03T12:00:01.000Z","to":"2026-06-03T12:00:09.000Z","count":5,"reason":"store full"}'
+    made.edge.put(None, [("uns/gap", text, now_ms())])
     await eventually(lambda: made.listener.of("/_event/line2/reactor4/gap"))
     made.account(await made.until_drained())
+    question = "SELECT from_time, to_time, samples, detail FROM gaps WHERE equipment = 'reactor4'"
+    assert made.query(question) == [("2026-06-03T12:00:01.000Z", "2026-06-03T12:00:09.000Z", 5, "store full")]
+
+
+async def test_a_connection_that_was_lost_leaves_a_gap_until_history_fills_it(made: Plant):
+    await made.start_host()
+    await made.start_edge()
+    before, during, after = (now_ms() + n * 1000 for n in (-3, -2, -1))
+    made.edge.put("reactor4", [("temperature", 181.0, before)])
+    await made.until_drained()
+    assert made.edge.connection is not None
+    made.edge.connection.abort()
+    made.edge.put("reactor4", [("temperature", 182.0, during)])  # it goes on reading
+    await eventually(lambda: len(made.edge.sessions) == 2)
+    made.edge.put("reactor4", [("temperature", 183.0, after)])
+    made.account(await made.until_drained())
+    gaps = "SELECT status, reason, from_ns / 1000000, to_ns / 1000000 FROM gaps WHERE equipment = 'reactor4'"
+    assert made.query(gaps) == [("filled", "death", before, after)]
+    states = "SELECT status FROM gaps_all_revisions WHERE equipment = 'reactor4' ORDER BY rev"
+    assert made.query(states)[0] == ("open",)
 
 
 # --- the API ------------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from tests.enrichment.oracle import context_at
 from tests.simulation.checkers import STATE_TOPIC, BrokenPromiseError
+from tests.simulation.join import HostStore, Joiner
 from tests.simulation.plant import BAD_STATUS, Key, Sample
 from tests.simulation.world import MS
-from uns.enrichment.plan import STATUS_COUNTERS
+from uns.enrichment.plan import FLAG_CLOCK_SUSPECT, MAX_NS, STATUS_COUNTERS, GapRow
 from uns.runtime.host.intake import quality_of
 from uns.sparkplug.datatypes import Value
 
@@ -256,6 +257,37 @@ def nodes_are_online(simulation: Simulation) -> None:
 
 
 # nodes_are_online comes early: who is not known cannot be confirmed either, and this says more.
+def gaps_follow_from_the_raw_log(simulation: Simulation) -> None:
+    """Whatever crashed while they were made: the gaps are those that one reading of the raw log makes."""
+    host = simulation.host
+    once = HostStore(messages=host.store.messages, births=host.store.births)
+    Joiner(host.tree, once, simulation.world.now_ns).commit(simulation.world.now_ns, fails=False)
+    found, expected = ([_told(row) for row in store.log.current_gaps()] for store in (host.store, once))
+    require(sorted(found) == sorted(expected), "gaps_follow_from_the_raw_log", f"{found} instead of {expected}")
+
+
+def gaps_lie_between_samples(simulation: Simulation) -> None:
+    """A gap begins and ends with a recorded sample; what history brought is not called missing."""
+    log = simulation.host.store.log
+    times: dict[tuple[str, str, str, str], dict[int, bool]] = {}  # by equipment and way: whether it was history
+    for row in log.samples:
+        if not row[9] & FLAG_CLOCK_SUSPECT:
+            payload = log.payloads[row[10]]
+            way = times.setdefault((log.series[row[1]][1], payload[1], payload[2], payload[3] or ""), {})
+            way[row[2]] = way.get(row[2], False) or bool(payload[7])
+    for gap in log.current_gaps():
+        way, reason, status, from_ns, to_ns = times[gap[3:7]], gap[7], gap[8], gap[9], gap[10]
+        text = f"{reason} at {gap[3:7]} from {from_ns} to {to_ns}: {status}"
+        require(from_ns in way, "gaps_lie_between_samples", f"{text}: begins nowhere")
+        require(to_ns in way or to_ns == MAX_NS, "gaps_lie_between_samples", f"{text}: ends nowhere")
+        inside = any(late for time_ns, late in way.items() if from_ns < time_ns < to_ns)
+        require(not inside or status == "filled", "gaps_lie_between_samples", f"{text}, with history inside")
+
+
+def _told(row: GapRow) -> tuple[object, ...]:
+    return (*row[3:12], row[12] or 0)
+
+
 CHECKS = (
     edge_equation,
     nodes_are_online,
@@ -267,6 +299,8 @@ CHECKS = (
     ticks_are_whole,
     state_is_right,
     present_values_are_right,
+    gaps_follow_from_the_raw_log,
+    gaps_lie_between_samples,
 )
 
 

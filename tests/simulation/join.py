@@ -124,7 +124,7 @@ class Joiner:
         ]
         for item in items:
             if isinstance(item, DeathItem):
-                self.enricher.board.mark_stale(item.edge_node, item.device_id)
+                self.enricher.receive_death(item.edge_node, item.device_id, now_ns)
             elif isinstance(item, AliveItem):
                 for device_id in item.devices:
                     self.enricher.board.mark_alive(item.edge_node, device_id)
@@ -152,5 +152,7 @@ class Joiner:
             enricher.count_rejected(work.rejected, work.provenance, now_ns, ours=ours)
         if work.unmapped:
             enricher.count_unmapped(work.unmapped, work.provenance, now_ns, ours=ours)
+        for gap in work.gaps:
+            enricher.receive_gap(gap, work.provenance, now_ns)
         for batch, clock in work.batches:
             enricher.receive_batch(batch, now_ns, past_max_ns=clock.past_max_ns, future_max_ns=clock.future_max_ns)

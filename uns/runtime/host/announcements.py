@@ -168,22 +168,9 @@ class Announcer:
         return self._notice(dead_letter("host", topic, reason, payload, now_ns))
 
     def gap(self, edge_node: EdgeNodeDescriptor, text: str) -> None:
-        """An edge node tells what its quota dropped: an event at the equipment it feeds."""
+        """An edge node tells what its quota dropped; the event and the row of it are in the record log."""
         self.counters["gaps"] += 1
         self._log.error("an edge node dropped samples", edge_node=str(edge_node), gap=text)
-        now_ns = self._now_ns()
-        for equipment in self._equipment_of(edge_node, None):
-            event = {
-                "schema": "uns1.event/1",
-                "type": "gap",
-                "enterprise": self._tree.enterprise,
-                "equipment": equipment.id,
-                "path": equipment.path_text,
-                "time": rfc3339(now_ns),
-                "what": text,
-                "source": str(edge_node),
-            }
-            self._notice(OutboxMessage(self._topics.event(equipment.id, "gap"), _encode(event)))
 
     # --- from the host itself ------------------------------------------------------------------------------------
 

@@ -194,7 +194,7 @@ class Joiner:
         answers = [(one.item, one.answer) for one in told]
         for one in items:
             if isinstance(one, DeathItem):
-                enricher.board.mark_stale(one.edge_node, one.device_id)
+                enricher.receive_death(one.edge_node, one.device_id, now_ns)
             elif isinstance(one, AliveItem):
                 for device_id in one.devices:
                     enricher.board.mark_alive(one.edge_node, device_id)
@@ -274,7 +274,8 @@ class Joiner:
                         batch, now_ns, past_max_ns=clock.past_max_ns, future_max_ns=clock.future_max_ns
                     )
             for gap in work.gaps:
-                self._on_gap(EdgeNodeDescriptor(work.provenance.group_id, work.provenance.edge_node_id), gap)
+                if enricher.receive_gap(gap, work.provenance, now_ns):
+                    self._on_gap(EdgeNodeDescriptor(work.provenance.group_id, work.provenance.edge_node_id), gap)
         except StorageError:
             raise  # a look-up failed: no fault of the payload
         except Exception as error:
