@@ -149,6 +149,10 @@ class Verifier:
         """What an entry speaks of is not as the entry says, as somebody found who looked."""
         self._tell(AuditFinding(kind="differs", number=number, text=text))
 
+    def unanchored(self, text: str) -> None:
+        """An anchor was asked for and is not there."""
+        self._tell(_finding("anchor", None, text))
+
     def _tell(self, finding: AuditFinding) -> None:
         if len(self._findings) < FINDINGS_MAX:
             self._findings.append(finding)
@@ -323,9 +327,9 @@ def _number_when_hashed(entry: AuditEntry, around: int) -> int | None:
 def _place(finding: AuditFinding) -> tuple[int, int, int]:
     """What comes first. A whole log that was replaced is before all; what the log records of itself comes last.
 
-    Facts that no entry speaks of have no number: the chain is in order there, so they come after what has one.
+    Facts that no entry speaks of and anchors that are not there have no number: they come after what has one.
     """
-    if finding.kind == "differs" and finding.number is None:
+    if finding.kind != "replaced" and finding.number is None and finding.severity == "error":
         return 0, MAX_NS, 1
     order = 2 if finding.severity == "warning" else 1 if finding.kind == "recorded" else 0
     return order, -1 if finding.number is None else finding.number, int(finding.kind == "differs")

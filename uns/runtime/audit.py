@@ -169,16 +169,18 @@ class AuditTrail:
         judgement = judge(found, head, hash_at)
         if judgement.fits:
             return True
-        if action == MISMATCH and found is not None and self._first_life and found.log != head.log:
-            self._log.error("an anchor of another audit log is there: this log begins anew", where=where)
+        what = judgement.what
+        if action == ANCHOR_SPOILED:
+            what = "somebody else wrote there" if payload else "somebody took the anchor away"
+            self._log.warning("the anchor of the audit log was spoiled and is restored", what=what, where=where)
         else:
-            self._log.error("the audit log does not fit its anchor", what=judgement.what, where=where)
+            self._log.error("the audit log does not fit its anchor", what=what, where=where)
         event = mismatch(
             action,
             found,
             head,
             component=self._life.component,
-            what=judgement.what,
+            what=what,
             where=where,
             at_ns=self._now_ns(),
         )
