@@ -76,7 +76,8 @@ class Host:
             if data.rejected:  # its NBIRTH did not arrive: aliases of another session say nothing
                 return [self.rebirth_request()]
             for i, (binding, value, time_ms) in enumerate(zip(data.bindings, data.values, data.times_ms, strict=True)):
-                ordinal = int(data.properties.get(i, {}).get("ordinal") or 0)
+                ordinal = data.properties.get(i, {}).get("ordinal") or 0
+                assert isinstance(ordinal, int)
                 key = (binding.name, time_ms, ordinal)
                 assert self.samples.setdefault(key, value) == value
             self.delivery.count(edge_node, self.session)

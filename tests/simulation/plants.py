@@ -128,7 +128,7 @@ def data_backwards_in_time(patch):
         for device_id, batch in batches_of(*arguments, **options):
             if not batch.properties:
                 batch.bindings.reverse()
-                batch.values.reverse()
+                batch.values = batch.values[::-1]
                 batch.times_ms.reverse()
             yield device_id, batch
 

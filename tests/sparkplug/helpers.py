@@ -10,7 +10,7 @@ from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.edge import EdgeNodeSession
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import Message, NodeBirth, Publish
-from uns.sparkplug.metrics import BD_SEQ, REBIRTH, SESSION_METRIC, BirthMetric, DataBatch, MetricBinding
+from uns.sparkplug.metrics import BD_SEQ, REBIRTH, SESSION_METRIC, BirthMetric, DataBatch, MetricBinding, MetricValue
 from uns.sparkplug.sequences import SEQ_MODULUS
 from uns.sparkplug.state import HostState, encode_state
 from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
@@ -24,7 +24,9 @@ HOST_ID = "uns-host-1"
 STATE_TOPIC = f"spBv1.0/STATE/{HOST_ID}"
 
 
-def metric(name: str = "temperature", datatype: DataType = DataType.DOUBLE, value: Value = 1.5, **more) -> BirthMetric:
+def metric(
+    name: str = "temperature", datatype: DataType = DataType.DOUBLE, value: MetricValue = 1.5, **more
+) -> BirthMetric:
     return BirthMetric(name=name, datatype=datatype, value=value, **more)
 
 
@@ -32,7 +34,7 @@ def table_of(*metrics: BirthMetric) -> AliasTable:
     return AliasTable(metrics)
 
 
-def batch_of(bindings: Iterable[MetricBinding], values: Iterable[Value], times_ms=None, **more) -> DataBatch:
+def batch_of(bindings: Iterable[MetricBinding], values: Iterable[MetricValue], times_ms=None, **more) -> DataBatch:
     bindings, values = list(bindings), list(values)
     times = [T0_MS + i for i in range(len(values))] if times_ms is None else list(times_ms)
     return DataBatch(bindings=bindings, values=values, times_ms=times, **more)

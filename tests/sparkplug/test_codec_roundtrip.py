@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.sparkplug.helpers import batch_of
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
-from uns.sparkplug.datatypes import INTEGER_RANGE, SCALARS, DataType
+from uns.sparkplug.datatypes import BASIC_TYPES, INTEGER_RANGE, SCALARS, DataType
 from uns.sparkplug.metrics import BirthMetric, Property
 
 FLOATS = st.floats(width=32)
@@ -36,7 +36,7 @@ def properties(draw):
     keys = draw(st.lists(TEXT, max_size=3, unique=True))
     found = []
     for key in keys:
-        datatype = draw(st.sampled_from(sorted(SCALARS - {DataType.BYTES})))
+        datatype = draw(st.sampled_from(sorted(BASIC_TYPES)))
         found.append(Property(key, datatype, draw(values_of(datatype))))
     return tuple(found)
 

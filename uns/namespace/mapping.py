@@ -16,7 +16,7 @@ import msgspec
 from uns.namespace.model import Equipment, MetricContract, Role, TimeKind, TopicTree
 from uns.namespace.units import symbol_of
 from uns.sparkplug.datatypes import DataType, Value
-from uns.sparkplug.metrics import BirthMetric, Property
+from uns.sparkplug.metrics import BirthMetric, Property, PropertyContent
 from uns.sparkplug.topics import DeviceDescriptor
 
 __all__ = [
@@ -96,7 +96,7 @@ def metric_properties(contract: MetricContract, *, source_address: str = "") -> 
 
 def contract_of(metric: BirthMetric) -> MetricContract:
     """The contract as a birth tells it: inverse of :func:`metric_properties`. What cannot be read is left out."""
-    values: dict[str, Value] = {prop.key: prop.value for prop in metric.properties}
+    values = {prop.key: prop.value for prop in metric.properties}
     low, high = _number(values, ENGINEERING_LOW), _number(values, ENGINEERING_HIGH)
     rollover = values.get(ROLLOVER)
     return MetricContract(
@@ -159,12 +159,12 @@ def map_birth(tree: TopicTree, device: DeviceDescriptor, metrics: Sequence[Birth
     )
 
 
-def _text(values: Mapping[str, Value], key: str) -> str | None:
+def _text(values: Mapping[str, PropertyContent], key: str) -> str | None:
     value = values.get(key)
     return value if isinstance(value, str) else None
 
 
-def _times(values: Mapping[str, Value]) -> dict[TimeKind, tuple[int | str, ...]] | None:
+def _times(values: Mapping[str, PropertyContent]) -> dict[TimeKind, tuple[int | str, ...]] | None:
     text = _text(values, TIMES)
     try:
         return None if text is None else msgspec.json.decode(text, type=dict[TimeKind, tuple[int | str, ...]])
@@ -172,6 +172,6 @@ def _times(values: Mapping[str, Value]) -> dict[TimeKind, tuple[int | str, ...]]
         return None
 
 
-def _number(values: Mapping[str, Value], key: str) -> float | None:
+def _number(values: Mapping[str, PropertyContent], key: str) -> float | None:
     value = values.get(key)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

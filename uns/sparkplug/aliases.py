@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from uns.sparkplug.metrics import BirthMetric, BirthPayload, MetricBinding, RejectedMetric, RejectReason
+from uns.sparkplug.metrics import (
+    BirthMetric,
+    BirthPayload,
+    MetricBinding,
+    RejectedMetric,
+    RejectReason,
+    TemplateMembers,
+    TemplateValue,
+)
 
-__all__ = ["AliasTable"]
+__all__ = ["AliasTable", "binding_of"]
 
 
 class AliasTable:
@@ -23,7 +31,7 @@ class AliasTable:
         self.by_name: dict[str, MetricBinding] = {}
         self.refused: dict[int | str, RejectReason] = {}
         for position, metric in enumerate(metrics):
-            self.add(MetricBinding(metric.name, metric.datatype, metric.alias, position))
+            self.add(binding_of(metric, position))
         for refusal in rejected:
             self.refused.setdefault(refusal.name, refusal.reason)
             if refusal.alias is not None:
@@ -39,3 +47,19 @@ class AliasTable:
         self.by_name[binding.name] = binding
         if binding.alias is not None:
             self.by_alias[binding.alias] = binding
+
+
+def binding_of(metric: BirthMetric, position: int) -> MetricBinding:
+    """The row of a metric; of a template with the types of its members, which DATA may leave out."""
+    value = metric.value
+    members = _members(value) if isinstance(value, TemplateValue) else None
+    return MetricBinding(metric.name, metric.datatype, metric.alias, position, members)
+
+
+def _members(template: TemplateValue) -> TemplateMembers:
+    rows = [binding_of(metric, position) for position, metric in enumerate(template.metrics)]
+    return TemplateMembers(
+        by_name={row.name: row for row in rows},
+        by_alias={row.alias: row for row in rows if row.alias is not None},
+        parameters={parameter.name: parameter.datatype for parameter in template.parameters},
+    )

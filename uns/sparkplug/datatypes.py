@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["DATETIME_MS_MAX", "INTEGER_RANGE", "SCALARS", "VALUE_FIELD", "DataType", "Value"]
+__all__ = [
+    "ARRAYS",
+    "BASIC_TYPES",
+    "DATETIME_MS_MAX",
+    "INTEGER_RANGE",
+    "METRIC_TYPES",
+    "SCALARS",
+    "VALUE_FIELD",
+    "DataType",
+    "Value",
+]
 
 # A scalar value as the core sees it. DateTime is int ms since the epoch; None is Sparkplug's is_null.
 Value = bool | int | float | str | bytes | None
@@ -99,13 +109,25 @@ _LABELS: dict[DataType, str] = {
 }
 _BY_LABEL = {label: datatype for datatype, label in _LABELS.items()}
 
-# The types this release publishes and records as values (basic types 1..15 and Bytes).
+# The types that the tree may name and that records hold as values (1 to 15, and Bytes).
 SCALARS: frozenset[DataType] = frozenset(DataType(number) for number in range(1, 16)) | {DataType.BYTES}
+
+# What may stand in a DataSet, a Template parameter or a property (specification 6.4.16: basic types).
+BASIC_TYPES: frozenset[DataType] = frozenset(DataType(number) for number in range(1, 15))
+
+ARRAYS: frozenset[DataType] = frozenset(DataType(number) for number in range(22, 35))
+
+# What a metric may be: all but Unknown and the two types that only properties have.
+METRIC_TYPES: frozenset[DataType] = frozenset(DataType) - {
+    DataType.UNKNOWN,
+    DataType.PROPERTY_SET,
+    DataType.PROPERTY_SET_LIST,
+}
 
 # What a DateTime may say: up to the end of the year 9999, so that every value has an RFC 3339 form.
 DATETIME_MS_MAX = 253_402_300_799_999
 
-# By DataType number: the member of the oneof that carries the value ("" where this release carries none).
+# By DataType number: the member of the oneof that carries the value ("" for Unknown).
 VALUE_FIELD: tuple[str, ...] = (
     "",
     *("int_value",) * 3,
@@ -119,9 +141,13 @@ VALUE_FIELD: tuple[str, ...] = (
     "long_value",
     "string_value",
     "string_value",
-    "",
+    "dataset_value",
     "bytes_value",
-    *("",) * 17,
+    "bytes_value",
+    "template_value",
+    "propertyset_value",
+    "propertysets_value",
+    *("bytes_value",) * 13,
 )
 
 # By DataType number: the smallest and greatest value of the integer types, None for the others.

@@ -17,7 +17,8 @@ from uns.enrichment.samples import Provenance, Quality, SampleBatch, UnrecordedS
 from uns.namespace.mapping import PROPERTIES_FOLDER, DeviceMapping, map_birth
 from uns.namespace.model import MetricContract, TopicTree
 from uns.source import PROPERTY_FUTURE_MAX, PROPERTY_PAST_MAX, PROPERTY_TIME_SOURCE, UNLIMITED
-from uns.sparkplug.datatypes import DataType, Value
+from uns.sparkplug.datatypes import SCALARS, DataType, Value
+from uns.sparkplug.documents import to_json
 from uns.sparkplug.metrics import (
     BD_SEQ,
     PROPERTY_ORDINAL,
@@ -27,6 +28,8 @@ from uns.sparkplug.metrics import (
     BirthPayload,
     DataPayload,
     MetricBinding,
+    MetricValue,
+    PropertyContent,
     RejectedMetric,
 )
 from uns.sparkplug.topics import DeviceDescriptor, EdgeNodeDescriptor
@@ -82,10 +85,11 @@ class DeviceReader:
         self.device_id = device_id
         self.ours = ours
         if device_id is None:  # metrics of the node itself have no equipment under the default mapping
-            own = tuple(m.name for m in birth.metrics if not is_protocol_metric(m.name))
+            own = tuple(m.name for m in birth.metrics if m.datatype in SCALARS and not is_protocol_metric(m.name))
             self.mapping = DeviceMapping(equipment=None, unmapped=own)
         else:
-            self.mapping = map_birth(tree, DeviceDescriptor(edge_node, device_id), birth.metrics)
+            recordable = [metric for metric in birth.metrics if metric.datatype in SCALARS]
+            self.mapping = map_birth(tree, DeviceDescriptor(edge_node, device_id), recordable)
         self.equipment = "" if self.mapping.equipment is None else self.mapping.equipment.id
         self._by_name = {metric.name: self._known(metric) for metric in birth.metrics}
         self._by_binding: dict[MetricBinding, _Known] = {}
@@ -112,7 +116,7 @@ class DeviceReader:
                 batch = SampleBatch(
                     equipment=self.equipment,
                     metrics=metrics,
-                    values=data.values,
+                    values=cast("list[Value]", data.values),  # what the tree has contracts for are scalars
                     times_ns=[time_ms * NS_PER_MS for time_ms in data.times_ms],
                     time_source=self._clock.time_source,
                     ours=self.ours,
@@ -140,6 +144,8 @@ class DeviceReader:
             return _Known(protocol=True)
         if (contract := self.mapping.contracts.get(name)) is not None:
             return _Known(contract=contract, clock=_clock_of(metric))
+        if metric.datatype not in SCALARS:
+            return _Known(refusal="unsupported_type")  # arrays, tables, templates: read, and not recorded as values
         if name in self.mapping.mistyped:
             return _Known(refusal="type_differs_from_tree")
         return _Known(refusal="unmapped")
@@ -190,7 +196,7 @@ class _Columns:
         self._open: dict[Clock, SampleBatch] = {}
         self.count = 0
 
-    def add(self, known: _Known, value: Value, time_ms: int, properties: dict[str, Value]) -> None:
+    def add(self, known: _Known, value: MetricValue, time_ms: int, properties: dict[str, PropertyContent]) -> None:
         if known.contract is None:
             return
         clock = known.clock
@@ -214,7 +220,7 @@ class _Columns:
         quality = quality_of(status_code, properties.get(PROPERTY_QUALITY))
         _widen(batch, quality, status_code, ordinal)
         batch.metrics.append(known.contract)
-        batch.values.append(value)
+        batch.values.append(cast("Value", value))  # of its contract's type
         batch.times_ns.append(time_ms * NS_PER_MS)
         self.count += 1
 
@@ -231,7 +237,7 @@ def _clock_of(metric: BirthMetric) -> Clock:
     )
 
 
-def _limit_ns(told: Value, usual_ns: int) -> int | None:
+def _limit_ns(told: PropertyContent, usual_ns: int) -> int | None:
     limit_ms = _integer(told)
     if limit_ms == UNLIMITED:
         return None
@@ -255,7 +261,7 @@ def _widen(batch: SampleBatch, quality: Quality, status_code: int, ordinal: int 
         batch.ordinals.append(ordinal)
 
 
-def quality_of(status_code: int, quality: Value) -> Quality:
+def quality_of(status_code: int, quality: PropertyContent) -> Quality:
     """From an OPC UA status (its two highest bits), else from the property that Sparkplug has for it."""
     if status_code:
         severity = status_code >> 30
@@ -290,17 +296,17 @@ def _rejected(metric: RejectedMetric) -> UnrecordedSample:
     return UnrecordedSample(metric=metric.name, source_time_ns=time_ns, reason=metric.reason, raw=metric.raw)
 
 
-def _integer(value: Value) -> int | None:
+def _integer(value: PropertyContent) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _ordinal(told: Value) -> int | None:
+def _ordinal(told: PropertyContent) -> int | None:
     """What is no UInt32 says nothing: the place in the payload counts then."""
     number = _integer(told)
     return None if number is None or not 0 <= number <= _UINT32_MAX else number
 
 
-def _status_code(told: Value) -> int:
+def _status_code(told: PropertyContent) -> int:
     """A UInt32, also where it came as Int32. A number that is no status at all must not pass for a good one."""
     number = _integer(told) or 0
     if -(1 << 31) <= number < 0:
@@ -308,15 +314,17 @@ def _status_code(told: Value) -> int:
     return number if 0 <= number <= _UINT32_MAX else _STATUS_BAD
 
 
-def _raw(value: Value, properties: dict[str, Value]) -> bytes:
-    content: dict[str, object] = {"value": value if not isinstance(value, float) else _finite(value)}
+def _raw(value: MetricValue, properties: dict[str, PropertyContent]) -> bytes:
+    content: dict[str, object] = {"value": _plain(value)}
     if properties:
-        content["properties"] = {k: _finite(v) if isinstance(v, float) else v for k, v in properties.items()}
+        content["properties"] = {key: _plain(one) for key, one in properties.items()}
     return msgspec.json.encode(content)
 
 
-def _finite(value: float) -> float | str:
-    return value if value - value == 0.0 else str(value)
+def _plain(value: MetricValue | PropertyContent) -> object:
+    if isinstance(value, float):
+        return value if value - value == 0.0 else str(value)
+    return to_json(value)
 
 
 def unmapped_report(mapping: DeviceMapping, birth: BirthPayload) -> dict[str, object] | None:
