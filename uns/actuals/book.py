@@ -190,7 +190,7 @@ class JobBook:
                 self._ids(equipment, JobId(body.job_order, body.work_order, body.operation), others, from_ns, to_ns),
                 body.lots,
             )
-        gone, come = timeline.lay(from_ns, to_ns, new)
+        gone, come = timeline.lay(from_ns, to_ns, known_ns, new)
         affected: set[JobId] = set()
         for stretch in gone:
             affected.update(stretch.jobs)

@@ -77,7 +77,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     pieces: tuple[JobPiece, ...]  # by equipment, then time; empty: its facts were taken back, it never ran
     start_ns: int | None  # of the first piece
     end_ns: int | None  # of the last; None while it runs. A fact may say an end that is yet to come
-    known_ns: int  # when the newest of its pieces became known: knowledge time
+    known_ns: int  # when its pieces became known to be as they are: knowledge time
     state: ResponseState
     facts: tuple[JobFact, ...] = ()  # by source and id
     definition: JobFact | None = None  # the plan: the newest fact that planned it, or named its recipe

@@ -67,8 +67,8 @@ class CountedQuantity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     value: Decimal
     unit: str = ""
-    shared: Decimal = Decimal(0)
-    uncertain: Decimal = Decimal(0)
+    shared: Decimal | None = None
+    uncertain: Decimal | None = None
     left_out: int = 0  # samples that were not usable
     steps: dict[str, int] = {}
 
@@ -317,8 +317,8 @@ def _counted(actuals: JobActuals, counts: str) -> CountedQuantity | None:
     return CountedQuantity(
         value=total[0],
         unit=total[1],
-        shared=plain(shared),
-        uncertain=plain(uncertain),
+        shared=plain(shared) if shared else None,
+        uncertain=plain(uncertain) if uncertain else None,
         left_out=left_out,
         steps=dict(sorted(steps.items())),
     )

@@ -67,8 +67,11 @@ class JobTimeline:
         at = bisect_left(self._starts, stretch.from_ns)
         del self._starts[at], self._stretches[at]
 
-    def lay(self, lo: int, hi: int, new: Stretch | None) -> tuple[list[Stretch], list[Stretch]]:
-        """Let ``new`` (or nothing) hold over [lo, hi); gives the stretches that are no more, and those that are new."""
+    def lay(self, lo: int, hi: int, known_ns: int, new: Stretch | None) -> tuple[list[Stretch], list[Stretch]]:
+        """Let ``new`` (or nothing) hold over [lo, hi); gives the stretches that are no more, and those that are new.
+
+        ``known_ns`` of a stretch moves only where its ends do: a revision that repeats what was said is no news.
+        """
         first, last = self._range(lo, hi)
         # Neighbours that say the same become one.
         if new is not None and first > 0 and self._touches(first - 1, new):
@@ -76,11 +79,14 @@ class JobTimeline:
         if new is not None and last < len(self._stretches) and self._touches(last, new):
             last += 1
         gone = self._stretches[first:last]
+        if new is not None and len(gone) == 1 and gone[0].from_ns <= lo and gone[0].to_ns >= hi and gone[0].says(new):
+            return [], []
+        cut = [msgspec.structs.replace(s, known_ns=max(s.known_ns, known_ns)) for s in gone]
         come = _joined(
             [
-                *(msgspec.structs.replace(s, to_ns=min(lo, s.to_ns)) for s in gone if s.from_ns < lo),
+                *(msgspec.structs.replace(s, to_ns=min(lo, s.to_ns)) for s in cut if s.from_ns < lo),
                 *(() if new is None else (new,)),
-                *(msgspec.structs.replace(s, from_ns=max(hi, s.from_ns)) for s in gone if s.to_ns > hi),
+                *(msgspec.structs.replace(s, from_ns=max(hi, s.from_ns)) for s in cut if s.to_ns > hi),
             ]
         )
         self._starts[first:last] = [stretch.from_ns for stretch in come]
