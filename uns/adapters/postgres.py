@@ -34,10 +34,12 @@ from uns.bridges.postgres.mapping import LogRange, copy_text, json_for_jsonb, sa
 from uns.bridges.postgres.schema import MIGRATIONS, render
 from uns.enrichment.plan import (
     FACT_COLUMNS,
+    GAP_COLUMNS,
     INTERVAL_COLUMNS,
     PAYLOAD_COLUMNS,
     SAMPLE_COLUMNS,
     SERIES_COLUMNS,
+    GapClosedRow,
     IntervalClosedRow,
 )
 from uns.errors import ConfigurationError, StorageError
@@ -52,6 +54,7 @@ _TABLES: dict[str, Sequence[str]] = {
     "samples": SAMPLE_COLUMNS,
     "context_intervals": INTERVAL_COLUMNS,
     "facts": FACT_COLUMNS,
+    "gap_revisions": GAP_COLUMNS,
 }
 _BODY_COLUMN = {"context_intervals": INTERVAL_COLUMNS.index("body"), "facts": FACT_COLUMNS.index("body")}
 _NEWEST = MIGRATIONS[-1].version
@@ -92,6 +95,8 @@ class _Rows(msgspec.Struct, frozen=True, kw_only=True):
     merged: dict[str, bytes]  # the other tables
     closed: list[IntervalClosedRow]
     closed_since: list[IntervalClosedRow]
+    gaps_closed: list[GapClosedRow]
+    gaps_closed_since: list[GapClosedRow]
     has_log_id: bool
 
 
@@ -245,12 +250,16 @@ class PostgresTarget:
                 await self._merge(connection, table, text)
         if rows.samples:
             await self._copy_samples(connection, rows.samples, certainly_new=not is_late)
-        closed = [*rows.closed, *(rows.closed_since if is_late else ())]
-        if closed:
-            await connection.cursor().executemany(
-                self._sql("UPDATE {schema}.context_intervals SET known_to_ns = %s WHERE position = %s"), closed
-            )
+        await self._close(connection, "context_intervals", rows.closed + (rows.closed_since if is_late else []))
+        await self._close(connection, "gap_revisions", rows.gaps_closed + (rows.gaps_closed_since if is_late else []))
         return f"{rows.count} samples"
+
+    async def _close(self, connection: AsyncConnection[Any], table: str, rows: Sequence[tuple[int, int]]) -> None:
+        """Say since when revisions are no longer current."""
+        if rows:
+            await connection.cursor().executemany(
+                self._sql("UPDATE {schema}.{table} SET known_to_ns = %s WHERE position = %s", table), rows
+            )
 
     def _read(self, part: LogRange) -> _Rows:
         """The rows of a range as text for COPY; runs on a thread of its own."""
@@ -266,9 +275,12 @@ class PostgresTarget:
                 "payloads": copy_text(found.payloads),
                 "context_intervals": copy_text(_with_json(found.intervals, _BODY_COLUMN["context_intervals"])),
                 "facts": copy_text(_with_json(found.facts, _BODY_COLUMN["facts"])),
+                "gap_revisions": copy_text(found.gaps),
             },
             closed=found.closed,
             closed_since=found.closed_since,
+            gaps_closed=found.gaps_closed,
+            gaps_closed_since=found.gaps_closed_since,
             has_log_id=bool(self._log.log_id()),
         )
 

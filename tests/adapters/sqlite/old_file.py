@@ -33,6 +33,8 @@ def make_old(path: Path, version: int) -> None:
         for (_, name), sql in wanted.items():
             if name not in {name for _, name in objects(connection)}:
                 connection.execute(sql)
+        if version < 3:  # what the third step counted
+            connection.execute("DELETE FROM counters WHERE name LIKE '%status\\_%' ESCAPE '\\'")
         connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (version,))
         assert objects(connection) == wanted
     model.unlink()

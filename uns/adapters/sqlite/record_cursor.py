@@ -13,6 +13,7 @@ from uns.adapters.sqlite.database import open_reader, translated
 from uns.enrichment.log import LogBatch, LogSample, MetricRow, Touched
 from uns.enrichment.plan import (
     FACT_COLUMNS,
+    GAP_COLUMNS,
     INTERVAL_COLUMNS,
     MAX_NS,
     MIN_NS,
@@ -20,6 +21,8 @@ from uns.enrichment.plan import (
     SAMPLE_COLUMNS,
     SERIES_COLUMNS,
     FactRow,
+    GapClosedRow,
+    GapRow,
     IntervalClosedRow,
     IntervalRow,
     PayloadRow,
@@ -33,6 +36,7 @@ __all__ = ["Progress", "RecordCursor", "TableRows"]
 
 _INTERVALS = f"SELECT {', '.join(INTERVAL_COLUMNS)} FROM context_intervals"  # noqa: S608 - columns of ours
 _FACTS = f"SELECT {', '.join(FACT_COLUMNS)} FROM facts"  # noqa: S608
+_GAPS = f"SELECT {', '.join(GAP_COLUMNS)} FROM gap_revisions"  # noqa: S608
 _SAMPLES = f"SELECT {', '.join(SAMPLE_COLUMNS)} FROM samples"  # noqa: S608
 _LOG_SAMPLES = """
     SELECT samples.position, series.equipment, series.metric, series.type, series.unit, samples.source_time_ns,
@@ -80,6 +84,9 @@ class TableRows(msgspec.Struct, frozen=True, kw_only=True):
     intervals: list[IntervalRow]
     closed: list[IntervalClosedRow]  # by a revision of this range
     closed_since: list[IntervalClosedRow]  # of this range, by now
+    gaps: list[GapRow]
+    gaps_closed: list[GapClosedRow]  # likewise
+    gaps_closed_since: list[GapClosedRow]
     facts: list[FactRow]
 
 
@@ -133,9 +140,9 @@ class RecordCursor:
     def table_rows(self, after: int, to: int, *, facts_after_ns: int, facts_to_ns: int) -> TableRows:
         """The rows of (``after``, ``to``], self-contained, for a copy of the tables.
 
-        Intervals come open (known_to_ns = MAX_NS) and closings apart, with the revision that caused them, so that a
-        copy is at every moment what the log was. ``closed_since`` is for a range that comes after later ones, which
-        found nothing to close.
+        Intervals and gaps come open (known_to_ns = MAX_NS) and closings apart, with the revision that caused them, so
+        that a copy is at every moment what the log was. ``closed_since`` is for a range that comes after later ones,
+        which found nothing to close.
         """
         with self._snapshot() as execute:
             span = (after, to)
@@ -154,6 +161,14 @@ class RecordCursor:
                     (equipment, known_ns),
                 )
             }
+            gaps: list[GapRow] = execute(f"{_GAPS} WHERE position > ? AND position <= ?", span).fetchall()
+            gaps_closed: list[GapClosedRow] = execute(
+                "SELECT before.known_to_ns, before.position FROM gap_revisions AS later "
+                "JOIN gap_revisions AS before ON before.equipment = later.equipment AND before.gap = later.gap "
+                "AND before.rev = later.rev - 1 AND before.known_to_ns = later.known_from_ns "
+                "WHERE later.position > ? AND later.position <= ? AND later.rev > 0 ORDER BY before.position",
+                span,
+            ).fetchall()
             return TableRows(
                 samples=samples,
                 series=self._by_number(execute, "series", SERIES_COLUMNS, {row[1] for row in samples}),
@@ -161,6 +176,9 @@ class RecordCursor:
                 intervals=[(*row[:6], MAX_NS, *row[7:]) for row in intervals],
                 closed=sorted(closed),
                 closed_since=[(row[6], row[0]) for row in intervals if row[6] != MAX_NS],
+                gaps=[(*row[:15], MAX_NS) for row in gaps],
+                gaps_closed=gaps_closed,
+                gaps_closed_since=[(row[15], row[0]) for row in gaps if row[15] != MAX_NS],
                 facts=execute(
                     f"{_FACTS} WHERE known_at_ns > ? AND known_at_ns <= ?",
                     (facts_after_ns, facts_to_ns),
@@ -264,6 +282,10 @@ class RecordCursor:
                 (kind, equipment),
             ).fetchall()
             return found
+
+    def interrupt(self) -> None:
+        """Let a question under way fail, with :class:`StorageError`; may be called from another thread."""
+        self._connection.interrupt()
 
     def close(self) -> None:
         """Close the connection."""

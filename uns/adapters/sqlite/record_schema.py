@@ -5,7 +5,7 @@ from __future__ import annotations
 from uns.adapters.sqlite.audit_log import AUDIT_TABLES
 from uns.adapters.sqlite.database import Migration
 from uns.adapters.sqlite.record_views import fourth_step
-from uns.enrichment.plan import FLAG_BIRTH, FLAG_CLOCK_SUSPECT, FLAG_TIME_GATEWAY, FLAG_TIME_SERVER, MAX_NS
+from uns.enrichment.plan import FLAG_BIRTH, FLAG_CLOCK_SUSPECT, FLAG_TIME_GATEWAY, FLAG_TIME_SERVER, MAX_NS, MIN_NS
 
 __all__ = ["FAR_ORDINAL", "MIGRATIONS", "SECOND_NS"]
 
@@ -234,7 +234,12 @@ _THIRD = f"""
         INSERT INTO counters SELECT 'foreign_status_' || status, samples FROM found WHERE foreigner;
         DROP TABLE found"""  # noqa: S608
 
-_FOURTH = fourth_step(_RECORD_COLUMNS, _time)
+
+def _time_or_null(column: str) -> str:
+    return f"iif({column} IN ({MIN_NS}, {MAX_NS}), NULL, {_time(column)})"
+
+
+_FOURTH = fourth_step(_RECORD_COLUMNS, _time_or_null)
 
 MIGRATIONS = (
     Migration(1, _FIRST),

@@ -20,6 +20,7 @@ SQLSTATES: dict[str, tuple[str, str]] = {
     "22": ("poison", "look at the row with `uns dlq show` and report it with the release"),  # data exception
     "23": ("business", _DATA),  # integrity constraint violation
     "25006": ("transient", ""),  # read-only: a standby, until it is promoted
+    "2BP01": ("auth", "drop your view that depends on the bridge's, let the bridge migrate, then make it again"),
     "28": ("auth", "check user, password and pg_hba.conf, then send the bridge SIGHUP"),
     "3D000": ("auth", "create the database, or give the right name"),
     "3F000": ("auth", "restore the schema that was dropped, or start again with another one"),
