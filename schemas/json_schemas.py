@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from uns.actuals.orders import LotState, WorkOrderState
 from uns.audit.chain import Anchor
 from uns.context.facts import Fact, FactAnswer
 from uns.context.records import (
@@ -52,6 +53,8 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "fact": ("uns1.fact/1", Fact),
     "fact_answer": ("uns1.fact_answer/1", FactAnswer),
     "audit_anchor": ("uns1.audit_anchor/1", Anchor),
+    "work_order_state": ("uns1.work_order_state/1", WorkOrderState),
+    "lot_state": ("uns1.lot_state/1", LotState),
     "work_order": ("uns1.work_order/1", WorkOrder),
     "job_order": ("uns1.job_order/1", JobOrder),
     "job_response": ("uns1.job_response/1", JobResponse),

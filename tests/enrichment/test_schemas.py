@@ -65,6 +65,8 @@ def fits(document: Any, schema: dict[str, Any], root: dict[str, Any]) -> list[st
         for key, value in document.items():
             if key in schema.get("properties", {}):
                 problems += [f"{key}: {p}" for p in fits(value, schema["properties"][key], root)]
+            elif isinstance(others := schema.get("additionalProperties"), dict):
+                problems += [f"{key}: {p}" for p in fits(value, others, root)]
             else:
                 problems.append(f"{key} is unknown")
     if isinstance(document, list):

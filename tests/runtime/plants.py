@@ -38,7 +38,7 @@ classes:
     metrics:
       temperature: {type: Float,  unit: CEL, role: quality}
       pressure:    {type: Float,  unit: BAR}
-      batch/count: {type: UInt32, unit: C62, role: counter}
+      batch/count: {type: UInt32, unit: C62, role: counter, counts: good}
       batch/phase: {type: String, role: context, provides: recipe_phase}
       total:       {type: UInt64}
 sites:

@@ -32,6 +32,7 @@ ApiOption = Annotated[
         "--host-api", envvar="UNS_HOST_API", help="Where the host answers: unix:/path/host.sock or 127.0.0.1:PORT."
     ),
 ]
+_ORDERS_LEFT_OUT = ("waiting", "beyond_horizon", "beyond_bound", "too_large", "forgotten_jobs", "failures")
 DEFAULT_STORE = Path("var/host")
 DEFAULT_API = f"unix:{DEFAULT_STORE}/host.sock"
 
@@ -179,3 +180,10 @@ def _print_status(found: dict[str, Any]) -> None:
         f"raw log {log['raw_head']}, joined {log['joined']}, outbox {log['outbox_waiting']}, "
         f"restated intervals {c['restated_intervals']}"
     )
+    print(_orders(found["orders"]))
+
+
+def _orders(orders: dict[str, Any]) -> str:
+    left_out = [f"{orders[name]} {name.replace('_', ' ')}" for name in _ORDERS_LEFT_OUT if orders.get(name)]
+    text = f"orders and lots: {orders.get('topics', 0)} shown" + (f"; {', '.join(left_out)}" if left_out else "")
+    return f"{text}\n  ! {orders['trouble']}" if orders.get("trouble") else text

@@ -91,6 +91,7 @@ class HostApi:
                 "outbox_waiting": terms.outbox,
                 "outbox_unacknowledged": host.output.outbox_waiting,
             },
+            "orders": host.orders.figures(),
             "activity": {
                 **terms.counters,
                 **host.receiver.counters,
@@ -156,6 +157,9 @@ class HostApi:
             for name, value in status[group].items():
                 if isinstance(value, int):
                     lines += [f"# TYPE uns_host_{name} counter", f"uns_host_{name} {value}"]
+        for name, value in status["orders"].items():
+            if isinstance(value, int):
+                lines += [f"# TYPE uns_host_orders_{name} gauge", f"uns_host_orders_{name} {value}"]
         for node in status["edge_nodes"]:
             labels = f'{{group_id="{_label(node["group_id"])}",edge_node_id="{_label(node["edge_node_id"])}"}}'
             lines.append(f"uns_host_edge_node_online{labels} {int(node['online'])}")

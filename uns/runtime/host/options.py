@@ -11,6 +11,7 @@ import msgspec
 from uns.adapters.mqtt import BrokerAddress
 from uns.errors import ConfigurationError
 from uns.runtime.host.joiner import JoinerLimits
+from uns.runtime.host.order_state import OrderStateLimits
 from uns.runtime.host.output import OutputLimits
 
 __all__ = ["DEFAULT_HOST_ID", "HostOptions", "parse_duration_ns", "parse_size"]
@@ -38,6 +39,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     unlimited_time: bool = False  # believe every source time: for replays of the past
     joining: JoinerLimits = JoinerLimits()
     output: OutputLimits = OutputLimits()
+    orders: OrderStateLimits = OrderStateLimits()
 
     @property
     def api_address(self) -> str:

@@ -51,6 +51,7 @@ from uns.runtime.host.joiner import Joiner
 from uns.runtime.host.live_preview import LivePreview
 from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.options import HostOptions
+from uns.runtime.host.order_state import OrderState
 from uns.runtime.host.output import Output, Watch
 from uns.runtime.host.raw_writer import Answers, RawWriter
 from uns.runtime.host.receiver import DeliveryGate, Receiver
@@ -88,7 +89,7 @@ class Host:
         self._connection: MqttConnection | None = None
         self._threads = {
             name: ThreadPoolExecutor(1, thread_name_prefix=f"uns-{name}")
-            for name in ("raw-writes", "raw-reads", "record-writes", "queries")
+            for name in ("raw-writes", "raw-reads", "record-writes", "queries", "orders")
         }
         self._closers: list[tuple[str, Callable[[], None]]] = []
         self.connected = False
@@ -128,6 +129,7 @@ class Host:
                     tasks.create_task(self.output.run(), name="output"),
                     tasks.create_task(self.facts.run(), name="facts"),
                     tasks.create_task(self.trail.run(), name="audit"),
+                    tasks.create_task(self.orders.run(), name="orders"),
                     tasks.create_task(self._tick(), name="timers"),
                 ]
                 sparkplug = tasks.create_task(self._run_sparkplug(), name="sparkplug")
@@ -231,6 +233,14 @@ class Host:
             log=get_logger("facts"),
             dead_letter=self.announcer.dead_letter,
             audit=fact_audit,
+        )
+        self.orders = OrderState(
+            self.tree,
+            records.path,
+            show=self.output.show,
+            thread=self._threads["orders"],
+            log=get_logger("orders"),
+            limits=options.orders,
         )
         self.api = HostApi(self)
         self.announcer.show_all()
