@@ -287,10 +287,6 @@ class RecordCursor:
         """Let a question under way fail, with :class:`StorageError`; may be called from another thread."""
         self._connection.interrupt()
 
-    def interrupt(self) -> None:
-        """Let a question under way fail, with :class:`StorageError`; may be called from another thread."""
-        self._connection.interrupt()
-
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
