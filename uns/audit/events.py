@@ -33,10 +33,12 @@ __all__ = [
     "ComponentState",
     "Life",
     "command_sent",
+    "component_actor",
     "fact_accepted",
     "fact_refused",
     "fact_subject",
     "mismatch",
+    "postings_delivered",
     "row_hash",
     "starting",
     "stopping",
@@ -142,7 +144,7 @@ def starting(
         return AuditEvent(at_ns=at_ns, actor=life.actor, action=action, subject=life.component, detail=detail)
 
     events: list[AuditEvent] = []
-    if head.number == 0:
+    if before is None:
         events.append(event(BEGUN, log=head.log, release=life.release, schema=schema, before=dict(holds)))
     if before is not None and before.running:
         events.append(event(UNCLEAN, started_ns=before.since_ns, release=before.release))
@@ -189,6 +191,30 @@ def mismatch(
             "where": where,
             "found": None if found is None else msgspec.to_builtins(found),
             "log": {"log": head.log, "number": head.number, "hash": head.hash},
+        },
+    )
+
+
+def component_actor(bridge: str) -> str:
+    """A bridge that acts by itself."""
+    return f"bridge:{bridge}"
+
+
+def postings_delivered(bridge: str, row: Sequence[Any], at_ns: int) -> AuditEvent:
+    """Many deliveries of one kind; ``row``: kind, since, last, items, first and last key, first and last position."""
+    kind, since_ns, last_ns, items, first_key, last_key, first_position, last_position = row
+    return AuditEvent(
+        at_ns=at_ns,
+        actor=component_actor(bridge),
+        action="bridge.delivered.sum",
+        subject=f"{bridge}/{first_key}",
+        detail={
+            "kind": kind,
+            "items": items,
+            "keys": [first_key, last_key],
+            "positions": [first_position, last_position],
+            "since_ns": since_ns,
+            "last_ns": last_ns,
         },
     )
 

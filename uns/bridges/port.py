@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Mapping as Map
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -19,8 +19,6 @@ from uns.context.facts import Fact, FactAnswer
 from uns.enrichment.log import LogBatch, LogSample, RecordReader
 
 __all__ = [
-    "AuditEvent",
-    "AuditPort",
     "Auth",
     "Business",
     "Delivered",
@@ -180,19 +178,3 @@ class Target(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
-
-
-# ── audit ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Who did what to which posting, and why."""
-
-    at_ns: int
-    actor: str
-    action: str  # dead_letter.drop, dead_letter.retry, bridge.delivered …
-    subject: str  # bridge/key
-    detail: dict[str, Any] = {}
-
-
-AuditPort = Callable[[AuditEvent], None]

@@ -50,6 +50,7 @@ class AuditTrail:
     """Give it the log and a way to the broker. Fed from the event loop; the disk is touched by ``blocking`` alone.
 
     ``show`` keeps a retained message at :attr:`topic`; None where there is no broker. ``anchor_file`` is another place.
+    ``shared``: other processes write to the log too, so that its head is looked for.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class AuditTrail:
         show: Callable[[str, bytes], None] | None = None,
         anchor_file: Path | None = None,
         now_ns: Callable[[], int] = time.time_ns,
+        shared: bool = False,
     ) -> None:
         self.topic = audit_topic(life.component)
         self._audit = audit
@@ -72,6 +74,7 @@ class AuditTrail:
         self._anchor_file = anchor_file
         self._file_trouble = ""
         self._now_ns = now_ns
+        self._shared = shared
         self._coalescer = Coalescer(life.component)
         self._notes: deque[AuditEvent] = deque()
         self._notes_lost = 0
@@ -103,6 +106,8 @@ class AuditTrail:
             self._wake.clear()
             try:
                 await self._write_notes()
+                if self._shared:
+                    await self._blocking(self._audit.refresh)
             except StorageError as error:
                 self._log.warning("audit entries cannot be written, trying again", error=str(error))
                 await asyncio.sleep(ANCHOR_EVERY_S)

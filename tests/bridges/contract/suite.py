@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.bridges.contract.harness import LostAnswers, Work
+from uns.adapters.sqlite.audit_log import AuditQuery, AuditReader
 
 __all__ = ["BridgeContract"]
 
@@ -78,8 +80,10 @@ class BridgeContract:
         await work.harness.refuse(2.0, None)
         with closing(work.store()) as store:
             store.drop(store.dead_letters()[0].key, actor="op-17", reason="scrapped", now_ns=1)
-            event = store.audit_events()[-1][1]
-        assert (event.actor, event.action, event.detail["reason"]) == ("op-17", "dead_letter.drop", "scrapped")
+        with AuditReader(work.store_path) as reader:
+            (entry,) = reader.find(AuditQuery(action="dead_letter."))
+        assert (entry.actor, entry.action) == ("op-17", "dead_letter.drop")
+        assert json.loads(entry.detail)["reason"] == "scrapped"
         async with work.running():
             await work.drained()
         delivered = await work.harness.delivered()

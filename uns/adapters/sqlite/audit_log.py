@@ -92,11 +92,12 @@ class AuditLog:
         self.component = life.component
         with self._database.transaction() as connection:
             head = read_head(connection)
+            before = self._state(connection)
             events, state = starting(
                 life,
-                self._state(connection),
+                before,
                 schema=self._schema,
-                holds=self._holds(connection) if head.number == 0 else {},
+                holds=self._holds(connection) if before is None else {},
                 head=head,
                 at_ns=now_ns,
             )
@@ -123,6 +124,12 @@ class AuditLog:
             self._remember(connection, state)
         self.head = head
         return head
+
+    def refresh(self) -> Head:
+        """The head as it is now: another process may have written (``uns dlq``)."""
+        with translated(self._database.path):
+            self.head = read_head(self._database.connection)
+        return self.head
 
     def entry_hash_at(self, number: int) -> str | None:
         """The hash of an entry; None where there is none."""

@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
+from uns.adapters.sqlite.bridge_audit import BRIDGE_AUDIT_TABLES, BridgeAudit
 from uns.adapters.sqlite.database import Database, Migration, translated
 from uns.adapters.sqlite.record_cursor import Progress
-from uns.bridges.port import AuditEvent, OutboundItem
+from uns.bridges.port import OutboundItem
 from uns.bridges.rules import Settled
 from uns.errors import ConfigurationError, UnsError
 
@@ -86,7 +87,7 @@ _INBOUND = """
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX orders_age ON orders (stated_at_ns);
     """
-_MIGRATIONS = (Migration(1, _FIRST), Migration(2, _INBOUND))
+_MIGRATIONS = (Migration(1, _FIRST), Migration(2, _INBOUND), Migration(3, BRIDGE_AUDIT_TABLES))
 _PAGE_BYTES = 4096
 
 _ITEM = "id, key, kind, subject, order_key, body, first_position, last_position, created_at_ns, attempts, reason"
@@ -147,7 +148,14 @@ class BridgeCounts(msgspec.Struct, frozen=True, kw_only=True):
 class BridgeStore:
     """Blocks on the disk: call from a worker thread, one at a time."""
 
-    def __init__(self, path: Path, *, bytes_max: int | None = None, must_exist: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        bytes_max: int | None = None,
+        must_exist: bool = False,
+        audit_sums: bool = False,
+    ) -> None:
         self.path = path
         if must_exist and not path.exists():
             raise ConfigurationError(
@@ -156,6 +164,7 @@ class BridgeStore:
         self._database = Database(
             path, kind="bridge store", migrations=_MIGRATIONS, page_bytes=_PAGE_BYTES, bytes_max=bytes_max
         )
+        self.audit = BridgeAudit(self._database, schema=_MIGRATIONS[-1].version, sums=audit_sums)
 
     # ── reading the log ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,6 +184,7 @@ class BridgeStore:
                     next_step="give this bridge a store path of its own",
                 )
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('bridge', ?)", (bridge,))
+        self.audit.component = bridge
 
     def mapping_state(self) -> dict[str, bytes]:
         """What the mapping remembers."""
@@ -219,9 +229,11 @@ class BridgeStore:
         row = self._one("SELECT min(first_position) FROM outbox WHERE state <> 'delivered' AND last_position > 0")
         return None if row[0] is None else int(row[0])
 
-    def rewind(self, position: int) -> None:
+    def rewind(self, position: int, *, expected: int, now_ns: int) -> None:
         """Go on at ``position``, where the target's own books end; what waits is made again from the log."""
+        detail = {"target": position, "ours": expected}
         with self._database.transaction() as connection:
+            head = self.audit.happened(connection, "bridge.rewound", "target", detail, now_ns=now_ns)
             connection.execute(
                 "DELETE FROM outbox WHERE last_position > 0 AND (last_position > ? OR state = 'waiting')", (position,)
             )
@@ -229,6 +241,7 @@ class BridgeStore:
             # Facts have no position: all of them come again, and the target knows those it has.
             connection.execute("DELETE FROM progress WHERE key IN ('facts_known_ns', 'facts', 'facts_accepted')")
             self._count(connection, rewound=1)
+        self.audit.head = head
 
     # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,6 +275,7 @@ class BridgeStore:
     def settle(self, settled: Sequence[tuple[int, Settled]], now_ns: int) -> None:
         """Write down what became of items."""
         with self._database.transaction() as connection:
+            head = self.audit.settled(connection, settled, now_ns)
             for id_, result in settled:
                 connection.execute(
                     "UPDATE outbox SET state = ?, attempts = ?, due_at_ns = ?, changed_at_ns = ?, error_class = ?, "
@@ -281,14 +295,19 @@ class BridgeStore:
                 )
                 name = result.state if result.state in {"delivered", "dead"} else "retries"
                 self._count(connection, **{name: 1})
+        self.audit.head = head
 
     def replace(self, id_: int, parts: Sequence[OutboundItem], now_ns: int) -> None:
         """Put parts in the place of an item that was refused as a whole."""
         with self._database.transaction() as connection:
+            row = connection.execute("SELECT key FROM outbox WHERE id = ?", (id_,)).fetchone()
+            detail = {"parts": len(parts), "keys": [parts[0].key, parts[-1].key]}
+            head = self.audit.happened(connection, "bridge.split", row[0], detail, now_ns=now_ns)
             connection.execute("DELETE FROM outbox WHERE id = ?", (id_,))
             for part in parts:
                 connection.execute(_INSERT, _values(part, now_ns))
             self._count(connection, split=1)
+        self.audit.head = head
 
     def forget_delivered(self, before_ns: int, *, rows_max: int = 20_000) -> int:
         """Delete delivered items that are older; how many. What a human dropped stays: it is a hole in the books."""
@@ -356,6 +375,10 @@ class BridgeStore:
         What cannot be read is forgotten: the same bytes may be right tomorrow (a sender's clock that ran ahead).
         """
         with self._database.transaction() as connection:
+            row = connection.execute("SELECT name FROM documents WHERE digest = ?", (digest,)).fetchone()
+            detail = {"sha256": digest.hex(), "bod_id": bod_id, "orders": len(orders), "counters": dict(counters)}
+            action = "document.taken" if readable else "document.refused"
+            head = self.audit.happened(connection, action, "" if row is None else row[0], detail, now_ns=now_ns)
             if readable:
                 connection.execute("UPDATE documents SET bod_id = ? WHERE digest = ?", (bod_id, digest))
             else:
@@ -367,6 +390,7 @@ class BridgeStore:
                 [(id_, source_rev, now_ns, body) for id_, source_rev, body in orders],
             )
             self._count(connection, **counters)
+        self.audit.head = head
 
     def order(self, id_: str) -> bytes | None:
         """What was last stated of an order, by the id of its fact."""
@@ -384,24 +408,7 @@ class BridgeStore:
                 for table, key, age in (("documents", "digest", "last_seen_ns"), ("orders", "id", "stated_at_ns"))
             )
 
-    # ── audit and counts ─────────────────────────────────────────────────────────────────────────────────────────
-
-    def audit(self, event: AuditEvent) -> None:
-        """Keep an event; :data:`uns.bridges.port.AuditPort`."""
-        with self._database.transaction() as connection:
-            _audit(connection, event)
-
-    def audit_events(self, *, after: int = 0, limit: int = 1000) -> list[tuple[int, AuditEvent]]:
-        """Events with their ids, oldest first, for whoever keeps the audit log."""
-        return [
-            (
-                row[0],
-                AuditEvent(
-                    at_ns=row[1], actor=row[2], action=row[3], subject=row[4], detail=msgspec.json.decode(row[5])
-                ),
-            )
-            for row in self._all("SELECT * FROM audit_events WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
-        ]
+    # ── counts ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def counts(self) -> BridgeCounts:
         """Everything that is counted."""
@@ -437,19 +444,10 @@ class BridgeStore:
                 "UPDATE outbox SET state = ?, attempts = 0, due_at_ns = 0, changed_at_ns = ? WHERE key = ?",
                 (state, now_ns, key),
             )
-            name = connection.execute("SELECT value FROM meta WHERE key = 'bridge'").fetchone()
-            bridge = "" if name is None else name[0]
-            _audit(
-                connection,
-                AuditEvent(
-                    at_ns=now_ns,
-                    actor=actor,
-                    action=action,
-                    subject=f"{bridge}/{key}",
-                    detail={"subject": row[0], "error_class": row[2], "because": row[1]} | detail,
-                ),
-            )
+            detail = {"subject": row[0], "error_class": row[2], "because": row[1]} | detail
+            head = self.audit.happened(connection, action, key, detail, now_ns=now_ns, actor=actor)
             self._count(connection, **{"dropped" if state == "dropped" else "retried": 1})
+        self.audit.head = head
 
     def _dead_letter(self, row: tuple[Any, ...]) -> DeadLetter:
         return DeadLetter(**dict(zip(_DEAD_FIELDS, row, strict=True)))
@@ -487,13 +485,6 @@ _DEAD = f"""
             AND later.order_key = letter.order_key AND later.id > letter.id) END
     FROM outbox AS letter WHERE state IN {_OPEN} AND state = 'dead'
     """  # noqa: S608 - columns of ours
-
-
-def _audit(connection: Any, event: AuditEvent) -> None:
-    connection.execute(
-        "INSERT INTO audit_events (at_ns, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)",
-        (event.at_ns, event.actor, event.action, event.subject, msgspec.json.encode(event.detail).decode()),
-    )
 
 
 def _values(item: OutboundItem, now_ns: int) -> tuple[Any, ...]:

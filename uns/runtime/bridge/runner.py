@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
@@ -22,13 +23,11 @@ import msgspec
 from uns.adapters.logs import Logger, get_logger
 from uns.adapters.sqlite.bridge_store import BridgeStore, StoredItem
 from uns.adapters.sqlite.record_cursor import Progress, RecordCursor
+from uns.audit.events import Life
 from uns.bridges.port import (
-    AuditEvent,
-    AuditPort,
     Auth,
     Emit,
     Mapping,
-    OutboundItem,
     Outcome,
     Poison,
     Target,
@@ -37,6 +36,7 @@ from uns.bridges.port import (
 )
 from uns.bridges.rules import RetryPolicy, Settled, back_off_ns, settle
 from uns.errors import StorageError
+from uns.runtime.audit import AuditTrail
 from uns.runtime.backoff import Backoff
 
 __all__ = ["BridgeRunner", "BridgeStats", "RunnerLimits"]
@@ -46,6 +46,7 @@ RunState = Literal["starting", "running", "paused", "dry_run", "stopped"]
 _T = TypeVar("_T")
 _SECOND_NS = 1_000_000_000
 _HOUSEKEEPING_S = 60.0
+_LAST_ENTRY_S = 0.5
 
 
 class RunnerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,9 @@ class BridgeRunner:
         limits: RunnerLimits | None = None,
         dry_run: bool = False,
         emit: Emit | None = None,
-        audit: AuditPort | None = None,
+        life: Life | None = None,
+        show: Callable[[str, bytes], None] | None = None,
+        anchor_file: Path | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         jitter: Callable[[int], int] = random.randrange,
         logger: Logger | None = None,
@@ -113,7 +116,20 @@ class BridgeRunner:
         self.limits = limits or RunnerLimits()
         self.dry_run = dry_run
         self._emit = emit
-        self._audit = audit
+        self.trail = (
+            None
+            if life is None
+            else AuditTrail(
+                store.audit,
+                life,
+                blocking=self._blocking,
+                log=get_logger("audit"),
+                show=show,
+                anchor_file=anchor_file,
+                now_ns=now_ns,
+                shared=True,
+            )
+        )
         self._now_ns = now_ns
         self._jitter = jitter
         self._log = logger or get_logger("bridge")
@@ -180,18 +196,22 @@ class BridgeRunner:
         """Work until :meth:`stop`. Raises :class:`~uns.errors.ConfigurationError` for what no waiting mends."""
         try:
             await self._patiently(self._open)
+            await self._start_trail()
             async with asyncio.TaskGroup() as tasks:
                 workers = [
                     tasks.create_task(self._read_log(), name="reader"),
                     tasks.create_task(self._bring_in(), name="inbound"),
                     tasks.create_task(self._keep_house(), name="housekeeping"),
                 ]
+                if self.trail is not None:
+                    workers.append(tasks.create_task(self.trail.run(), name="audit"))
                 sender = tasks.create_task(self._send(), name="sender")
                 await self._stop.wait()
                 for worker in workers:
                     worker.cancel()
-                await asyncio.wait([sender], timeout=self.limits.drain_s)
+                done, _ = await asyncio.wait([sender], timeout=self.limits.drain_s)
                 sender.cancel()
+                await self._stop_trail(drained=bool(done))
         finally:
             self.stopped = True
             with suppress(TimeoutError):
@@ -207,6 +227,26 @@ class BridgeRunner:
         self._progress = self.store.progress()
         self.mapping.load(self.store.mapping_state(), self.record_log)
         self._head = self.record_log.head()
+
+    async def _start_trail(self) -> None:
+        while self.trail is not None:
+            try:
+                await self.trail.start()
+                return
+            except StorageError as error:
+                await self._storage_failed(error)
+                if self._stop.is_set():
+                    raise
+
+    async def _stop_trail(self, *, drained: bool) -> None:
+        if self.trail is None:
+            return
+        try:
+            async with asyncio.timeout(_LAST_ENTRY_S):
+                await self._blocking(lambda: self.store.audit.write_sums(self._now_ns(), everything=True))
+                await self.trail.stop(drained=drained)
+        except (StorageError, TimeoutError) as error:
+            self._log.warning("the audit log does not tell of this stop", error=str(error))
 
     async def _patiently(self, call: Callable[[], _T]) -> _T:
         """Wait for a disk that cannot be used now, and say so."""
@@ -325,7 +365,7 @@ class BridgeRunner:
             return
         what = "less than was delivered: delivering again" if position < expected else "more than our books"
         self._log.warning(f"the target has {what}", target=position, ours=expected)
-        self.store.rewind(position)
+        self.store.rewind(position, expected=expected, now_ns=self._now_ns())
         self._progress = self.store.progress()
 
     async def _read_back(self) -> bool:
@@ -349,8 +389,6 @@ class BridgeRunner:
             else:
                 result = Settled(state="waiting", reason=stored.reason, attempts=stored.item.attempts, due_at_ns=now_ns)
             await self._blocking(lambda id_=stored.id, result=result: self.store.settle([(id_, result)], now_ns))  # type: ignore[misc]
-            if self._audit is not None and result.state in {"delivered", "dead"}:
-                self._audit(self._event(stored.item, result, now_ns))
             self._log.info("read back", key=stored.item.key, taken=taken)
         self._in_doubt = False
         self._trouble = None
@@ -390,22 +428,6 @@ class BridgeRunner:
             if result.state == "dead":
                 self._log.error("dead letter", key=stored.item.key, reason=result.reason, next_step=result.next_step)
         self.store.settle(kept, now_ns)
-        if self._audit is not None:
-            items = {stored.id: stored.item for stored in due}
-            for id_, result in kept:
-                if result.state in {"delivered", "dead"}:
-                    self._audit(self._event(items[id_], result, now_ns))
-
-    def _event(self, item: OutboundItem, result: Settled, now_ns: int) -> AuditEvent:
-        detail = {"kind": item.kind, "subject": item.subject}
-        detail |= {"receipt": result.receipt} if result.state == "delivered" else {"because": result.reason}
-        return AuditEvent(
-            at_ns=now_ns,
-            actor=f"bridge:{self.name}",
-            action=f"bridge.{result.state}",
-            subject=f"{self.name}/{item.key}",
-            detail=detail,
-        )
 
     def _take_pauses(self, settled: list[Settled]) -> None:
         if any(result.state in {"delivered", "dead"} for result in settled):
@@ -445,6 +467,7 @@ class BridgeRunner:
                 await self._blocking(
                     lambda: self.store.forget_delivered(self._now_ns() - self.limits.keep_delivered_ns)
                 )
+                await self._blocking(lambda: self.store.audit.write_sums(self._now_ns()))
             await asyncio.sleep(_HOUSEKEEPING_S)
 
     async def _storage_failed(self, error: StorageError) -> None:
