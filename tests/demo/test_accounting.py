@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from uns.runtime.accounting import edge_equations, host_equations, loss_equation, lost, record_log_equations
+from decimal import Decimal
+
+from uns.runtime.accounting import (
+    bridge_equations,
+    bridge_terms,
+    edge_equations,
+    host_equations,
+    loss_equation,
+    lost,
+    performance_equation,
+    record_log_equations,
+)
 
 
 def edge(**terms: int) -> dict[str, int]:
@@ -74,3 +85,29 @@ def test_counters_are_held_against_the_rows_status_by_status() -> None:
     assert holds(resolved=6, unresolved=2) == [True, True, False]  # the sum alone would not tell
     assert holds(recorded=11) == [True, False, True]
     assert not record_log_equations(host(), recorded=10, duplicates=1, statuses=rows)[0].holds
+
+
+def test_an_order_without_an_answer_and_an_item_that_is_nowhere_are_noticed() -> None:
+    counters = {"items": 3, "delivered": 1, "orders_read": 2, "facts_accepted": 1, "facts_refused": 1}
+    stats = {"waiting": 1, "dead_letters": 1, "counters": counters}
+    assert [str(each) for each in bridge_equations(bridge_terms(stats))] == [
+        "✓ bridge: orders_read 2 = facts_accepted 1 + facts_refused 1 + orders_refused 0",
+        "✓ bridge: items 3 = delivered 1 + waiting 1 + in_doubt 0 + dead_letters 1 + dropped 0",
+    ]
+    counters |= {"items": 4, "facts_accepted": 0}
+    assert [each.holds for each in bridge_equations(bridge_terms(stats))] == [False, False]
+
+
+def test_a_bridge_without_figures_balances_nothing() -> None:
+    assert [each.holds for each in bridge_equations(bridge_terms({}))] == [False, False]
+
+
+def test_a_performance_is_held_to_its_samples() -> None:
+    def equation(said: str | None, counted: str | None) -> bool:
+        amounts = [None if text is None else Decimal(text) for text in (said, counted)]
+        return performance_equation("WO-1", said=amounts[0], counted=amounts[1], how="").holds
+
+    assert equation("3", "3.0")
+    assert not equation("3", "4")
+    assert not equation(None, "3")
+    assert not equation(None, None)  # nothing said of nothing is no proof

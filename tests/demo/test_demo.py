@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.bridges.b2mml.schemas import official_schema, problems
 from tests.servers import eventually
+from uns.bridges.b2mml import read_performance
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -89,6 +91,30 @@ def test_late_and_corrected_facts_restate_intervals(report: dict[str, Any]) -> N
     assert report["facts_refused"] == 0
 
 
+def test_the_order_file_started_it_and_the_performance_file_says_what_the_samples_show(report: dict[str, Any]) -> None:
+    mes = report["mes"]
+    assert (mes["orders"], report["mes_left_out"]) == (["WO-10234", "WO-10235"], "")
+    counted = mes["counted"]
+    assert int(mes["good"]) == int(counted["quantity"]) == counted["last"]["value"] - counted["baseline"]["value"] > 0
+    (equation,) = (each for each in report["equations"] if each["subject"] == "WO-10234")
+    assert f"performance good {mes['good']} = counted {mes['good']} from samples" in equation["text"]
+
+
+def test_the_performance_file_lies_in_the_outbox_and_is_valid(report: dict[str, Any]) -> None:
+    file = Path(report["mes"]["performance"])
+    assert file.parent == Path(report["directory"]) / "mes" / "outbox"
+    assert [path.name for path in (file.parents[1] / "inbox").glob("archive/*/*")] == ["orders.xml"]
+    (response,) = read_performance(file.read_bytes()).responses
+    assert (response.work_order, response.state, response.lot) == ("WO-10234", "Completed", "L-8891")
+    assert problems(official_schema(), file.read_bytes()) == []
+
+
+def test_the_bridge_has_delivered_what_it_made(report: dict[str, Any]) -> None:
+    bridge = report["mes"]["bridge"]
+    assert bridge["items"] == bridge["delivered"] >= 1
+    assert (bridge["orders_read"], bridge["facts_accepted"]) == (2, 2)
+
+
 def test_the_example_is_a_resolved_tick_and_makes_the_sentence(report: dict[str, Any]) -> None:
     example = report["example"]
     assert example["schema"] == "uns1.tick/1"
@@ -99,6 +125,18 @@ def test_the_example_is_a_resolved_tick_and_makes_the_sentence(report: dict[str,
 
 def test_no_process_is_left(report: dict[str, Any]) -> None:
     assert report["processes_left"] == []
+
+
+def test_without_the_library_of_the_bridge_it_runs_and_says_what_is_left_out(tmp_path: Path) -> None:
+    """As it is where only the plain package is installed: lxml cannot be imported."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['lxml'] = None\n")
+    done = subprocess.run(
+        DEMO, capture_output=True, text=True, timeout=150, env=environment(PYTHONPATH=str(tmp_path)), check=False
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "The MES part was left out: lxml is not installed: pip install 'uns-sparkplug[b2mml]'" in done.stdout
+    assert SENTENCE.search(done.stdout)
+    assert "✗" not in done.stdout
 
 
 async def test_ctrl_c_on_the_live_screen_ends_it_cleanly(tmp_path: Path) -> None:

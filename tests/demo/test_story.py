@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uns.runtime.demo.story import FIRST_ORDER, SECOND_LOT, SECOND_ORDER, opening, story
+from uns.runtime.demo.story import FIRST_LOT, FIRST_ORDER, SECOND_LOT, SECOND_ORDER, first_start, opening, story
 
 START_NS = 1_780_000_000_000_000_000
 
@@ -35,11 +35,17 @@ def test_a_lot_is_corrected_under_the_same_id() -> None:
     assert (first.source_rev, second.source_rev, second.lot) == ("1", "2", SECOND_LOT)
 
 
-def test_the_first_order_runs_before_anything_is_read() -> None:
-    running = [each.fact for each in opening(START_NS) if each.fact.state == "running"]
-    assert FIRST_ORDER in {fact.work_order for fact in running}
+def test_no_order_of_line_2_runs_before_its_order_has_come() -> None:
+    said = {each.fact.equipment: each.fact for each in opening(START_NS) if each.fact.state != "released"}
+    assert (said["line2"].kind, said["line2"].job_order) == ("job", None)  # idle, and that is said
+
+
+def test_the_lot_is_there_before_the_first_order_is_started() -> None:
+    lot, job = (each.fact for each in first_start(START_NS))
+    assert (lot.lot, job.work_order, job.state) == (FIRST_LOT, FIRST_ORDER, "running")
 
 
 def test_no_two_messages_share_their_name() -> None:
-    names = [(t.fact.source, t.fact.id, t.fact.source_rev) for t in (*opening(START_NS), *story(START_NS, 60))]
+    told = (*opening(START_NS), *first_start(START_NS), *story(START_NS, 60))
+    names = [(t.fact.source, t.fact.id, t.fact.source_rev) for t in told]
     assert len(names) == len(set(names))

@@ -76,6 +76,15 @@ def test_restatements_are_counted_per_equipment() -> None:
     assert seen.equipment["reactor4"].restatements == 1
 
 
+def test_what_the_host_answers_is_kept_by_the_facts_id() -> None:
+    seen = view()
+    for accepted in (False, True):
+        answer = {"id": "WO-1|WO-1/0010", "source_rev": "7", "accepted": accepted}
+        seen.receive("uns1/acme/dallas/_fact_result/mes/job", json.dumps(answer).encode())
+    assert seen.answers["WO-1|WO-1/0010"].accepted
+    assert seen.unreadable == 0
+
+
 def state() -> DemoState:
     seen = view()
     seen.receive(DATA, tick())

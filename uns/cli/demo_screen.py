@@ -6,6 +6,8 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -112,6 +114,10 @@ def _counters(state: DemoState) -> str:
     )
 
 
+def _plain(amount: Decimal | None) -> str:
+    return "none" if amount is None else f"{amount.normalize():f}"
+
+
 class LinePrinter:
     """One line a second, and each thing that is told as it is told."""
 
@@ -142,9 +148,30 @@ def print_report(report: DemoReport) -> None:
     if report.directory is not None:
         print(f"  stores and logs: {report.directory}")
     print("-" * width)
+    _print_mes(report)
+    print("-" * width)
     if report.sentence is None:
         print("✗ no record came with its work order and lot")
     else:
         print(report.sentence)
     if not report.ok:
         print("✗ the books do not balance")
+
+
+def _print_mes(report: DemoReport) -> None:
+    """The loop with the MES: what came in, what went out, and the samples behind its quantity."""
+    mes = report.mes
+    if mes is None:
+        print(f"The MES part was left out: {report.mes_left_out}")
+        return
+    print(f"in   {mes.order_file}: {', '.join(mes.orders) or 'no order'} accepted")
+    if mes.performance is None:
+        print(f"✗ out  no performance of {mes.work_order}")
+        return
+    kept = mes.performance if report.directory is not None else Path(mes.performance).name
+    print(f"out  performance of {mes.work_order}, good {_plain(mes.good)}: {kept}")
+    if mes.counted is not None:
+        counted = mes.counted
+        shown = [("baseline", counted.baseline), ("first", counted.first), ("last", counted.last)]
+        samples = ", ".join(f"{name} {sample.value} at {sample.time}" for name, sample in shown if sample is not None)
+        print(f"     counted by {mes.counter}: {samples}")

@@ -5,11 +5,16 @@ Host:  ``received = recorded + duplicates_dropped + rejected + unmapped + unjoin
 ``recorded = resolved + unassigned + unresolved``.
 Drained: ``lost = stored - (recorded + rejected + unmapped)`` is 0, or at most ``dropped`` where a policy dropped.
 Record log: what its rows say, counted by a second look, is what the host counted.
+Bridge: ``orders_read = facts_accepted + facts_refused + orders_refused`` and
+``items = delivered + waiting + in_doubt + dead_letters + dropped``.
+Performance: the quantity that a document says is the quantity that the samples show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -18,10 +23,13 @@ __all__ = [
     "HOST_TERMS",
     "STATUSES",
     "Equation",
+    "bridge_equations",
+    "bridge_terms",
     "edge_equations",
     "host_equations",
     "loss_equation",
     "lost",
+    "performance_equation",
     "record_log_equations",
 ]
 
@@ -37,6 +45,8 @@ HOST_TERMS = (
     "unassigned",
     "unresolved",
 )
+ORDER_TERMS = ("orders_read", "facts_accepted", "facts_refused", "orders_refused")
+ITEM_TERMS = ("items", "delivered", "waiting", "in_doubt", "dead_letters", "dropped")
 STATUSES = ("resolved", "unassigned", "unresolved")
 Terms = Mapping[str, int]
 
@@ -113,3 +123,29 @@ def record_log_equations(host: Terms, *, recorded: int, duplicates: int, statuse
             holds=all(n == host.get(name) for name, n in by_status.items()),
         ),
     ]
+
+
+def bridge_terms(stats: Mapping[str, Any]) -> dict[str, int]:
+    """The terms of a bridge's equations from its figures. What has not happened yet is 0; without figures, nothing."""
+    counters = stats.get("counters", {})
+    return {name: int(stats.get(name, counters.get(name, 0))) for name in (*ORDER_TERMS, *ITEM_TERMS)} if stats else {}
+
+
+def bridge_equations(bridge: Terms) -> list[Equation]:
+    """Both promises of a bridge with an inbox and an outbox: each order is answered, each item is somewhere."""
+    return [
+        sum_equation("bridge", ORDER_TERMS[0], ORDER_TERMS[1:], bridge),
+        sum_equation("bridge", ITEM_TERMS[0], ITEM_TERMS[1:], bridge),
+    ]
+
+
+def performance_equation(work_order: str, *, said: Decimal | None, counted: Decimal | None, how: str) -> Equation:
+    """What a document says was made is what the samples show. ``how``: which samples, for people."""
+    what = f"performance good {_decimal(said)} = counted {_decimal(counted)} from samples"
+    return Equation(
+        subject=work_order, text=f"{what} ({how})" if how else what, holds=said is not None and said == counted
+    )
+
+
+def _decimal(value: Decimal | None) -> str:
+    return "none" if value is None else f"{value.normalize():f}"

@@ -1,4 +1,4 @@
-"""A whole plant as child processes: broker, simulated PLCs, gateways, host. The demo and the examples drive it.
+"""A whole plant as child processes: broker, simulated PLCs, gateways, host, bridge. The demo and the examples drive it.
 
 The gateways and simulators are started by name (``python -m edge_nodes…``), because nothing here may import them.
 """
@@ -45,6 +45,7 @@ class PlantRun:
         self._edges: dict[str, Child] = {}
         self._simulators: list[Child] = []
         self._host: Child | None = None
+        self._bridge: Child | None = None
         self._socket_directory = Path(tempfile.mkdtemp(prefix="uns-"))
         self.host_api = str(self._socket_directory / "host.sock")
 
@@ -96,6 +97,12 @@ class PlantRun:
         self._stats_file(gateway).unlink(missing_ok=True)
         self._edges[gateway] = await self._children.start(gateway, command)
 
+    async def start_bridge(self, config: Path) -> None:
+        """Start ``uns bridge run``; :meth:`until_bridge` waits for it."""
+        self._bridge_file.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "uns", "bridge", "run", "--config", str(config)]
+        self._bridge = await self._children.start("bridge", [*command, "--stats-json", str(self._bridge_file)])
+
     # --- watching ------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -133,6 +140,31 @@ class PlantRun:
                 raise ChildFailedError(late) if self._host is None else self._host.failure(f"is late, {late}")
             await asyncio.sleep(_POLL_S)
 
+    def bridge_stats(self) -> dict[str, Any]:
+        """The newest figures of the bridge; empty while there are none."""
+        stats: dict[str, Any] = {}
+        with suppress(OSError, msgspec.DecodeError):
+            stats = msgspec.json.decode(self._bridge_file.read_bytes())
+        return stats
+
+    async def until_bridge(
+        self, condition: Callable[[Mapping[str, Any]], bool], what: str, *, timeout_s: float = UP_TIMEOUT_S
+    ) -> dict[str, Any]:
+        """Wait until the bridge's figures meet ``condition``; the figures. A late bridge is an error with its log."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            self.check()
+            stats = self.bridge_stats()
+            if stats and condition(stats):
+                return stats
+            if asyncio.get_running_loop().time() > deadline:
+                raise self.bridge_failure(f"is late, not within {timeout_s:g} s: {what}")
+            await asyncio.sleep(_POLL_S)
+
+    def bridge_failure(self, what: str) -> ChildFailedError:
+        """An error that names the bridge and shows the end of its log."""
+        return ChildFailedError(f"bridge {what}") if self._bridge is None else self._bridge.failure(what)
+
     # --- stopping ------------------------------------------------------------------------------------------------
 
     async def stop_simulators(self) -> None:
@@ -157,6 +189,12 @@ class PlantRun:
             lambda status: bool(status) and status["counters"]["unjoined"] == 0, "everything received is recorded"
         )
 
+    async def stop_bridge(self) -> dict[str, Any]:
+        """SIGTERM to the bridge; what is in the air gets its answer. Its last figures."""
+        if self._bridge is not None and await self._bridge.stop() != 0:
+            raise self._bridge.failure(f"did not stop cleanly: exit code {self._bridge.return_code}")
+        return self.bridge_stats()
+
     async def stop_host(self) -> None:
         """SIGTERM to the host."""
         if self._host is not None and await self._host.stop() != 0:
@@ -165,9 +203,13 @@ class PlantRun:
     def _stats_file(self, gateway: str) -> Path:
         return self.directory / f"{gateway}.stats.json"
 
+    @property
+    def _bridge_file(self) -> Path:
+        return self.directory / "bridge.stats.json"
+
 
 def render_node_file(source: Path, target: Path, replacements: Mapping[str, str]) -> None:
-    """Write a node file with other addresses; every text to replace must be there."""
+    """Write a file with other addresses; every text to replace must be there."""
     text = source.read_text(encoding="utf-8")
     for old, new in replacements.items():
         if old not in text:

@@ -27,15 +27,26 @@ from uns.runtime.accounting import (
     EDGE_TERMS,
     HOST_TERMS,
     Equation,
+    bridge_terms,
     edge_equations,
     host_equations,
     loss_equation,
     lost,
     record_log_equations,
 )
-from uns.runtime.demo.story import FIRST_ORDER, Told, opening, story
+from uns.runtime.demo.mes import (
+    ANSWER_TIMEOUT_S,
+    ORDER_FILE,
+    ORDERS,
+    PERFORMANCE_TIMEOUT_S,
+    MesPart,
+    MesReport,
+    said_of,
+)
+from uns.runtime.demo.story import FIRST_ORDER, IDLE_AT, Told, first_start, opening, story
 from uns.runtime.demo.view import NamespaceView, example_sample
 from uns.runtime.fact_sender import FactSender
+from uns.runtime.performances import missing_library
 from uns.runtime.plant_run import PlantRun, render_node_file, terms_of
 from uns.runtime.sentence import sentence
 
@@ -45,7 +56,8 @@ PLANT_FILES = Path(__file__).parent / "plant"
 GATEWAYS = ("gw-reaction-1", "gw-energy")
 SENTENCE_METRIC, SENTENCE_VALUE = "temperature", 182.0
 REPORT_EVERY_S = 0.5
-CYCLE_S_MAX = 20.0
+CYCLE_S_MAX, BATCHES_OF_FIRST_ORDER = 20.0, 3
+_POLL_S = 0.05
 NOTICE_S = 0.2  # an ended process is noticed later than the connection that it served
 
 
@@ -77,6 +89,8 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     example: dict[str, Any] | None
     sentence: str | None
     directory: str | None
+    mes: MesReport | None  # None where the MES part is left out
+    mes_left_out: str  # why
     ok: bool
 
 
@@ -93,6 +107,13 @@ class Demo:
         self._run_id = f"{time.time_ns() // 10**6:x}"  # facts of another run into the same store are others
         view = NamespaceView(wanted_metric=SENTENCE_METRIC, wanted_value=SENTENCE_VALUE, wanted_work_order=FIRST_ORDER)
         self.state = DemoState(phase="starting", seconds=seconds, view=view)
+        self._mes_left_out = missing_library()
+        self._mes = (
+            None
+            if self._mes_left_out
+            else MesPart(PLANT_FILES, directory, seconds=seconds, run=self._run_id, answers=view.answers)
+        )
+        self._bridge: dict[str, int] = {}
 
     async def run(self, show: Callable[[DemoState], None]) -> DemoReport:
         """Run it; ``show`` is called about twice a second. Raises what a child that fails raises."""
@@ -110,7 +131,7 @@ class Demo:
             await self._refresh(plant, status)
             show(self.state)
             await plant.stop_host()
-            return self._report(tree, plant.store)
+            return await asyncio.to_thread(self._report, tree, plant.store)
 
     async def _play(self, plant: PlantRun, tree: TopicTree, tasks: asyncio.TaskGroup) -> Mapping[str, Any]:
         """Start everything in order, tell the story, stop and settle; the host's last status."""
@@ -121,11 +142,14 @@ class Demo:
             watcher = tasks.create_task(self._watch(watching), name="namespace")
             state.phase = "starting the host"
             await plant.start_host((PLANT_FILES / "topic_tree.yaml").resolve())
+            if self._mes is not None:
+                await self._mes.start(plant)  # it gets ready while the gateways do
             async with FactSender(address, tree, client_id=_client_id("facts"), keep_session=False) as sender:
                 await self._tell_all(sender, opening(time.time_ns(), run=self._run_id))
                 state.phase = "starting PLCs and gateways"
                 await self._start_edges(plant)
                 await plant.until(_all_online, "both gateways are online")
+                await self._order(plant, sender)
                 state.phase = "running"
                 await self._run_story(sender)
             status = await self._settle(plant)
@@ -133,7 +157,7 @@ class Demo:
         return status
 
     async def _start_edges(self, plant: PlantRun) -> None:
-        cycle_s = min(CYCLE_S_MAX, self._seconds * 0.4)  # so that a whole batch lies within the first order
+        cycle_s = min(CYCLE_S_MAX, self._seconds * IDLE_AT / BATCHES_OF_FIRST_ORDER)
         seed = ("--seed", str(self._seed))
         _, opcua = await plant.start_simulator("plc4", "opcua_plant", *seed, "--cycle-seconds", str(cycle_s))
         _, modbus = await plant.start_simulator("meters", "modbus_plant", *seed)
@@ -151,6 +175,34 @@ class Demo:
             render_node_file(PLANT_FILES / node_file.name, node_file, replacements)
             await plant.start_edge(gateway, node_file)
 
+    async def _order(self, plant: PlantRun, sender: FactSender) -> None:
+        """The order file, and the start of its first order: no order, no run. Without a bridge it starts at once."""
+        if self._mes is None:
+            self._say(f"the MES part is left out, {self._mes_left_out}")
+        else:
+            self.state.phase = "starting the bridge to the MES"
+            await plant.until_bridge(lambda stats: stats["state"] == "running", "it is ready")
+            self.state.phase = "waiting for the order"
+            self._mes.drop(time.time_ns())
+            self._say(f"order file {ORDER_FILE} dropped into the inbox: {', '.join(ORDERS)}")
+            if not await self._answered(plant, self._mes):
+                return
+        await self._tell_all(sender, first_start(time.time_ns(), run=self._run_id))
+
+    async def _answered(self, plant: PlantRun, mes: MesPart) -> bool:
+        """Wait until the host has answered every order of the file; whether the first one may run."""
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        for order in ORDERS:
+            while (answer := mes.answer_to(order)) is None:
+                plant.check()
+                if time.monotonic() > deadline:
+                    raise plant.bridge_failure(f"is late: {order} is not answered after {ANSWER_TIMEOUT_S:g} s")
+                await asyncio.sleep(_POLL_S)
+            if not answer.accepted:
+                self._facts_refused += 1
+            self._say(f"order {order} accepted" if answer.accepted else f"order {order} refused, {answer.reason}")
+        return FIRST_ORDER in mes.accepted()
+
     async def _run_story(self, sender: FactSender) -> None:
         began = time.monotonic()
         self.state.elapsed_s = 0.0
@@ -167,18 +219,32 @@ class Demo:
     async def _tell_all(self, sender: FactSender, events: list[Told]) -> None:
         for event in events:
             answer = await sender.tell(event.fact)
-            if answer.accepted:
-                self.state.told.append((self.state.elapsed_s, event.says))
-            else:
-                self._facts_refused += 1
-                self.state.told.append((self.state.elapsed_s, f"{event.says}: refused, {answer.reason}"))
+            self._facts_refused += not answer.accepted
+            self._say(event.says if answer.accepted else f"{event.says}: refused, {answer.reason}")
+
+    def _say(self, what: str) -> None:
+        self.state.told.append((self.state.elapsed_s, what))
 
     async def _settle(self, plant: PlantRun) -> Mapping[str, Any]:
         """Stop the PLCs, let the gateways drain, wait until the host has joined all; the host's last status."""
         self.state.phase = "draining"
         await plant.stop_edges()
         await plant.stop_simulators()
-        return await plant.joined()
+        status = await plant.joined()
+        if self._mes is not None:
+            self.state.phase = "waiting for the performance"
+            await self._until_told(plant, self._mes)
+            self._bridge = bridge_terms(await plant.stop_bridge())
+        return status
+
+    async def _until_told(self, plant: PlantRun, mes: MesPart) -> None:
+        """Wait until the performance of the first order says what was recorded; the equations tell if it never does."""
+        deadline = time.monotonic() + mes.grace_s + PERFORMANCE_TIMEOUT_S
+        while FIRST_ORDER in mes.accepted() and not await asyncio.to_thread(mes.is_told, plant.store):
+            plant.check()
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(2 * _POLL_S)
 
     async def _watch(self, connection: MqttConnection) -> None:
         await connection.subscribe([(ALL_FILTER, 0)])
@@ -191,6 +257,9 @@ class Demo:
         while True:
             plant.check()
             await self._refresh(plant, await plant.host_status())
+            if self._mes is not None:
+                for written in await asyncio.to_thread(self._mes.performances.look):
+                    self._say(said_of(written))
             show(self.state)
             await asyncio.sleep(REPORT_EVERY_S)
 
@@ -210,6 +279,10 @@ class Demo:
                 state.host, recorded=audit.recorded(), duplicates=duplicates, statuses=audit.statuses()
             )
         example = state.view.example
+        mes: MesReport | None = None
+        if self._mes is not None:
+            mes, of_mes = self._mes.report(store, self._bridge)
+            equations += of_mes
         return DemoReport(
             seconds=self._seconds,
             broker=self._broker,
@@ -223,6 +296,8 @@ class Demo:
             example=example,
             sentence=None if example is None else _sentence(tree, example),
             directory=str(self._directory) if self._kept else None,
+            mes=mes,
+            mes_left_out=self._mes_left_out,
             ok=all(equation.holds for equation in equations) and example is not None and self._facts_refused == 0,
         )
 

@@ -1,7 +1,8 @@
 """What happens in the demo besides the values: which facts are told, when they were true, and when they are told.
 
-Two orders on line 2 with an idle while between them. The second order's start is told late, as a terminal that was
-offline tells it; its lot is scanned wrong and corrected. All of it fits into the seconds that the demo runs.
+Line 2 is idle until the first of its two orders has come; between them it is idle for a while. The second order's start
+is told late, as a terminal that was offline tells it; its lot is scanned wrong and corrected. All of it fits into the
+seconds that the demo runs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ import msgspec
 
 from uns.context.facts import Fact
 
-__all__ = ["FIRST_LOT", "FIRST_ORDER", "SECOND_LOT", "SECOND_ORDER", "Told", "opening", "story"]
+__all__ = [
+    "FIRST_LOT",
+    "FIRST_ORDER",
+    "IDLE_AT",
+    "SECOND_AT",
+    "SECOND_LOT",
+    "SECOND_ORDER",
+    "Told",
+    "first_start",
+    "opening",
+    "story",
+]
 
 FIRST_ORDER, SECOND_ORDER, PACKING_ORDER = "WO-10234", "WO-10235", "WO-10301"
 FIRST_LOT, SECOND_LOT, MISREAD_LOT = "L-8891", "L-8892", "L-8829"
@@ -32,18 +44,13 @@ class Told(msgspec.Struct, frozen=True):
 
 
 def opening(now_ns: int, *, run: str = "demo") -> list[Told]:
-    """What is known before the first value is read: running orders, the lot, and what each CNC program makes.
+    """What is known before the first value is read: what runs, what does not, and what each CNC program makes.
 
     ``run`` stands in the facts' ids: told twice into one store, other facts need other names.
     """
     now = _moment(now_ns)
     told = [
-        Told(
-            0,
-            _job(f"mes:{run}:line2:1", now, FIRST_ORDER, operation="0010", recipe="RCP-7@3"),
-            f"{FIRST_ORDER} runs on line 2",
-        ),
-        Told(0, _lot(f"scan:{run}:reactor4:1", "1", now, FIRST_LOT), f"lot {FIRST_LOT} is in reactor 4"),
+        Told(0, _job(f"mes:{run}:line2:0", now, None), "line 2 is idle"),
         Told(
             0,
             _job(f"mes:{run}:line7:1", now, PACKING_ORDER, equipment="line7", operation="0020"),
@@ -63,6 +70,19 @@ def opening(now_ns: int, *, run: str = "demo") -> list[Told]:
         )
         told.append(Told(0, fact, f"{order} is released for program {program}"))
     return told
+
+
+def first_start(now_ns: int, *, run: str = "demo") -> list[Told]:
+    """The first order is started at the line's terminal: its lot, then the job."""
+    now = _moment(now_ns)
+    return [
+        Told(0, _lot(f"scan:{run}:reactor4:1", "1", now, FIRST_LOT), f"lot {FIRST_LOT} is in reactor 4"),
+        Told(
+            0,
+            _job(f"mes:{run}:line2:1", now, FIRST_ORDER, operation="0010", recipe="RCP-7@3"),
+            f"{FIRST_ORDER} is started at the terminal of line 2",
+        ),
+    ]
 
 
 def story(start_ns: int, seconds: float, *, run: str = "demo") -> list[Told]:

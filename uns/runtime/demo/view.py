@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
+from uns.context.facts import FactAnswer
 from uns.errors import RemoteProtocolError
 from uns.namespace.topics import parse_uns1_topic
 
 __all__ = ["EquipmentView", "MetricView", "NamespaceView", "example_sample"]
 
-TOPICS_MAX = 100_000  # counted by name; a namespace larger than this is not looked at on one screen
+TOPICS_MAX = 100_000  # counted by name, and answers kept; a namespace larger than this is not looked at on one screen
 
 
 class MetricView(msgspec.Struct):
@@ -55,11 +56,13 @@ class NamespaceView:
         self.topics: set[str] = set()
         self.messages = 0
         self.unreadable = 0
+        self.answers: dict[str, FactAnswer] = {}  # what the host answered last, by the id of the fact
         self.example: dict[str, Any] | None = None  # a whole resolved tick, as it came
         self._wanted = (wanted_metric, wanted_value, wanted_work_order)
         self._example_worth = 0
         self._tick = msgspec.json.Decoder(_Tick)
         self._restatement = msgspec.json.Decoder(_Restatement)
+        self._answer = msgspec.json.Decoder(FactAnswer)
 
     def receive(self, topic: str, payload: bytes) -> None:
         """Take one message of the namespace."""
@@ -74,6 +77,10 @@ class NamespaceView:
                     restated = self.equipment.get(self._restatement.decode(payload).equipment)
                     if restated is not None:
                         restated.restatements += 1
+                case "fact_result":
+                    answer = self._answer.decode(payload)
+                    if answer.id in self.answers or len(self.answers) < TOPICS_MAX:
+                        self.answers[answer.id] = answer
                 case _:
                     pass
         except (msgspec.DecodeError, RemoteProtocolError, UnicodeDecodeError):
