@@ -17,7 +17,7 @@ from uns.runtime.host.rejoin import RawReader
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.datatypes import DataType
-from uns.sparkplug.metrics import BirthMetric, DataBatch, DataPayload, Property
+from uns.sparkplug.metrics import BirthMetric, DataBatch, DataPayload, DataSetValue, Property, TemplateValue
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 NODE = EdgeNodeDescriptor("acme.dallas", "gw-1")
@@ -225,3 +225,48 @@ def test_an_empty_payload_is_no_sample(tree):
     device = Device(tree, births_of(tree, "reactor4"))
     empty = DataPayload(timestamp_ms=1, seq=1, bindings=[], values=[], times_ms=[])
     assert device.reader.read_data(empty, PROVENANCE).samples == 0
+
+
+TABLE = DataSetValue(("a",), (DataType.DOUBLE,), ((1.5,), (float("nan"),)))
+PART = TemplateValue(template_ref="Motor", metrics=(BirthMetric(name="rpm", datatype=DataType.INT32, value=5),))
+
+
+def test_composed_values_are_kept_as_rejected_and_harm_no_neighbour(tree):
+    composed = [
+        BirthMetric(name="table", datatype=DataType.DATASET, value=TABLE),
+        BirthMetric(name="pressure", datatype=DataType.FLOAT_ARRAY, value=(1.0,)),  # the tree says Float
+        BirthMetric(name="motor", datatype=DataType.TEMPLATE, value=PART),
+    ]
+    own = [one for one in births_of(tree, "reactor4") if one.name != "pressure"]
+    device = Device(tree, [*composed, *own])
+    assert device.reader.mapping.unmapped == ()  # as before they could be read: rejected, with the reason
+    assert device.reader.mapping.mistyped == {}
+    assert [batch.metrics for batch, _ in device.reader.read_birth(device.birth, PROVENANCE).batches] == []
+    for _ in range(2):
+        work = device.read(
+            device.data(
+                ("table", TABLE, 7),
+                ("temperature", 1.5, 7),
+                ("pressure", (1.0, 2.0), 7),
+                ("motor", PART, 7),
+                ("table", None, 8),
+            )
+        )
+        ((batch, _),) = work.batches
+        assert ([m.name for m in batch.metrics], batch.values) == (["temperature"], [1.5])
+        assert [(one.metric, one.reason) for one in work.rejected] == [
+            (name, "unsupported_type") for name in ("table", "pressure", "motor", "table")
+        ]
+        assert work.samples == 5
+        assert msgspec.json.decode(work.rejected[0].raw)["value"]["rows"] == [[1.5], [None]]
+        assert msgspec.json.decode(work.rejected[1].raw) == {"value": [1.0, 2.0]}
+
+
+def test_nested_properties_do_not_harm_the_value_they_belong_to(tree):
+    device = Device(tree, births_of(tree, "reactor4"))
+    nested = Property("limits", DataType.PROPERTY_SET, (Property("low", DataType.DOUBLE, 1.0),))
+    properties: dict[int, tuple[Property, ...]] = {
+        0: (nested, Property("ordinal", DataType.UINT32, 3), Property("time_source", DataType.PROPERTY_SET, ()))
+    }
+    ((batch, clock),) = device.read(device.data(("temperature", 1.5, 7), properties=properties)).batches
+    assert (batch.values, batch.ordinals, clock.time_source) == ([1.5], [3], "device")

@@ -36,6 +36,7 @@ COMMANDS = (
     CommandModule("uns.cli.context", ("context",)),
     CommandModule("uns.cli.bridge", ("bridge",)),
     CommandModule("uns.cli.dlq", ("dlq",)),
+    CommandModule("uns.cli.sparkplug", ("sparkplug",)),
     CommandModule("uns.cli.audit", ("audit",)),
     CommandModule("uns.cli.browse", ("ls", "get", "watch", "explain")),
 )

@@ -142,6 +142,11 @@ class HostSession:
         """Dropped messages, by kind."""
         return self._rules.violations
 
+    @property
+    def leniencies(self) -> Counter[str]:
+        """What the codec forgave, by kind."""
+        return self._rules.leniencies
+
     def next_deadline_ns(self) -> int | None:
         """When ``receive_timer`` wants to be called; None: not at all."""
         deadlines = list(self._rules.gaps.values())

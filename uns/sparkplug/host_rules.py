@@ -77,6 +77,7 @@ class HostRules:
         self.events: list[HostEvent] = []
         self.warnings: Counter[str] = Counter()  # by tck-id
         self.violations: Counter[str] = Counter()  # by kind
+        self.leniencies: Counter[str] = Counter()  # what the codec forgave, by kind
         self.gaps: dict[EdgeNodeDescriptor, int] = {}  # node to the end of its reorder timeout
         self._rebirths = rebirths
         self._bounds = bounds
@@ -290,6 +291,8 @@ class HostRules:
         in_order = self._track(node, data.seq, arrived.now_ns)
         if node.devices_awaited:
             self._end_of_births(node, arrived.now_ns)
+        if data.leniencies:
+            self.leniencies.update(data.leniencies)
         if data.rejected:
             reasons = {metric.reason for metric in data.rejected}
             if not reasons.isdisjoint(("unknown_metric", "wrong_type")):
@@ -457,6 +460,7 @@ class HostRules:
         )
 
     def _warn_of_birth(self, node: NodeState, birth: BirthPayload, *, of_node: bool) -> None:
+        self.leniencies.update(birth.leniencies)
         for tck_id in birth.warnings:
             self.warn(node.edge_node, tck_id, "forgiven in a birth")
         if of_node and birth.bd_seq is None:

@@ -6,9 +6,11 @@ what an edge node may send, only to what the wire can carry, so that odd payload
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.sparkplug.aliases import AliasTable
@@ -33,7 +35,7 @@ from uns.sparkplug.codec.reading_values import (
     read_metadata,
     read_scalar,
 )
-from uns.sparkplug.codec.writing_values import check_float, put_metadata, wire_integer, write
+from uns.sparkplug.codec.writing_values import FLOAT_MAX, put_metadata
 from uns.sparkplug.datatypes import ARRAYS, INTEGER_RANGE, VALUE_FIELD, DataType
 from uns.sparkplug.documents import (
     DataSetDocument,
@@ -265,16 +267,15 @@ def encode_document(document: PayloadDocument) -> bytes:
 def _set(wire: Any, document: Any, fields: tuple[str, ...], where: str) -> None:
     for field in fields:
         if (value := getattr(document, field)) is not None:
-            write(wire, field, value, f"{where}.{field}")
+            _write(wire, field, value, f"{where}.{field}")
 
 
 def _put_metric(wire: Any, document: MetricDocument, where: str, depth: int) -> None:
     if document.raw is not None:
+        raw = bytes_from_json(document.raw, f"{where}.raw")
         try:
-            wire.MergeFromString(bytes_from_json(document.raw, f"{where}.raw"))
-        except Exception as error:  # protobuf's own kind of error is not part of its interface
-            if isinstance(error, LocalProtocolError):
-                raise
+            wire.MergeFromString(raw)
+        except DecodeError as error:
             raise LocalProtocolError("no bytes of a metric", where=f"{where}.raw", expected="as decode gave") from error
         return
     _set(wire, document, ("name", "alias", "timestamp", "is_historical", "is_transient", "is_null"), where)
@@ -339,7 +340,7 @@ def _put_typed(wire: Any, datatype: DataType, field: str, value: Any, where: str
             _put_properties(wire.propertysets_value.propertyset.add(), properties, where, depth + 1)
     elif datatype in ARRAYS:
         try:
-            write(wire, "bytes_value", pack_array(datatype, array_from_json(datatype, value, where)), where)
+            _write(wire, "bytes_value", pack_array(datatype, array_from_json(datatype, value, where)), where)
         except ArrayError as error:
             raise LocalProtocolError(f"no {datatype.label}: {error}", where=where) from error
     else:
@@ -348,12 +349,23 @@ def _put_typed(wire: Any, datatype: DataType, field: str, value: Any, where: str
 
 def _put_scalar(wire: Any, datatype: DataType, field: str, value: Any, where: str) -> None:
     plain: Any = scalar_from_json(datatype, value, where)
-    if INTEGER_RANGE[datatype] is not None:
-        wire_integer(plain, datatype, where)  # is it in range
+    span = INTEGER_RANGE[datatype]
+    if span is not None:
+        if not span[0] <= plain <= span[1]:
+            raise LocalProtocolError(
+                f"{plain} does not fit {datatype.label}", where=where, expected=f"{span[0]} to {span[1]}"
+            )
         plain &= _WIDTH.get(field, 0xFFFF_FFFF_FFFF_FFFF)
-    elif datatype is DataType.FLOAT:
-        check_float(plain, where)
-    write(wire, field, plain, where)
+    elif datatype is DataType.FLOAT and FLOAT_MAX <= abs(plain) < math.inf:
+        raise LocalProtocolError(f"{plain!r} does not fit Float", where=where, expected="up to 3.4028235e38")
+    _write(wire, field, plain, where)
+
+
+def _write(wire: Any, field: str, value: Any, where: str) -> None:
+    try:
+        setattr(wire, field, value)
+    except (TypeError, ValueError) as error:
+        raise LocalProtocolError(str(error), where=where, expected="a value of the field's type") from error
 
 
 def _put_dataset(wire: Any, document: DataSetDocument, where: str) -> None:
@@ -363,7 +375,7 @@ def _put_dataset(wire: Any, document: DataSetDocument, where: str) -> None:
         raise LocalProtocolError(
             f"{width} columns of types {document.types!r:.100}", where=where, expected="one basic type for each column"
         )
-    write(wire, "num_of_columns", width if document.num_of_columns is None else document.num_of_columns, where)
+    _write(wire, "num_of_columns", width if document.num_of_columns is None else document.num_of_columns, where)
     try:
         wire.columns.extend(document.columns)
     except ValueError as error:
