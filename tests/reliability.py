@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.faults.bridge_outcome import BridgeOutcome
+from tests.faults.bridges import BRIDGES, BridgeCampaign, available
 from tests.faults.campaign import CAMPAIGNS, Campaign, Outcome, run_campaign, stopped_host
 from tests.faults.process import REPOSITORY
 from uns.adapters.broker import find_mosquitto
@@ -39,6 +41,21 @@ def plan(*, quick: bool) -> list[tuple[Campaign, int]]:
         *((campaign, TIMES_QUICK if quick else TIMES) for campaign in CAMPAIGNS.values()),
         (stopped, STOPS_QUICK if quick else STOPS),
     ]
+
+
+async def run_bridges(todo: Sequence[BridgeCampaign], *, times: int, seed: int, directory: Path) -> list[BridgeOutcome]:
+    outcomes = []
+    for campaign in todo:
+        if not available(campaign):
+            say(f"{campaign.title}: what it needs is not installed; left out")
+            continue
+        say(f"{campaign.title}: {times} times")
+        outcome = await campaign.run(directory / campaign.name, times=times, seed=seed, progress=say)
+        say(f"  {outcome.through}, lost {outcome.lost}, twice {outcome.twice}")
+        for fault in outcome.faults:
+            say(f"  BROKEN: {fault}")
+        outcomes.append(outcome)
+    return outcomes
 
 
 async def run(todo: Sequence[tuple[Campaign, int]], *, seed: int, directory: Path) -> list[Outcome]:
@@ -87,11 +104,30 @@ what it wrote.
 * Every connection ends by FIN or RST as the seed says, after a seeded number of bytes. bdSeq rose by 1 with each
   CONNECT on the wire, and all equations of both sides held{verdict}.
 
+## Bridges
+
+Killed while orders come in and jobs are finished, corrected and taken back; another process plays the MES, takes each
+file away at once and books it by its key. PostgreSQL runs as its own server; its truth are the rows of the log.
+
+| fault | times | went through meanwhile | lost | twice in the target's books |
+|---|--:|---|--:|--:|
+{bridges}
+
+* Between the files come duplicates, orders of an earlier hour, cut ones, rubbish, unknown equipment: each lies in its
+  place afterwards, each refusal with a report that says what, where and what to do{bridge_verdict}.
+
 {stamp}
 """
 
 
-def render(outcomes: Sequence[Outcome], *, titles: dict[str, str], command: str, stamp: str) -> str:
+def render(
+    outcomes: Sequence[Outcome],
+    *,
+    bridges: Sequence[BridgeOutcome] = (),
+    titles: dict[str, str],
+    command: str,
+    stamp: str,
+) -> str:
     options = CAMPAIGNS["edge"].options
     broken = [f"{outcome.campaign}: {fault}" for outcome in outcomes for fault in outcome.faults]
     return PAGE.format(
@@ -99,9 +135,19 @@ def render(outcomes: Sequence[Outcome], *, titles: dict[str, str], command: str,
         tags=options.tags,
         scans=options.scans_per_second,
         rows="\n".join(row(outcome, titles[outcome.campaign]) for outcome in outcomes),
-        verdict="" if not broken else ", **except**:\n  " + "\n  ".join(f"* {line}" for line in broken),
+        verdict=verdict(broken),
+        bridges="\n".join(
+            f"| {BRIDGES['bridge-' + outcome.name].title} | {outcome.kills} | {outcome.through} | {outcome.lost} | "
+            f"{outcome.twice} |"
+            for outcome in bridges
+        ),
+        bridge_verdict=verdict([f"{outcome.name}: {fault}" for outcome in bridges for fault in outcome.faults]),
         stamp=stamp,
     )
+
+
+def verdict(broken: Sequence[str]) -> str:
+    return "" if not broken else ", **except**:\n  " + "\n  ".join(f"* {line}" for line in broken)
 
 
 def row(outcome: Outcome, title: str) -> str:
@@ -149,7 +195,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, metavar="FILE", help="the page to write (docs/reliability.md)")
     parser.add_argument("--quick", action="store_true", help=f"{TIMES_QUICK} times each")
-    parser.add_argument("--only", action="append", metavar="NAME", help=f"of {', '.join(CAMPAIGNS)}, stop")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help=f"of {', '.join([*CAMPAIGNS, 'stop', *BRIDGES])}"
+    )
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep stores and logs there")
     arguments = parser.parse_args()
@@ -164,14 +212,24 @@ def main() -> int:
     say(f"seed {seed}")
     todo = [(c, n) for c, n in plan(quick=arguments.quick) if not arguments.only or c.name in arguments.only]
     with tempfile.TemporaryDirectory(prefix="uns-reliability-") as temporary:
-        outcomes = asyncio.run(run(todo, seed=seed, directory=arguments.keep or Path(temporary)))
+        directory = arguments.keep or Path(temporary)
+        outcomes = asyncio.run(run(todo, seed=seed, directory=directory))
+        bridges = asyncio.run(
+            run_bridges(
+                [campaign for name, campaign in BRIDGES.items() if not arguments.only or name in arguments.only],
+                times=TIMES_QUICK if arguments.quick else TIMES,
+                seed=seed,
+                directory=directory,
+            )
+        )
     titles = {campaign.name: campaign.title for campaign, _ in todo}
     command = " ".join(["python -m tests.reliability", *(["--quick"] if arguments.quick else []), f"--seed {seed}"])
-    page = render(outcomes, titles=titles, command=command, stamp=stamp())
+    page = render(outcomes, bridges=bridges, titles=titles, command=command, stamp=stamp())
     if arguments.write is not None:
         arguments.write.write_text(page, encoding="utf-8")
     print(page)
-    return 1 if any(outcome.faults for outcome in outcomes) else 0
+    broken = any(outcome.faults for outcome in outcomes) or any(outcome.faults for outcome in bridges)
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class HandLog:
         self._known_ns = T0 + self.next_position
         self.open: dict[str, int] = {row[1]: row[0] for row in state.intervals}
         self.times: dict[str, int] = {}
+        self._gap = 0
 
     @property
     def head(self) -> int:
@@ -93,6 +94,21 @@ class HandLog:
         plan.counters["facts_accepted"] = 1
         self._commit(plan)
 
+    def gap(self, *, equipment: str = "reactor4") -> int:
+        """A gap that a death opened."""
+        plan = self._plan()
+        self._gap = position = self._take()
+        plan.gaps_opened.append(self._gap_row(position, equipment, rev=0, status="open", to_ns=MAX_NS))
+        self._commit(plan)
+        return position
+
+    def close_gap(self, *, equipment: str = "reactor4") -> None:
+        """Its next sample came."""
+        plan = self._plan()
+        plan.gaps_opened.append(self._gap_row(self._take(), equipment, rev=1, status="closed", to_ns=T0 + 60 * S))
+        plan.gaps_closed.append((self._known_ns, self._gap))
+        self._commit(plan)
+
     def close(self) -> None:
         self._log.close()
 
@@ -103,6 +119,13 @@ class HandLog:
     def _take(self) -> int:
         self.next_position += 1
         return self.next_position - 1
+
+    def _gap_row(self, position: int, equipment: str, *, rev: int, status: str, to_ns: int) -> Any:
+        closed_by = "data" if rev else None
+        return (
+            position, self._gap, rev, equipment, "acme.dallas", "gw-1", equipment, "death", status, T0, to_ns,
+            closed_by, None, "", self._known_ns, MAX_NS,
+        )  # fmt: skip
 
     def _interval(self, equipment: str, work_order: str, *, rev: int = 0, reason: str = "first") -> Any:
         position = self._take()

@@ -68,6 +68,15 @@ class Tmpfs:
     def make_room(self, child: Child) -> None:
         self._filler(child).unlink()
 
+    def remount(self, child: Child, option: str) -> None:
+        """``ro`` or ``rw``, while the child lives on it."""
+        enter = ["nsenter", "--target", str(child.pid), "--user", "--preserve-credentials", "--mount"]
+        subprocess.run([*enter, "mount", "-o", f"remount,{option}", str(self._mount)], check=True, timeout=10)
+
+    def seen_by(self, child: Child) -> Path:
+        """The disk as a path that everybody can use."""
+        return Path(f"/proc/{child.pid}/root{self._mount}")
+
 
 class FileSizeLimit:
     """No file of the child grows beyond ``size`` bytes, so its log must be shorter."""

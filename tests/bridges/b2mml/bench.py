@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
+from benchmarks.emulated_edge import EmulatedEdge
 from tests.faults.process import Child, python_module, until
+from tests.runtime.plants import NODE, births_of
 from tests.servers import mosquitto
 from uns.adapters.broker import MosquittoProcess
+from uns.adapters.mqtt import BrokerAddress
 from uns.adapters.sqlite.record_cursor import RecordCursor
 from uns.context.facts import Fact
+from uns.namespace.loader import load_tree
+from uns.runtime.fact_sender import FactSender
 
 __all__ = ["TREE", "MesBench"]
 
@@ -45,10 +55,15 @@ context:
 """
 
 
+Wrap = Callable[[Path, list[str]], list[str]]  # (directory, command) to the command to start instead
+
+
 class MesBench:
     """Made, then :meth:`start_host` and ``bridge.start()``. Leave it as a context manager."""
 
-    def __init__(self, directory: Path, *, tree: str = TREE, target: str = "", settings: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, tree: str = TREE, target: str = "", settings: str = "", wrap: Wrap | None = None
+    ) -> None:
         self.directory = directory
         self.broker: MosquittoProcess = mosquitto(directory)
         self.tree = directory / "topic_tree.yaml"
@@ -60,12 +75,13 @@ class MesBench:
         self.sockets = Path(tempfile.mkdtemp(prefix="uns-"))
         self._target = target or "{source: erp, inbox: in, outbox: out, sender: uns-dallas, poll: 50ms, settle: 0s}"
         self._settings = settings or "grace: 0s\nretry: {first: 50ms, max: 200ms}\n"
+        command = python_module("uns", "bridge", "run", "--config", str(self.config), "--log-json")
         self.bridge = Child(
-            "bridge",
-            python_module("uns", "bridge", "run", "--config", str(self.config), "--log-json"),
-            log=directory / "bridge.log",
+            "bridge", command if wrap is None else wrap(directory, command), log=directory / "bridge.log"
         )
         self.host: Child | None = None
+        self._finished = 0
+        self._began = datetime.now(UTC) - timedelta(hours=3)
 
     def __enter__(self) -> Self:
         self.broker.start()
@@ -107,10 +123,45 @@ class MesBench:
 
     def facts(self) -> list[Fact]:
         """Every message that the host accepted."""
-        import msgspec
-
         with contextlib.closing(RecordCursor(self.directory / "host/records.db")) as cursor:
             return [msgspec.json.decode(row[10], type=Fact) for row in cursor.facts()]
+
+    async def finish(self, *jobs: str, equipment: str = "reactor4") -> None:
+        """Jobs of a minute each that ran one after the other, hours ago; each counts 5."""
+        tree, address = load_tree(self.tree), BrokerAddress(url=self.broker.url)
+        edge = EmulatedEdge(address, NODE, {equipment: births_of(tree, equipment)}, mark_interval_ms=50)
+        task = asyncio.create_task(edge.run())
+        try:
+            async with FactSender(address, tree, client_id="mes", keep_session=False) as sender:
+                for name in jobs:
+                    begin = self._began + timedelta(minutes=self._finished)
+                    self._finished += 1
+                    at_ms = int(begin.timestamp() * 1000)
+                    samples = [(at_ms - 1000, self._finished * 5), (at_ms + 1000, self._finished * 5 + 5)]
+                    edge.put(equipment, [("batch/count", value, time_ms) for time_ms, value in samples])
+                    await until(lambda: edge.waiting == 0, "the host has the samples")
+                    answer = await sender.tell(
+                        Fact(
+                            id=f"mes:{name}",
+                            kind="job",
+                            equipment=equipment,
+                            job_order=name,
+                            state="completed",
+                            valid_from=begin,
+                            valid_to=begin + timedelta(minutes=1),
+                            source="mes",
+                            source_rev="1",
+                        )
+                    )
+                    assert answer.accepted, answer.reason
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def stats(self) -> dict[str, Any]:
+        """What the running bridge last said of itself."""
+        found: dict[str, Any] = json.loads((self.directory / "mes.bridge.db.stats.json").read_bytes())
+        return found
 
     def command(self, *words: str, code: int = 0) -> str:
         done = subprocess.run(

@@ -188,6 +188,16 @@ def test_two_jobs_at_once_are_told_each(tmp_path: Path) -> None:
     plant.close()
 
 
+def test_two_jobs_at_once_where_one_may_share_nothing(plant: Plant) -> None:
+    plant.samples((GOOD, 100, -5))
+    plant.fact(job(JOB, start=0, end=60))
+    plant.fact(job(NEXT, start=30, end=90))
+    plant.samples((GOOD, 110, 20), (GOOD, 120, 50), (GOOD, 130, 80))
+    follower = Follower(plant)
+    follower.tell()
+    assert books(follower.items) == {"WO-1/0010": ("10", "Completed"), "WO-2/0010": ("20", "Completed")}
+
+
 @pytest.mark.parametrize("positions_max", [1, 3, 20_000])
 def test_a_log_that_is_read_late_makes_one_document_a_job(plant: Plant, positions_max: int) -> None:
     run_job(plant)

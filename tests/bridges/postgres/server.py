@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -40,10 +41,20 @@ def require_postgres() -> Path:
     return binaries
 
 
-class PostgresServer:
-    """``start()``, ``stop()``; databases for tests are made by :meth:`database`."""
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
-    def __init__(self, binaries: Path, *, settings: tuple[str, ...] = ()) -> None:
+
+class PostgresServer:
+    """``start()``, ``stop()``; databases for tests are made by :meth:`database`.
+
+    With ``tcp`` it listens on 127.0.0.1 too, on a port of its own, and asks the role ``bridge`` for its password there.
+    """
+
+    def __init__(self, binaries: Path, *, settings: tuple[str, ...] = (), tcp: bool = False) -> None:
         self._binaries = binaries
         # Socket paths may have 107 characters, and the server's user must reach the directory.
         self.directory = Path(tempfile.mkdtemp(prefix="uns-pg-", dir="/tmp"))
@@ -56,8 +67,14 @@ class PostgresServer:
         self._run(
             "initdb", "-D", self.data, "-U", "admin", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync",
         )  # fmt: skip
+        self.port = _free_port() if tcp else 5432
+        if tcp:
+            access = self.data / "pg_hba.conf"
+            rule = "host all bridge 127.0.0.1/32 scram-sha-256\n"
+            access.write_text(rule + access.read_text())
         lines = [
-            "listen_addresses = ''",
+            f"listen_addresses = '{'127.0.0.1' if tcp else ''}'",
+            f"port = {self.port}",
             f"unix_socket_directories = '{self.directory}'",
             "fsync = off",  # the tests kill processes, not the machine
             "shared_buffers = 32MB",
@@ -91,10 +108,14 @@ class PostgresServer:
         with self.connect("plant") as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (user,))
             connection.execute("DROP SCHEMA IF EXISTS uns CASCADE")
-        return PostgresAddress(host=str(self.directory), database="plant", user=user)
+        return PostgresAddress(host=str(self.directory), port=self.port, database="plant", user=user)
 
     def connect(self, database: str, *, user: str = "admin") -> psycopg.Connection[Any]:
-        return psycopg.connect(host=str(self.directory), dbname=database, user=user, autocommit=True)
+        return psycopg.connect(host=str(self.directory), port=self.port, dbname=database, user=user, autocommit=True)
+
+    def run(self, program: str, *arguments: object) -> None:
+        """One of its programs, as its user: pg_dump, pg_restore."""
+        self._run(program, *arguments)
 
     def _run(self, program: str, *arguments: object) -> None:
         command = [*self._as_user, str(self._binaries / program), *map(str, arguments)]
