@@ -18,7 +18,7 @@ import msgspec
 
 from benchmarks.emulated_edge import EmulatedEdge
 from tests.faults.process import Child, python_module, until
-from tests.runtime.plants import NODE, births_of
+from tests.runtime.plants import births_of
 from tests.servers import mosquitto
 from uns.adapters.broker import MosquittoProcess
 from uns.adapters.mqtt import BrokerAddress
@@ -26,6 +26,7 @@ from uns.adapters.sqlite.record_cursor import RecordCursor
 from uns.context.facts import Fact
 from uns.namespace.loader import load_tree
 from uns.runtime.fact_sender import FactSender
+from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["TREE", "MesBench"]
 
@@ -126,10 +127,11 @@ class MesBench:
         with contextlib.closing(RecordCursor(self.directory / "host/records.db")) as cursor:
             return [msgspec.json.decode(row[10], type=Fact) for row in cursor.facts()]
 
-    async def finish(self, *jobs: str, equipment: str = "reactor4") -> None:
+    async def finish(self, *jobs: str, equipment: str = "reactor4", gateway: str = "gw-1", **fields: Any) -> None:
         """Jobs of a minute each that ran one after the other, hours ago; each counts 5."""
         tree, address = load_tree(self.tree), BrokerAddress(url=self.broker.url)
-        edge = EmulatedEdge(address, NODE, {equipment: births_of(tree, equipment)}, mark_interval_ms=50)
+        node = EdgeNodeDescriptor("acme.dallas", gateway)
+        edge = EmulatedEdge(address, node, {equipment: births_of(tree, equipment)}, mark_interval_ms=50)
         task = asyncio.create_task(edge.run())
         try:
             async with FactSender(address, tree, client_id="mes", keep_session=False) as sender:
@@ -140,19 +142,18 @@ class MesBench:
                     samples = [(at_ms - 1000, self._finished * 5), (at_ms + 1000, self._finished * 5 + 5)]
                     edge.put(equipment, [("batch/count", value, time_ms) for time_ms, value in samples])
                     await until(lambda: edge.waiting == 0, "the host has the samples")
-                    answer = await sender.tell(
-                        Fact(
-                            id=f"mes:{name}",
-                            kind="job",
-                            equipment=equipment,
-                            job_order=name,
-                            state="completed",
-                            valid_from=begin,
-                            valid_to=begin + timedelta(minutes=1),
-                            source="mes",
-                            source_rev="1",
-                        )
-                    )
+                    values: dict[str, Any] = {
+                        "id": f"mes:{name}",
+                        "kind": "job",
+                        "equipment": equipment,
+                        "job_order": name,
+                        "state": "completed",
+                        "valid_from": begin,
+                        "valid_to": begin + timedelta(minutes=1),
+                        "source": "mes",
+                        "source_rev": "1",
+                    }
+                    answer = await sender.tell(Fact(**(values | fields)))
                     assert answer.accepted, answer.reason
         finally:
             task.cancel()

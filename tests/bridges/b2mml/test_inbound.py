@@ -199,3 +199,13 @@ async def test_an_archive_that_cannot_be_used_now_does_not_tell_the_orders_again
         (inbox.folder / "archive").unlink()
         await gone(inbox)
     assert len(inbox.host.told) == 1
+
+
+async def test_what_nobody_sends_any_more_is_forgotten(inbox: Inbox) -> None:
+    async with inbox.running():
+        inbox.drop(schedule(request(job("a"), job("b"))))
+        await gone(inbox)
+    store = inbox.store
+    assert store.forget_inbound(ARRIVED_NS - 1) == 0
+    assert store.forget_inbound(ARRIVED_NS + 86_400 * 10**9) == 3  # a document, two orders
+    assert store.order("WO-1|a") is None

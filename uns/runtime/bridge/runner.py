@@ -58,6 +58,7 @@ class RunnerLimits(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 7.0  # of the 10 s that a stop may take
     items_per_second: float | None = None
     keep_delivered_ns: int = 30 * 86_400 * _SECOND_NS
+    keep_inbound_ns: int = 366 * 86_400 * _SECOND_NS  # documents and orders that nobody sent since
 
 
 class BridgeStats(msgspec.Struct, kw_only=True):
@@ -467,6 +468,7 @@ class BridgeRunner:
                 await self._blocking(
                     lambda: self.store.forget_delivered(self._now_ns() - self.limits.keep_delivered_ns)
                 )
+                await self._blocking(lambda: self.store.forget_inbound(self._now_ns() - self.limits.keep_inbound_ns))
                 await self._blocking(lambda: self.store.audit.write_sums(self._now_ns()))
             await asyncio.sleep(_HOUSEKEEPING_S)
 
