@@ -2,7 +2,8 @@
 
 The rows are replayed through an OPC UA server with their own times; a gateway reads them, a host joins each with the
 job that its program started. Every row is accounted for at the end, or the exit code is 1. With ``--store`` the stores
-stay, and playing the day again changes nothing. See docs/how-to/replay-a-real-day.md.
+stay, and playing the day again changes nothing. With ``--out`` a WorkPerformance of each finished job is written, too.
+See docs/how-to/replay-a-real-day.md.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import msgspec
 
 from edge_nodes.simulators.shdr import Day, load_day
 from edge_nodes.store import EdgeStore
+from examples.nist_day_performances import JobPerformance, Written, write_performances
 from examples.nist_day_plan import (
     GATEWAY,
     HOST_ID,
@@ -37,7 +39,7 @@ from examples.nist_day_plan import (
 from uns.adapters.mqtt import BrokerAddress
 from uns.adapters.sqlite.record_audit import open_audit
 from uns.cli.output import never_fail_to_encode
-from uns.errors import UnreachableError, UnsError
+from uns.errors import ConfigurationError, UnreachableError, UnsError
 from uns.namespace.loader import load_tree
 from uns.runtime.accounting import (
     EDGE_TERMS,
@@ -50,6 +52,7 @@ from uns.runtime.accounting import (
 )
 from uns.runtime.children import Child
 from uns.runtime.fact_sender import FactSender
+from uns.runtime.performances import missing_library
 from uns.runtime.plant_run import PlantRun, terms_of
 
 READ_STALL_S = 20.0  # so long without a newly read value, and the gateway will not read the rest
@@ -77,6 +80,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     recorded: int
     edges: dict[str, dict[str, int]]
     host: dict[str, int]
+    performances: list[JobPerformance]  # with --out: what stands of each finished job
+    performance_files: int  # with --out: those that were not there before
+    still_running: list[str]  # with --out: jobs that have no end in the file, so that there is nothing to tell yet
     equations: list[Equation]
     malformed_rows: list[str]
     seconds: float
@@ -84,9 +90,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def play(
-    day: Day, file: Path, directory: Path, *, broker: str, speed: float | None, say: Callable[[str], None]
+    day: Day,
+    file: Path,
+    directory: Path,
+    *,
+    broker: str,
+    speed: float | None,
+    say: Callable[[str], None],
+    out: Path | None = None,
 ) -> Outcome:
-    """Play the day once into the stores under ``directory``."""
+    """Play the day once into the stores under ``directory``; performances of its jobs into ``out``."""
     began = time.monotonic()
     records = directory / "host" / "records.db"
     if not day.observations:  # nothing that a plant could read
@@ -121,6 +134,10 @@ async def play(
         say("joining")
         status = await plant.joined()
         await plant.stop_host()
+        written: Written | None = None
+        if out is not None:
+            say("writing performances")
+            written = await write_performances(plant, day, tree_file, out)
     with open_audit(records) as audit:
         found = _Found(
             books=balance(day, audit.records(day.machine), known_before=known_before),
@@ -131,6 +148,7 @@ async def play(
             statuses=audit.statuses(),
             edges={gateway: terms_of(counters, EDGE_TERMS) for gateway, counters in edges.items()},
             host=terms_of(status["counters"], HOST_TERMS),
+            written=written,
             seconds=time.monotonic() - began,
         )
     return _outcome(day, file, found)
@@ -147,6 +165,7 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
     statuses: dict[str, int] = {}  # of every row of the log, other plays' too
     edges: dict[str, dict[str, int]] = {}
     host: dict[str, int]
+    written: Written | None = None
     seconds: float = 0.0
 
 
@@ -175,6 +194,8 @@ def _outcome(day: Day, file: Path, found: _Found) -> Outcome:
         ),
         _nothing("record log", f"records that no row stands for {books.unexpected} = 0", books.unexpected),
     ]
+    written = found.written or Written(new_files=0, jobs=[], running=[], equations=[])
+    equations += written.equations
     return Outcome(
         file=file.name,
         machine=day.machine,
@@ -188,6 +209,9 @@ def _outcome(day: Day, file: Path, found: _Found) -> Outcome:
         recorded=found.recorded,
         edges=found.edges,
         host=found.host,
+        performances=written.jobs,
+        performance_files=written.new_files,
+        still_running=written.running,
         equations=equations,
         malformed_rows=[f"row {row.row}: {row.reason}" for row in day.malformed_rows[:20]],
         seconds=round(found.seconds, 1),
@@ -247,24 +271,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speed", type=float, default=None, help="times real time; as fast as it goes, if not given")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--store", type=Path, default=None, help="keep the stores here; play again to see no change")
+    parser.add_argument("--out", type=Path, default=None, help="write a B2MML WorkPerformance of each job here")
     parser.add_argument("--broker", default=os.environ.get("UNS_BROKER", "embedded"), help="embedded, mosquitto, a URL")
     options = parser.parse_args(arguments)
     never_fail_to_encode()
     if options.speed is not None and not options.speed > 0:
         parser.error("--speed must be above 0")
     directory = Path(tempfile.mkdtemp(prefix="uns-day-")) if options.store is None else options.store.resolve()
+    out = None if options.out is None else options.out.resolve()
     say = _Progress(quiet=options.json)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        print(f"--store {directory}: {error.strerror}", file=sys.stderr)
-        return 2
+    for option, folder in (("--store", directory), ("--out", out)):
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            print(f"{option} {folder}: {error.strerror}", file=sys.stderr)
+            return 2
     outcome: Outcome | None
     try:
+        if out is not None and (missing := missing_library()):
+            raise ConfigurationError(f"--out: {missing}")
         day = load_day(options.file)
         outcome = asyncio.run(
             _interruptible(
-                play(day, options.file.resolve(), directory, broker=options.broker, speed=options.speed, say=say)
+                play(
+                    day,
+                    options.file.resolve(),
+                    directory,
+                    broker=options.broker,
+                    speed=options.speed,
+                    say=say,
+                    out=out,
+                )
             )
         )
     except UnsError as error:
@@ -306,9 +344,16 @@ def _text(outcome: Outcome) -> str:
     head = f"{outcome.machine}: {outcome.jobs} jobs, {outcome.restated_intervals} context intervals restated, "
     lines = [f"{head}{outcome.recorded} samples in the record log, {outcome.seconds} s"]
     lines += [f"  {order}: {samples} samples" for order, samples in outcome.samples_by_work_order.items()]
+    lines += [f"  performance of {job.job_order}: {_says(job)}" for job in outcome.performances]
+    lines += [f"  no performance of {job}: it still runs where the file ends" for job in outcome.still_running]
     lines += [f"  malformed {reason}" for reason in outcome.malformed_rows]
     lines += [str(equation) for equation in outcome.equations]
     return "\n".join(lines)
+
+
+def _says(job: JobPerformance) -> str:
+    good = "" if job.good is None else f"good {job.good.normalize():f}, "
+    return f"{good}{job.state}, {job.file}"
 
 
 if __name__ == "__main__":

@@ -14,17 +14,30 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from edge_nodes.simulators.replay import BATCH_ROWS_MAX, NAMESPACE_URI
-from edge_nodes.simulators.shdr import Day
+from edge_nodes.simulators.shdr import Day, DayMetric
 from uns.adapters.sqlite.record_audit import Record
 from uns.context.facts import Fact
 
-__all__ = ["Books", "Job", "balance", "job_definitions", "jobs_of", "node_text", "notifications", "tree_text"]
+__all__ = [
+    "Books",
+    "Job",
+    "balance",
+    "bridge_text",
+    "job_definitions",
+    "jobs_of",
+    "node_text",
+    "notifications",
+    "part_metric",
+    "tree_text",
+]
 
 ENTERPRISE, SITE, TIME_ZONE = "nist", "gaithersburg", "America/New_York"
 GATEWAY = "gw-replay"
 IDENTITY = f"{ENTERPRISE}.{SITE}/{GATEWAY}"  # whom the gateway's store belongs to
 HOST_ID = "uns-host-1"
 PLANNER = "planner"
+PART_KEYS = ("PartCountAct", "Part_Count", "part_count")
+EXECUTION_KEYS = ("execution", "Program_Status")  # MTConnect's Execution: a machine works while it is ACTIVE
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -82,8 +95,7 @@ def job_definitions(day: Day) -> list[Fact]:
 def tree_text(day: Day) -> str:
     """A topic tree for the one machine."""
     metrics = "".join(
-        f"      {_quoted(metric.name)}: {{type: {metric.kind}"
-        + (", role: context, provides: job}\n" if metric.key == day.program_key else "}\n")
+        f"      {_quoted(metric.name)}: {{type: {metric.kind}{_role(day, metric)}}}\n"
         for metric in day.metrics.values()
     )
     return (
@@ -93,6 +105,31 @@ def tree_text(day: Day) -> str:
         f"        equipment:\n          machining:\n            level: WorkCenter\n            equipment:\n"
         f"              {_quoted(day.machine)}: {{level: WorkUnit, class: Machine, gateways: [{GATEWAY}]}}\n"
         f"context:\n  {PLANNER}: {{provides: [job], precedence: 10}}\n"
+    )
+
+
+def part_metric(day: Day) -> DayMetric | None:
+    """The counter of good parts; None if the day has none that is a number."""
+    found = (day.metrics[key] for key in PART_KEYS if key in day.metrics)
+    return next((metric for metric in found if metric.kind == "Double"), None)
+
+
+def _role(day: Day, metric: DayMetric) -> str:
+    """What a metric tells besides its value: which job runs, how much of it is done, whether the machine works."""
+    if metric.key == day.program_key:
+        return ", role: context, provides: job"
+    if metric == part_metric(day):
+        return ", unit: C62, role: counter, counts: good"
+    if metric.key in EXECUTION_KEYS and metric.kind == "String":
+        return ", role: state, times: {machine: [ACTIVE]}"
+    return ""
+
+
+def bridge_text(*, tree: str, store: str, outbox: str) -> str:
+    """A bridge that tells what every finished job did, at once: nothing comes late on a day that is over."""
+    return (
+        f"uns: 1\nbridge: day\nkind: b2mml\ntree: {_quoted(tree)}\nhost:\n  store: {_quoted(store)}\ngrace: 0s\n"
+        f"target:\n  outbox: {_quoted(outbox)}\n  sender: {_quoted(f'uns-{SITE}')}\n"
     )
 
 

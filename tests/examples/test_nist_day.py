@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from edge_nodes.simulators.shdr import Day, load_day
+from tests.bridges.b2mml.schemas import official_schema, problems
 from tests.data import require_data
+from uns.bridges.b2mml import read_performance
+from uns.context.records import JobResponse
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -67,12 +70,38 @@ def check(day: Day, outcome: dict[str, Any]) -> None:
     }
 
 
+def files_of(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def responses_of(out: Path) -> dict[str, JobResponse]:
+    """What the documents say, by job; each is read as its receiver reads it."""
+    found = [response for body in files_of(out).values() for response in read_performance(body).responses]
+    assert len({response.job_order for response in found}) == len(found)  # nothing was corrected: the day was over
+    return {response.job_order: response for response in found}
+
+
+def check_performances(outcome: dict[str, Any], out: Path) -> None:
+    """A file for each finished job, valid, with what the outcome says."""
+    assert len(files_of(out)) == outcome["performance_files"] == len(outcome["performances"])
+    assert {job["job_order"] for job in outcome["performances"]} == set(responses_of(out))
+    assert len(outcome["performances"]) + len(outcome["still_running"]) >= outcome["jobs"]
+    assert any(each["subject"] == "performances" for each in outcome["equations"])
+    schema = official_schema()
+    assert [problems(schema, body) for body in files_of(out).values()] == [[]] * len(files_of(out))
+
+
 def play_twice(file: Path, store: Path) -> None:
     day = load_day(file)
-    first = play(file, store)
+    out = store.with_name("out")
+    first = play(file, store, "--out", str(out))
     check(day, first)
+    check_performances(first, out)
     assert first["recorded"] == first["samples"]
-    second = play(file, store)
+    written = files_of(out)
+    second = play(file, store, "--out", str(out))
+    assert (second["performance_files"], second["performances"]) == (0, first["performances"])
+    assert files_of(out) == written
     assert {name: second[name] for name in NUMBERS} == {name: first[name] for name in NUMBERS}
     assert second["ok"] is True
     assert second["host"]["recorded"] == first["host"]["recorded"]
@@ -118,6 +147,42 @@ def test_odd_rows_are_each_one_of_the_four(tmp_path: Path) -> None:
     assert (outcome["liveness"], outcome["repeats"], outcome["malformed"]) == (1, 2, 3)
     assert outcome["restated_intervals"] >= 1  # the late program
     assert outcome["samples_by_work_order"]["WO-84"] > 0
+
+
+PARTS = """\
+2017-09-07T09:00:00.000Z|Part_Count|100
+2017-09-07T09:00:01.000Z|program|81
+2017-09-07T09:00:01.000Z|execution|ACTIVE
+2017-09-07T09:01:00.000Z|Part_Count|101
+2017-09-07T09:02:00.000Z|Part_Count|102
+2017-09-07T09:02:30.000Z|execution|READY
+2017-09-07T09:03:00.000Z|program|82
+2017-09-07T09:03:10.000Z|Part_Count|103
+2017-09-07T09:04:00.000Z|Part_Count|0
+2017-09-07T09:05:00.000Z|Part_Count|1
+2017-09-07T09:06:00.000Z|program|83
+2017-09-07T09:06:30.000Z|Part_Count|4
+"""
+
+
+def test_parts_are_told_by_job_and_a_folder_takes_a_day_once_from_whatever_store(tmp_path: Path) -> None:
+    """A counter that goes on over a change of job, and one that is reset within a job; the last job has no end."""
+    file, out = tmp_path / "Mill01-20170907.txt", tmp_path / "out"
+    file.write_text(PARTS)
+    first = play(file, tmp_path / "store", "--out", str(out))
+    check(load_day(file), first)
+    check_performances(first, out)
+    assert (first["performance_files"], first["still_running"]) == (2, ["WO-83/0010"])
+    assert {job["work_order"]: job["good"] for job in first["performances"]} == {"WO-81": "2", "WO-82": "2"}
+    (equation,) = (each["text"] for each in first["equations"] if each["text"].startswith("good"))
+    assert equation == "good 4 in documents = 4 in samples"
+    machine_time = responses_of(out)["WO-81/0010"].machine_time
+    assert machine_time is not None
+    assert machine_time.value == 149
+    written = files_of(out)
+    second = play(file, tmp_path / "another-store", "--out", str(out))
+    assert (second["ok"], second["performance_files"]) == (True, 0)
+    assert files_of(out) == written
 
 
 @pytest.mark.long

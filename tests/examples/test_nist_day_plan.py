@@ -11,14 +11,17 @@ from edge_nodes.simulators.shdr import Day, parse_day
 from examples.nist_day_plan import (
     GATEWAY,
     balance,
+    bridge_text,
     job_definitions,
     jobs_of,
     node_text,
     notifications,
+    part_metric,
     tree_text,
 )
 from uns.adapters.sqlite.record_audit import Record
 from uns.namespace.loader import lint_tree, load_tree
+from uns.runtime.bridge.config import lint_bridge, load_bridge
 from uns.sparkplug.datatypes import Value
 
 ROWS = (
@@ -82,6 +85,29 @@ def test_the_gateway_reduces_nothing_and_takes_any_time(tmp_path: Path) -> None:
     assert source.options.reduction is False
     assert (source.options.limits.past_max_ms, source.options.limits.future_max_ms) == (-1, -1)
     assert load_node(tmp_path / "node.yaml").gateway == GATEWAY
+
+
+def test_the_part_counter_counts_good_and_execution_tells_machine_time(tmp_path: Path) -> None:
+    day = day_of("2017-09-07T09:00:00Z|PartCountAct|7", "2017-09-07T09:00:00Z|execution|ACTIVE", *ROWS)
+    tree, _ = write_files(tmp_path, day)
+    machine = load_tree(tree).class_of("Mazak03")
+    assert machine is not None
+    assert (machine.metrics["PartCountAct"].role, machine.metrics["PartCountAct"].counts) == ("counter", "good")
+    assert machine.metrics["execution"].times is not None
+    assert lint_tree(tree) == []
+
+
+def test_a_part_counter_that_is_no_number_counts_nothing() -> None:
+    assert part_metric(day_of("2017-09-07T09:00:00Z|Part_Count|many")) is None
+    assert part_metric(day_of()) is None
+
+
+def test_the_bridge_file_passes_its_own_check(tmp_path: Path) -> None:
+    tree, _ = write_files(tmp_path, day_of())
+    bridge = tmp_path / "day.bridge.yaml"
+    bridge.write_text(bridge_text(tree=str(tree), store=str(tmp_path / "host"), outbox=str(tmp_path / "out")))
+    assert lint_bridge(bridge) == []
+    assert load_bridge(bridge).grace_ns == 0
 
 
 def test_each_program_is_a_job_and_a_blank_one_is_none() -> None:
