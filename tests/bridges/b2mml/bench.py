@@ -109,7 +109,8 @@ class MesBench:
     async def start_host(self) -> None:
         assert self.host is not None
         self.host.start()
-        await until((self.directory / "host/records.db").exists, "the host has made its log")
+        host = self.host
+        await until(lambda: "host started" in host.output, "the host has made its log, tables and all")
 
     def drop(self, body: bytes, name: str) -> None:
         part = self.inbox / f".{name}.part"
