@@ -27,7 +27,7 @@ from uns.audit.events import ANCHOR_ABSENT, ANCHOR_SPOILED, MISMATCH, Life, mism
 from uns.errors import StorageError
 from uns.namespace.topics import audit_topic
 
-__all__ = ["AuditTrail", "os_user"]
+__all__ = ["AuditTrail", "Watch", "os_user"]
 
 ANCHOR_EVERY_S = 1.0
 RETAINED_WITHIN_S = 1.0  # after the subscription; then there is none
@@ -36,6 +36,14 @@ _MORE = "audit.notes_lost"
 
 
 Blocking = Callable[[Callable[[], Any]], Awaitable[Any]]  # runs a call in the thread of the database
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """A topic that is read over a connection that writes it: what its own retained message was before, and becomes."""
+
+    topic: str
+    subscribed: Callable[[], None]
+    receive: Callable[[bytes], Awaitable[None]]
 
 
 def os_user() -> str:
@@ -147,6 +155,11 @@ class AuditTrail:
         self._wake.set()
 
     # --- the broker ----------------------------------------------------------------------------------------------
+
+    @property
+    def watch(self) -> Watch:
+        """What the connection has to read."""
+        return Watch(self.topic, self.connected, self.receive)
 
     def connected(self) -> None:
         """The subscription to :attr:`topic` stands (or was refused): a retained anchor comes now or never."""

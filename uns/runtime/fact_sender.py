@@ -14,6 +14,7 @@ from uns.context.facts import Fact, FactAnswer
 from uns.errors import ConnectionLost, UnreachableError
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import Uns1Topics
+from uns.runtime.audit import Watch
 from uns.sparkplug.messages import Message
 
 __all__ = ["FactSender"]
@@ -25,20 +26,36 @@ _Name = tuple[str, str, str]  # source, id, source_rev
 
 
 class FactSender:
-    """A connection that tells facts of any source and waits for each answer; an async context manager."""
+    """A connection that tells facts of any source and waits for each answer; an async context manager.
 
-    def __init__(self, address: BrokerAddress, tree: TopicTree, *, client_id: str, keep_session: bool = True) -> None:
+    ``watch`` is another topic that is read over :attr:`connection`, for whoever publishes over it too.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        tree: TopicTree,
+        *,
+        client_id: str,
+        keep_session: bool = True,
+        watch: Watch | None = None,
+    ) -> None:
         self._tree = tree
+        self._watch = watch
         self._topics = Uns1Topics(tree)
         # A session that the broker keeps: an answer that comes while we are away waits for us. With a client id that
         # never comes again it would stay at the broker for ever.
-        self._connection = MqttConnection(address, client_id=client_id, clean_session=not keep_session)
+        self.connection = MqttConnection(address, client_id=client_id, clean_session=not keep_session)
         self._waiting: dict[_Name, asyncio.Future[FactAnswer]] = {}
         self._receiver: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._connection.__aenter__()
-        await self._connection.subscribe([(self._topics.fact_result_filter, 1)])
+        await self.connection.__aenter__()
+        await self.connection.subscribe([(self._topics.fact_result_filter, 1)])
+        if self._watch is not None:
+            with suppress(UnreachableError):  # an access list may refuse it; the facts go on
+                await self.connection.subscribe([(self._watch.topic, 1)])
+            self._watch.subscribed()
         self._receiver = asyncio.create_task(self._receive(), name="fact answers")
         return self
 
@@ -49,7 +66,7 @@ class FactSender:
             self._receiver.cancel()
             with suppress(asyncio.CancelledError, ConnectionLost):
                 await self._receiver
-        await self._connection.__aexit__(kind, error, traceback)
+        await self.connection.__aexit__(kind, error, traceback)
 
     async def tell(self, fact: Fact, *, timeout_s: float = ANSWER_TIMEOUT_S) -> FactAnswer:
         """Tell a fact until it is answered; raise :class:`UnreachableError` if that takes longer than ``timeout_s``."""
@@ -61,7 +78,7 @@ class FactSender:
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             while (left_s := deadline - asyncio.get_running_loop().time()) > 0:
-                self._connection.publish_many([message])
+                self.connection.publish_many([message])
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(REPEAT_AFTER_S, left_s)):
                         return await asyncio.shield(answer)
@@ -77,7 +94,10 @@ class FactSender:
         decoder = msgspec.json.Decoder(FactAnswer)
         try:
             while True:
-                for message in await self._connection.next_batch():
+                for message in await self.connection.next_batch():
+                    if self._watch is not None and message.topic == self._watch.topic:
+                        await self._watch.receive(message.payload)
+                        continue
                     source = message.topic.split("/")[-2]
                     with suppress(msgspec.DecodeError):
                         answer = decoder.decode(message.payload)

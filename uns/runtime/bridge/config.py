@@ -21,7 +21,7 @@ __all__ = ["BridgeConfig", "lint_bridge", "load_bridge", "read_secret"]
 FORMAT_VERSION = 1
 _SECOND_NS = 1_000_000_000
 _TOP_KEYS = (
-    "store", "retry", "rate", "dry_run", "grace", "batch", "broker", "tree",
+    "store", "retry", "rate", "dry_run", "grace", "batch", "broker", "tree", "audit",
 )  # fmt: skip
 _NAME_CHARACTERS_MAX = 64
 
@@ -42,6 +42,12 @@ class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     broker: BrokerAddress | None = None
     tree: Path | None = None
+    anchor_file: Path | None = None  # a place for the anchor of the audit log, outside of the store's
+
+    def for_audit(self) -> dict[str, Any]:
+        """What the audit log tells when it changes between two starts; secrets are names of files and variables."""
+        told: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
+        return told
 
     @property
     def record_log(self) -> Path:
@@ -104,6 +110,7 @@ def _read(path: Path) -> tuple[BridgeConfig | None, Findings]:
         target = found.read_target(section, directory)
     broker = _broker(root, directory)
     tree = root.text("tree", default=None)
+    anchor = root.fields("audit", optional=("anchor",), what="audit").text("anchor", default=None)
     config = BridgeConfig(
         file=path,
         name=name,
@@ -122,6 +129,7 @@ def _read(path: Path) -> tuple[BridgeConfig | None, Findings]:
         dry_run=root.boolean("dry_run", default=False),
         broker=broker,
         tree=None if tree is None else directory / tree,
+        anchor_file=None if anchor is None else directory / anchor,
     )
     if found is not None and found.lint is not None:
         found.lint(config, root, section)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
+from uns.adapters.mqtt import MqttConnection
 from uns.context.facts import Fact, FactAnswer
 from uns.errors import UnreachableError
 from uns.namespace.loader import load_tree
+from uns.runtime.audit import Watch
 from uns.runtime.bridge.config import BridgeConfig
 from uns.runtime.fact_sender import FactSender
 
@@ -24,6 +27,7 @@ class FactEmitter:
         self._tree = load_tree(config.tree)
         self._client_id = f"uns-bridge-{config.name}"
         self._sender: FactSender | None = None
+        self.watch: Watch | None = None  # read over the same connection
         self._connecting = asyncio.Lock()
 
     async def tell(self, fact: Fact) -> FactAnswer:
@@ -31,6 +35,16 @@ class FactEmitter:
         sender = await self._connected()
         try:
             return await sender.tell(fact)
+        except UnreachableError:
+            await self._leave(sender)
+            raise
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[MqttConnection]:
+        """The connection itself, to publish something else over; :class:`UnreachableError` where there is none."""
+        sender = await self._connected()
+        try:
+            yield sender.connection
         except UnreachableError:
             await self._leave(sender)
             raise
@@ -43,7 +57,7 @@ class FactEmitter:
     async def _connected(self) -> FactSender:
         async with self._connecting:
             if self._sender is None:
-                sender = FactSender(self._broker, self._tree, client_id=self._client_id)
+                sender = FactSender(self._broker, self._tree, client_id=self._client_id, watch=self.watch)
                 self._sender = await sender.__aenter__()
             return self._sender
 

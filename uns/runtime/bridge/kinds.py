@@ -33,6 +33,7 @@ KINDS: dict[str, tuple[str, str]] = {
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """What a kind brings. ``build`` gets a second reader of the record log, for the target's own thread.
 
+    ``audit_sums``: its deliveries are told to the audit log as sums, one a minute, not one by one.
     ``lint`` looks at the whole configuration, with the fields of the file and of its target, and adds findings.
     """
 
@@ -40,6 +41,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     target_optional: tuple[str, ...]
     read_target: Callable[[Fields, Path], Any]
     build: Callable[[BridgeConfig, RecordCursor], tuple[Mapping, Target]]
+    audit_sums: bool = False
     lint: Callable[[BridgeConfig, Fields, Fields], None] | None = None
 
 

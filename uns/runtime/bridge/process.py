@@ -13,11 +13,15 @@ from pathlib import Path
 
 import msgspec
 
+import uns
 from uns.adapters.logs import get_logger
 from uns.adapters.sqlite.bridge_store import BridgeStore
 from uns.adapters.sqlite.record_cursor import RecordCursor
+from uns.audit.events import Life
 from uns.bridges.port import Emit, Finding, Mapping, Target
 from uns.errors import ConfigurationError, StorageError, UnsError
+from uns.runtime.audit import os_user
+from uns.runtime.bridge.anchors import AnchorKeeper
 from uns.runtime.bridge.config import BridgeConfig
 from uns.runtime.bridge.emitter import FactEmitter
 from uns.runtime.bridge.kinds import load_kind
@@ -27,6 +31,7 @@ __all__ = ["check_bridge", "list_bridge", "run_bridge", "stats_path"]
 
 _STATS_EVERY_S = 1.0
 STALE_STATS_S = 10.0
+_LAST_ANCHOR_S = 1.0  # of the 10 s that a stop may take
 
 
 def stats_path(config: BridgeConfig) -> Path:
@@ -56,8 +61,11 @@ async def _main(config: BridgeConfig, stats_file: Path | None) -> None:
         return
     with contextlib.closing(record_log), contextlib.closing(RecordCursor(config.record_log)) as target_log:
         mapping, target = _build(config, target_log)
-        store = BridgeStore(config.store, bytes_max=config.store_bytes_max)
+        store = BridgeStore(
+            config.store, bytes_max=config.store_bytes_max, audit_sums=load_kind(config.kind).audit_sums
+        )
         emitter = FactEmitter(config) if config.broker is not None and config.tree is not None else None
+        keeper = None if config.broker is None else AnchorKeeper(config, emitter, log=log)
         runner = BridgeRunner(
             name=config.name,
             kind=config.kind,
@@ -69,15 +77,30 @@ async def _main(config: BridgeConfig, stats_file: Path | None) -> None:
             limits=config.limits,
             dry_run=config.dry_run,
             emit=_emit_of(emitter),
+            life=Life(
+                component=config.name, actor=os_user(), release=uns.__version__, configuration=config.for_audit()
+            ),
+            show=None if keeper is None else keeper.show,
+            anchor_file=config.anchor_file,
             logger=log,
         )
         loop.add_signal_handler(signal.SIGHUP, runner.nudge)
         log.info("bridge started", kind=config.kind, store=str(config.store), dry_run=config.dry_run)
+        anchoring = None
+        if keeper is not None and runner.trail is not None:
+            keeper.watch(runner.trail.watch)
+            anchoring = asyncio.create_task(keeper.run(), name="anchor")
         work = asyncio.create_task(runner.run(), name="bridge")
         files = [stats_path(config), *([stats_file] if stats_file is not None else [])]
         try:
             await _watch(runner, work, stop, files)
         finally:
+            if keeper is not None and anchoring is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_ANCHOR_S):
+                        await keeper.drained()
+                anchoring.cancel()
+                await asyncio.wait([anchoring])
             if emitter is not None:
                 await emitter.close()
             with contextlib.suppress(StorageError, OSError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -16,9 +16,10 @@ from uns.adapters.logs import Logger
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError, ConnectionLost, UnreachableError
+from uns.runtime.audit import Watch
 from uns.runtime.backoff import Backoff
 
-__all__ = ["Output", "OutputLimits", "Watch"]
+__all__ = ["Output", "OutputLimits"]
 
 _CHUNK = 64
 
@@ -30,14 +31,6 @@ class OutputLimits(msgspec.Struct, frozen=True, kw_only=True):
     outbox_bytes_max: int = 128 << 20
     unacknowledged_messages_max: int = 1_000
     notices_max: int = 1_000  # answers and dead letters that wait without a place in the outbox
-
-
-class Watch(msgspec.Struct, frozen=True):
-    """A topic that is read over the output's connection: what its own retained message was before, and becomes."""
-
-    topic: str
-    subscribed: Callable[[], None]
-    receive: Callable[[bytes], Awaitable[None]]
 
 
 class Output:

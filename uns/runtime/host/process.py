@@ -52,7 +52,7 @@ from uns.runtime.host.live_preview import LivePreview
 from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.options import HostOptions
 from uns.runtime.host.order_state import OrderState
-from uns.runtime.host.output import Output, Watch
+from uns.runtime.host.output import Output
 from uns.runtime.host.raw_writer import Answers, RawWriter
 from uns.runtime.host.receiver import DeliveryGate, Receiver
 from uns.sparkplug.host import HostSession
@@ -182,7 +182,7 @@ class Host:
             anchor_file=options.anchor_file,
         )
         await self._patiently_async(self.trail.start)
-        self.output.watch = Watch(self.trail.topic, self.trail.connected, self.trail.receive)
+        self.output.watch = self.trail.watch
         fact_audit = FactAudit(self.trail)
         self.joiner = Joiner(
             self.tree,
