@@ -1,4 +1,4 @@
-"""``uns ls``, ``uns get``, ``uns watch``, ``uns explain``: the live namespace and the story behind a record."""
+"""``uns ls``, ``uns get``, ``uns watch``: the live namespace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uns.cli.host import DEFAULT_API, ApiOption
 from uns.cli.options import JsonOption
 from uns.cli.output import print_document, print_line
 
-__all__ = ["register"]
+__all__ = ["ask", "context_text", "register"]
 
 PathArgument = Annotated[str, typer.Argument(help="EQUIPMENT, EQUIPMENT/METRIC, or a place such as acme/dallas.")]
 AtOption = Annotated[str | None, typer.Option("--at", help="As of this source time: RFC 3339, or seconds since 1970.")]
@@ -45,14 +45,6 @@ Examples:
 
   uns watch reactor4/temperature --json
 """
-EXPLAIN_HELP = """Tell the story of a record: the sentence, the way it came, who said what and since when that is known.
-
-Examples:
-
-  uns explain reactor4/temperature
-
-  uns explain reactor4/temperature --at 2026-06-03T19:32:00.125Z
-"""
 
 
 def register(app: typer.Typer) -> None:
@@ -60,12 +52,11 @@ def register(app: typer.Typer) -> None:
     app.command("ls", help=LS_HELP)(ls)
     app.command("get", help=GET_HELP)(get)
     app.command("watch", help=WATCH_HELP)(watch)
-    app.command("explain", help=EXPLAIN_HELP)(explain)
 
 
 def ls(path: PathArgument = "", host_api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
     """See LS_HELP."""
-    found = _ask(host_api, "/ls", {"path": path})
+    found = ask(host_api, "/ls", {"path": path})
     if as_json:
         print_document(found)
         return
@@ -81,7 +72,7 @@ def get(
     path: PathArgument, at: AtOption = None, host_api: ApiOption = DEFAULT_API, as_json: JsonOption = False
 ) -> None:
     """See GET_HELP."""
-    found = _ask(host_api, "/get", {"path": path} | ({} if at is None else {"at": at}))
+    found = ask(host_api, "/get", {"path": path} | ({} if at is None else {"at": at}))
     if as_json:
         print_document(found)
         return
@@ -91,7 +82,7 @@ def get(
             print(_metric_line(metric))
         return
     print(_metric_line(found))
-    print(f"  {_context_text(found['context'])} (revision {found['rev']})")
+    print(f"  {context_text(found['context'])} (revision {found['rev']})")
 
 
 def watch(path: PathArgument = "", host_api: ApiOption = DEFAULT_API, as_json: JsonOption = False) -> None:
@@ -105,62 +96,13 @@ def watch(path: PathArgument = "", host_api: ApiOption = DEFAULT_API, as_json: J
             elif "dropped_messages" in line:
                 print(f"… {line['dropped_messages']} messages were too many to show", flush=True)
             elif "metric" in line:
-                print(f"{line['equipment']:16} {_metric_line(line)}  {_context_text(line['context'])}", flush=True)
+                print(f"{line['equipment']:16} {_metric_line(line)}  {context_text(line['context'])}", flush=True)
 
     asyncio.run(follow())
 
 
-def explain(
-    path: PathArgument, at: AtOption = None, host_api: ApiOption = DEFAULT_API, as_json: JsonOption = False
-) -> None:
-    """See EXPLAIN_HELP."""
-    found = _ask(host_api, "/explain", {"path": path} | ({} if at is None else {"at": at}))
-    if as_json:
-        print_document(found)
-        return
-    print(found["sentence"])
-    print()
-    _print_way(found["way"], found["record"])
-    _print_facts(found["facts"])
-    _print_revisions(found["revisions"])
-
-
-def _print_way(way: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    device = f", device {way['device_id']}" if way["device_id"] else ""
-    print("How it came")
-    print(f"  read from     {way['source_address'] or 'an address that its births do not tell'}")
-    print(f"  gateway       {way['gateway']} (group {way['group_id']}{device})")
-    print(f"  session       {way['session'] or 'foreign'}, bdSeq {way['bd_seq']}, seq {way['seq']}")
-    history = ", sent again as history" if way["historical"] else ""
-    print(f"  source time   {record['time']} (clock of the {way['time_source']}), quality {record['quality']}{history}")
-    print(f"  received      {way['received_at']}, recorded {way['recorded_at']}, log position {way['log_position']}")
-
-
-def _print_facts(facts: list[dict[str, Any]]) -> None:
-    print("Facts joined")
-    if not facts:
-        print("  none")
-    for fact in facts:
-        if "since" in fact:
-            print(f"  {fact['kind']} {fact['name']}: the PLC says so since {fact['since']}")
-        elif "known_at" in fact:
-            by = f" by {fact['fact']['by']}" if fact["fact"].get("by") else ""
-            said = f"stated by {fact['source']}{by} as {fact['id']}, revision {fact['source_rev']}"
-            print(f"  {fact['ref']}: {said}, known since {fact['known_at']}")
-        else:
-            print(f"  {fact['ref']}")
-
-
-def _print_revisions(revisions: list[dict[str, Any]]) -> None:
-    print("Revisions of its context")
-    for revision in revisions:
-        until = f" until {revision['known_to']}" if revision["known_to"] else ""
-        span = f"{revision['from'] or 'always'} … {revision['to'] or 'open'}"
-        print(f"  {revision['rev']}: {_context_text(revision['context'])}")
-        print(f"     for {span}, known from {revision['known_from']}{until}: {revision['reason']}")
-
-
-def _ask(host_api: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+def ask(host_api: str, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """The answer of a running host."""
     from uns.adapters.http import get_json
 
     found: dict[str, Any] = asyncio.run(get_json(host_api, path, query))
@@ -179,7 +121,8 @@ def _metric_line(metric: Mapping[str, Any]) -> str:
     return f"{metric['metric']:20} {reading:>18}  {metric['time']}{'' if quality == 'good' else f'  {quality}'}"
 
 
-def _context_text(context: Mapping[str, Any]) -> str:
+def context_text(context: Mapping[str, Any]) -> str:
+    """A context in one line, for people."""
     status = str(context.get("status", ""))
     parts = [f"{name.replace('_', ' ')} {context[name]}" for name in ("work_order", "operation") if context.get(name)]
     parts += [f"lot {lot}" for lot in context.get("lots", ())]

@@ -38,7 +38,8 @@ COMMANDS = (
     CommandModule("uns.cli.dlq", ("dlq",)),
     CommandModule("uns.cli.sparkplug", ("sparkplug",)),
     CommandModule("uns.cli.audit", ("audit",)),
-    CommandModule("uns.cli.browse", ("ls", "get", "watch", "explain")),
+    CommandModule("uns.cli.browse", ("ls", "get", "watch")),
+    CommandModule("uns.cli.explain", ("explain",)),
 )
 
 

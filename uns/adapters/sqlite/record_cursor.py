@@ -267,6 +267,38 @@ class RecordCursor:
                 found += execute(f"{_INTERVALS} WHERE work_order IN ({marks}) AND known_to_ns = ?", (*part, MAX_NS))
         return head, sorted(found)
 
+    def standing_of_job(self, job_order: str) -> list[IntervalRow]:
+        """The current context intervals that name a job, alone or beside others, in order of position."""
+        query = f"{_INTERVALS} WHERE known_to_ns = ? AND instr(body, ?) > 0"
+        named = msgspec.json.encode(job_order).decode()
+        with self._snapshot() as execute:
+            rows: list[IntervalRow] = execute(query, (MAX_NS, named)).fetchall()
+        return sorted(row for row in rows if job_order in _jobs_of(row[9]))
+
+    def revisions_since(self, equipment: str, from_ns: int, to_ns: int, known_ns: int) -> list[IntervalRow]:
+        """Restatements that touch [from, to) and became known after ``known_ns``, oldest first; superseded ones too."""
+        with self._snapshot() as execute:
+            found: list[IntervalRow] = execute(
+                f"{_INTERVALS} WHERE equipment = ? AND known_to_ns > ? AND from_ns < ? AND to_ns > ? "
+                "AND known_from_ns > ? AND rev > 0 ORDER BY position",
+                (equipment, known_ns, to_ns, from_ns, known_ns),
+            ).fetchall()
+            return found
+
+    def recorded_since(
+        self, equipment: str, metric: str, from_ns: int, to_ns: int, known_ns: int
+    ) -> tuple[int, int, int]:
+        """How many samples of [from, to) were recorded after ``known_ns``; the first and last of their positions."""
+        with self._snapshot() as execute:
+            row = execute(
+                "SELECT count(*), coalesce(min(position), 0), coalesce(max(position), 0) FROM samples "  # noqa: S608
+                "CROSS JOIN payloads ON payloads.payload = samples.payload "
+                "WHERE source_time_ns >= ? AND source_time_ns < ? AND recorded_at_ns > ? "
+                f"AND series IN ({self._series(execute, equipment, (metric,))})",
+                (from_ns, to_ns, known_ns),
+            ).fetchone()
+            return int(row[0]), int(row[1]), int(row[2])
+
     def last_recorded_ns(self) -> int | None:
         """When the newest payload was recorded; None where there is none."""
         with self._snapshot() as execute:
@@ -380,6 +412,19 @@ class RecordCursor:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+
+class _Jobs(msgspec.Struct):
+    job_order: str | None = None
+    job_orders: tuple[str, ...] = ()
+
+
+_jobs = msgspec.json.Decoder(_Jobs)
+
+
+def _jobs_of(body: str) -> set[str | None]:
+    found = _jobs.decode(body)
+    return {found.job_order, *found.job_orders}
 
 
 def _meta(execute: Any, key: str, default: int) -> int:

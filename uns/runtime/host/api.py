@@ -15,14 +15,17 @@ import msgspec
 import uns
 from uns.adapters.http import NotFoundError, PlainText
 from uns.adapters.sqlite.raw_log import RawTerms
+from uns.adapters.sqlite.record_cursor import RecordCursor
 from uns.adapters.sqlite.record_queries import FactMessage, RecordTerms, StoredRecord
 from uns.context.facts import Fact
 from uns.context.levels import fact_name
+from uns.context.records import JobResponse
 from uns.context.times import MAX_NS, MIN_NS, rfc3339
 from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError
 from uns.namespace.model import Equipment
 from uns.namespace.units import symbol_of
+from uns.runtime.explain_order import Explanation, explain_order
 from uns.runtime.sentence import equipment_name, local_time
 from uns.sparkplug.datatypes import DataType
 
@@ -211,8 +214,17 @@ class HostApi:
         return self._shown(record)
 
     async def explain(self, query: Query) -> dict[str, Any]:
-        """The whole story of one record: the sentence, the way it came, who said what and when that was known."""
-        equipment, metric = self._target(query.get("path", ""))
+        """The whole story of one record, or the quantities of an order and the samples behind them.
+
+        Of a record: the sentence, the way it came, who said what and when that was known.
+        """
+        path = query.get("path", "")
+        if query.keys() & {"quantity", "published"}:
+            return await self._explain_order(path, query)
+        try:
+            equipment, metric = self._target(path)
+        except NotFoundError:
+            return await self._explain_order(path, query)
         if metric is None:
             raise NotFoundError(
                 f"{equipment.id} is an equipment",
@@ -264,6 +276,26 @@ class HostApi:
                 for revision in revisions
             ],
         }
+
+    async def _explain_order(self, name: str, query: Query) -> dict[str, Any]:
+        host = self._host
+        told = query.get("published")
+        try:
+            published = None if told is None else msgspec.json.decode(told, type=JobResponse)
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"published cannot be read: {error}", expected="a uns1.job_response/1") from error
+
+        def look() -> Explanation | None:
+            with contextlib.closing(RecordCursor(host.records.path)) as cursor:
+                return explain_order(host.tree, cursor, name, quantity=query.get("quantity"), published=published)
+
+        found = await host.in_queries(look)
+        if found is None:
+            raise NotFoundError(
+                f"no equipment, metric, work order or job {name!r}",
+                next_step="`uns ls` shows the equipment; an order is known once a job of it ran",
+            )
+        return {"order": found}
 
     async def facts(self, query: Query) -> dict[str, Any]:
         """Accepted fact messages, newest knowledge first."""
