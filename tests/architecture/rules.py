@@ -8,6 +8,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("schemas.sparkplug_b_pb2",),  # the generators beside it are tools: they read the structs of any layer
     ("uns.sparkplug",),
     ("uns.delivery", "uns.source"),
+    ("uns.doctor",),
     ("uns.namespace",),
     ("uns.context",),
     ("uns.audit",),
@@ -25,6 +26,7 @@ CORE = (
     "uns.sparkplug",
     "uns.delivery",
     "uns.source",
+    "uns.doctor",
     "uns.namespace",
     "uns.context",
     "uns.audit",

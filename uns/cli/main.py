@@ -31,6 +31,7 @@ class CommandModule(msgspec.Struct, frozen=True):
 COMMANDS = (
     CommandModule("uns.cli.demo", ("demo",)),
     CommandModule("uns.cli.broker", ("broker",)),
+    CommandModule("uns.cli.doctor", ("doctor",)),
     CommandModule("uns.cli.tree", ("tree",)),
     CommandModule("uns.cli.host", ("host",)),
     CommandModule("uns.cli.context", ("context",)),

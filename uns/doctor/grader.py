@@ -1,0 +1,417 @@
+"""The grader: takes every message as it came, judges it by the table, and remembers what later ones are held against.
+
+Called by whoever listens: ``receive`` for each message in its order, ``receive_timer`` about once a second,
+``receive_interruption`` after a lost connection, ``look_again`` before it subscribes once more to see what the broker
+keeps, and ``finish`` when that has come. ``report`` may be asked for at any time.
+
+Every collection has a bound with a name; what did not fit is counted in the report, never silent. Messages are hostile:
+nothing in a topic or payload raises.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from uns.delivery.messages import CONFIRM_ROOT, MARK_ROOT, decode_confirm, decode_mark, parse_mark_topic
+from uns.doctor.following import remember_message, remember_state
+from uns.doctor.memory import Bounds, HostMemory, NodeMemory
+from uns.doctor.reading import METRICS_MAX, PAYLOAD_BYTES_MAX, RawPayload, Unreadable, read_metric, read_payload
+from uns.doctor.report import Finding, moment, printable
+from uns.doctor.requirements import LEVEL_OF, ids_of
+from uns.doctor.rules import BY_KIND, BY_KIND_RETAINED, RULES, rebirth_overdue
+from uns.doctor.sight import STATE, TOPIC, Outcome, Rule, Sight, StateView, read_state
+from uns.errors import RemoteProtocolError
+from uns.sparkplug.topics import (
+    NAMESPACE,
+    DeviceTopic,
+    EdgeNodeDescriptor,
+    MessageType,
+    NodeTopic,
+    StateTopic,
+    is_id_too_long,
+    parse_topic,
+)
+from uns.sparkplug.wire import inflate
+
+__all__ = [
+    "BIRTH_METRICS_PER_SECOND_MAX",
+    "CERTIFICATES_FILTER",
+    "DATA_METRICS_PER_SECOND_MAX",
+    "FINDINGS_MAX",
+    "HOSTS_MAX",
+    "LEGACY_STATE_FILTER",
+    "NODES_MAX",
+    "TOPICS_MAX",
+    "UNCONFIRMED_S",
+    "Grader",
+    "SubjectTally",
+]
+
+NODES_MAX = 2_000
+HOSTS_MAX = 100
+TOPICS_MAX = 10_000  # topics that the broker keeps a message on, as far as we remember them
+SUBJECTS_MAX = 5_000
+FINDINGS_MAX = 5_000
+DATA_METRICS_PER_SECOND_MAX = 20_000  # read whole; of DATA beyond it the head alone, so that we do not fall behind
+BIRTH_METRICS_PER_SECOND_MAX = 100_000
+UNCONFIRMED_S = 10  # a mark that waits longer is worth a note
+STATE_BYTES_MAX = 4096
+CERTIFICATES_FILTER = "$sparkplug/certificates/#"
+LEGACY_STATE_FILTER = "STATE/+"
+
+_CERTIFICATES = "$sparkplug/certificates/"
+_COMPRESSED = "SPBV1.0_COMPRESSED"
+_S = 1_000_000_000
+_MS = 1_000_000
+
+
+class SubjectTally(msgspec.Struct):
+    """How often a subject kept and broke a rule."""
+
+    ok: int = 0
+    broken: int = 0
+
+
+class _Budget:
+    """So many a second, with one second of credit."""
+
+    def __init__(self, per_second: int, now_ns: int) -> None:
+        self._per_second = per_second
+        self._left = per_second
+        self._second = now_ns // _S
+        self.refused = 0
+
+    def take(self, count: int, now_ns: int) -> bool:
+        if now_ns // _S != self._second:
+            self._second = now_ns // _S
+            self._left = self._per_second
+        if count > self._left and self._left < self._per_second:
+            self.refused += count
+            return False
+        self._left -= count
+        return True
+
+
+class Grader:
+    """See the module. ``now_ns`` is wall time; it may step."""
+
+    def __init__(self, now_ns: int) -> None:
+        self.began_ns = now_ns
+        self.nodes: dict[EdgeNodeDescriptor, NodeMemory] = {}
+        self.hosts: dict[str, HostMemory] = {}
+        self.bounds = Bounds()
+        self.tallies: dict[tuple[str, str], SubjectTally] = {}  # by rule and message type
+        self.findings: dict[tuple[str, str, str], Finding] = {}  # by subject, rule and message type
+        self.subjects: dict[str, SubjectTally] = {}
+        self.messages = 0
+        self.bytes = 0
+        self.payload_bytes_max = 0
+        self.births_unread = 0
+        self.payloads_too_large = 0
+        self.nodes_not_remembered = 0
+        self.topics_too_long = 0
+        self.findings_not_kept = 0
+        self.interruptions = 0
+        self.qos_0_seen = False
+        self.qos_1_seen = False
+        self.looked_again = False
+        self.finished = False
+        self.certificates: set[str] = set()
+        self.aware = False
+        self._kept: set[str] = set()
+        self._live_kinds: set[tuple[EdgeNodeDescriptor, str]] = set()
+        self._folded: dict[str, str] = {}
+        self._data_budget = _Budget(DATA_METRICS_PER_SECOND_MAX, now_ns)
+        self._birth_budget = _Budget(BIRTH_METRICS_PER_SECOND_MAX, now_ns)
+        self._number = 0
+
+    @property
+    def data_metrics_unread(self) -> int:
+        """Metrics of DATA that came faster than they are read."""
+        return self._data_budget.refused
+
+    # --- from the world ------------------------------------------------------------------------------------------
+
+    def receive(self, topic: str, payload: bytes, qos: int, retain: bool, now_ns: int) -> None:
+        """Judge one message. ``retain`` is the flag of its delivery: it came because we subscribed."""
+        if topic.startswith((f"{MARK_ROOT}/", f"{CONFIRM_ROOT}/")):
+            self._receive_mark(topic, payload, now_ns)
+            return
+        if topic.startswith("$"):
+            self._receive_certificate(topic, payload, retain)
+            return
+        self._number += 1
+        self.messages += 1
+        self.bytes += len(payload)
+        self.payload_bytes_max = max(self.payload_bytes_max, len(payload))
+        if topic.startswith("STATE/"):
+            self._receive_legacy_state(topic, payload)
+            return
+        if not retain:
+            self.qos_0_seen |= qos == 0
+            self.qos_1_seen |= qos > 0
+        if retain and not payload:
+            return
+        sight = self._look(topic, payload, qos, retain, now_ns)
+        if retain and sight.kind != STATE:
+            if topic in self._kept or len(self._kept) >= TOPICS_MAX:
+                return
+            self._kept.add(topic)
+        for rule in (BY_KIND_RETAINED if retain else BY_KIND)[sight.kind]:
+            outcome = rule.check(sight)
+            if outcome is not None:
+                self._record(rule, sight.kind, sight.subject, outcome, sight.topic, now_ns)
+        self._remember(sight, payload)
+
+    def receive_timer(self, now_ns: int) -> None:
+        """Find what did not come in time."""
+        for node in self.nodes.values():
+            overdue = rebirth_overdue(node, now_ns)
+            if overdue is not None:
+                topic = node.descriptor.topic(MessageType.NBIRTH)
+                self._record(RULES["rebirth.answered"], "NBIRTH", str(node.descriptor), overdue, topic, now_ns)
+            if overdue is not None or node.life == "dead":
+                node.rebirth_asked_ns = None
+
+    def receive_interruption(self) -> None:
+        """The connection was lost: what was missed meanwhile is nobody's fault."""
+        self.interruptions += 1
+        for node in self.nodes.values():
+            node.break_off()
+
+    def look_again(self) -> None:
+        """The listener subscribes once more: what the broker keeps is delivered again, with the retain flag."""
+        self.looked_again = True
+        for host in self.hosts.values():
+            host.retained_seen = False
+
+    def finish(self, now_ns: int) -> None:
+        """Judge what takes the whole time. Once."""
+        if self.finished:
+            return
+        self.finished = True
+        self.receive_timer(now_ns)
+        if self.looked_again:
+            self._judge_retain(now_ns)
+        self._judge_hosts(now_ns)
+        self._judge_changes(now_ns)
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def _look(self, topic: str, payload: bytes, qos: int, retain: bool, now_ns: int) -> Sight:
+        too_long = is_id_too_long(topic)
+        self.topics_too_long += too_long
+        try:
+            parsed = parse_topic(topic)
+        except RemoteProtocolError:
+            parsed = None
+        kind = TOPIC if parsed is None else STATE if isinstance(parsed, StateTopic) else parsed.message_type.value
+        sight = Sight(number=self._number, topic=topic, kind=kind, now_ns=now_ns, qos=qos, retain=retain)
+        match parsed:
+            case StateTopic(host_id):
+                sight.subject = f"host {host_id}"
+                sight.host = None if too_long else self._host(host_id)
+                if len(payload) > STATE_BYTES_MAX:
+                    sight.state = StateView(f"{len(payload)} bytes", None, None, legacy=False)
+                else:
+                    sight.state = read_state(payload) if payload else None
+            case NodeTopic() | DeviceTopic():
+                self._look_at_node(sight, parsed, payload, too_long=too_long)
+            case _:
+                sight.subject = f"topic {printable(topic, 120)}"
+        return sight
+
+    def _look_at_node(self, sight: Sight, parsed: NodeTopic | DeviceTopic, payload: bytes, *, too_long: bool) -> None:
+        node = None if too_long else self._node(parsed.edge_node, sight.now_ns)
+        sight.node = node
+        sight.subject = str(parsed.edge_node)
+        if sight.kind in {"NCMD", "DCMD"}:
+            sight.subject = f"commands to {parsed.edge_node}"
+        if isinstance(parsed, DeviceTopic):
+            sight.device_id = parsed.device_id
+        if node is not None:
+            sight.device = node.device(sight.device_id, self.bounds)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            self.payloads_too_large += 1
+            return
+        try:
+            sight.raw = head = read_payload(payload)
+            if head.uuid == _COMPRESSED:
+                head, payload = self._inflate(sight, payload)
+        except Unreadable as error:
+            sight.payload_problem = f"{len(payload)} bytes: a message that {error}"
+            return
+        budget = self._data_budget if sight.kind in {"NDATA", "DDATA", "NCMD", "DCMD"} else self._birth_budget
+        if sight.retain or not budget.take(head.metrics_total, sight.now_ns):
+            self.births_unread += budget is self._birth_budget and not sight.retain
+            return
+        sight.metrics = [read_metric(payload, start, end) for start, end in head.spans]
+        sight.whole = head.metrics_total <= METRICS_MAX and head.body_bytes == 0
+        sight.read_control_metrics()
+
+    @staticmethod
+    def _inflate(sight: Sight, payload: bytes) -> tuple[RawPayload, bytes]:
+        """The payload inside; its outer timestamp and seq stand."""
+        outer = sight.raw
+        assert outer is not None  # noqa: S101 - set by the caller
+        inner = inflate(payload[outer.body_start : outer.body_start + outer.body_bytes], PAYLOAD_BYTES_MAX)
+        if inner is None:
+            raise Unreadable("is compressed, and neither DEFLATE nor GZIP of up to 1 MiB")
+        head = read_payload(inner)
+        sight.raw = RawPayload(
+            timestamp=head.timestamp if outer.timestamp is None else outer.timestamp,
+            seq=head.seq if outer.seq is None else outer.seq,
+            uuid=head.uuid,
+            body_start=0,
+            body_bytes=0,
+            spans=head.spans,
+            metrics_total=head.metrics_total,
+            faults=head.faults,
+        )
+        return sight.raw, inner
+
+    def _node(self, descriptor: EdgeNodeDescriptor, now_ns: int) -> NodeMemory | None:
+        node = self.nodes.get(descriptor)
+        if node is None:
+            if len(self.nodes) >= NODES_MAX:
+                self.nodes_not_remembered += 1
+                return None
+            node = self.nodes[descriptor] = NodeMemory(descriptor, now_ns)
+            name = str(descriptor)
+            first = self._folded.setdefault(name.lower(), name)
+            outcome: Outcome = True if first == name else f"{first!r} and {name!r}"
+            self._record(RULES["ids.folded"], "NBIRTH", name, outcome, descriptor.topic(MessageType.NBIRTH), now_ns)
+        return node
+
+    def _host(self, host_id: str) -> HostMemory | None:
+        host = self.hosts.get(host_id)
+        if host is None and len(self.hosts) < HOSTS_MAX:
+            host = self.hosts[host_id] = HostMemory(host_id)
+        return host
+
+    # --- remembering ---------------------------------------------------------------------------------------------
+
+    def _remember(self, sight: Sight, payload: bytes) -> None:
+        if sight.kind == STATE:
+            if sight.host is not None and sight.state is not None:
+                remember_state(sight.host, sight.state, retain=sight.retain)
+        elif sight.node is not None and not sight.retain:
+            if sight.kind not in {"NCMD", "DCMD"}:
+                self._live_kinds.add((sight.node.descriptor, sight.kind))
+            remember_message(sight.node, sight, len(payload), self.bounds)
+
+    def _receive_mark(self, topic: str, payload: bytes, now_ns: int) -> None:
+        """Marks and answers of our own gateways: they show where an access list swallows DATA or answers."""
+        try:
+            if topic.startswith(MARK_ROOT):
+                mark = decode_mark(payload)
+                node = self._node(parse_mark_topic(topic), now_ns)
+                if node is not None:
+                    node.marks += 1
+                    node.marks_without_data += mark.messages > 0 and node.data_since_mark == 0
+                    node.data_since_mark = 0
+                    if node.first_unconfirmed_ns is None:
+                        node.first_unconfirmed_ns = now_ns
+            else:
+                confirm = decode_confirm(payload)
+                node = self._node(parse_mark_topic(MARK_ROOT + topic.removeprefix(CONFIRM_ROOT)), now_ns)
+                if node is not None:
+                    node.confirms += 1
+                    node.refusals += not confirm.ok
+                    node.first_unconfirmed_ns = None
+        except RemoteProtocolError:
+            return
+
+    def _receive_certificate(self, topic: str, payload: bytes, retain: bool) -> None:
+        if not topic.startswith(_CERTIFICATES) or not payload:
+            return
+        self.aware = True
+        if (retain or not self.looked_again) and len(self.certificates) < TOPICS_MAX:
+            self.certificates.add(topic.removeprefix(_CERTIFICATES))
+
+    def _receive_legacy_state(self, topic: str, payload: bytes) -> None:
+        host = self._host(topic.removeprefix("STATE/")) if not is_id_too_long(topic) else None
+        if host is not None:
+            host.legacy = printable(payload[:16].decode(errors="replace"))
+
+    # --- judging over time ---------------------------------------------------------------------------------------
+
+    def _judge_retain(self, now_ns: int) -> None:
+        rule = RULES["retain.off"]
+        certificate = RULES["certificate.there"]
+        kept_kinds = {(levels[1], levels[2], levels[3]) for t in self._kept if len(levels := t.split("/")) > 3}
+        for descriptor, kind in sorted(self._live_kinds):
+            topic = descriptor.topic(MessageType(kind), "+" if kind.startswith("D") else None)
+            if (descriptor.group_id, kind, descriptor.edge_node_id) not in kept_kinds:
+                self._record(rule, kind, str(descriptor), True, topic, now_ns)
+            if self.aware and kind in {"NBIRTH", "DBIRTH"}:
+                there = any(self._matches(name, topic) for name in self.certificates)
+                self._record(certificate, kind, "broker", there or f"no certificate of {topic}", topic, now_ns)
+
+    @staticmethod
+    def _matches(name: str, topic: str) -> bool:
+        return name == topic or (topic.endswith("/+") and name.startswith(topic[:-1]))
+
+    def _judge_hosts(self, now_ns: int) -> None:
+        for host in self.hosts.values():
+            subject, topic = f"host {host.host_id}", f"{NAMESPACE}/STATE/{host.host_id}"
+            if host.v3_seen:
+                self._record(RULES["state.topic"], STATE, subject, True, topic, now_ns)
+            elif host.legacy:
+                seen = f"STATE/{host.host_id} with {host.legacy!r} of version 2.2, and no spBv1.0/STATE/{host.host_id}"
+                self._record(RULES["state.topic"], STATE, subject, seen, f"STATE/{host.host_id}", now_ns)
+            if self.looked_again and host.online is not None:
+                key = "state.retained" if host.online else "state.death_retained"
+                seen_kept: Outcome = host.retained_seen or "the broker keeps none"
+                self._record(RULES[key], STATE, subject, seen_kept, topic, now_ns)
+
+    def _judge_changes(self, now_ns: int) -> None:
+        rule = RULES["data.changes"]
+        for node in self.nodes.values():
+            for kind, (samples, unchanged) in node.changes.items():
+                if samples < node.CHANGES_MIN:
+                    continue
+                share = unchanged / samples
+                outcome: Outcome = share <= 0.9 or f"{unchanged} of {samples} values were those of before"
+                topic = node.descriptor.topic(MessageType(kind), "+" if kind == "DDATA" else None)
+                self._record(rule, kind, str(node.descriptor), outcome, topic, now_ns)
+
+    # --- tallies -------------------------------------------------------------------------------------------------
+
+    def _record(self, rule: Rule, kind: str, subject: str, outcome: Outcome, topic: str, now_ns: int) -> None:  # noqa: PLR0917
+        tally = self.tallies.setdefault((rule.key, kind), SubjectTally())
+        own = self.subjects.get(subject)
+        if own is None and len(self.subjects) < SUBJECTS_MAX:
+            own = self.subjects[subject] = SubjectTally()
+        if outcome is True:
+            tally.ok += 1
+            if own is not None:
+                own.ok += 1
+            return
+        tally.broken += 1
+        if own is not None:
+            own.broken += 1
+        key = (subject, rule.key, kind)
+        found = self.findings.get(key)
+        if found is not None:
+            found.count += 1
+            found.last_message = self._number
+            found.last_time = moment(now_ns)
+        elif len(self.findings) < FINDINGS_MAX:
+            self.findings[key] = Finding(
+                subject=printable(subject),
+                level=LEVEL_OF[rule.key],
+                rule=rule.key,
+                message_type=kind,
+                tck_ids=ids_of(rule.key, kind),
+                seen=printable(str(outcome)),
+                expected=rule.expected,
+                next_step=rule.next_step,
+                topic=printable(topic),
+                message=self._number,
+                time=moment(now_ns),
+                last_message=self._number,
+                last_time=moment(now_ns),
+            )
+        else:
+            self.findings_not_kept += 1
