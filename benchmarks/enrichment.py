@@ -53,6 +53,9 @@ class EmptyIndex:
     def unrecorded_at(self, *_key: object, first: int = 0, limit: int = 0) -> list[StoredUnrecorded]:  # noqa: ARG002
         return []
 
+    def holds_dropped(self, *_key: object, from_ns: int, to_ns: int, samples: int) -> bool:  # noqa: ARG002
+        return False
+
 
 @dataclass
 class Figure:

@@ -41,7 +41,7 @@ def sqlite_answer(path: Path, question: str) -> tuple[list[str], list[dict[str, 
 
 def postgres_answer(server: PostgresServer, question: str) -> tuple[list[str], list[dict[str, Any]]]:
     with server.connect("plant") as connection:
-        connection.adapters.register_loader("timestamptz", TextLoader)  # 'infinity' is no datetime of Python
+        connection.adapters.register_loader("timestamptz", TextLoader)
         connection.execute("SET timezone = 'UTC'")
         connection.execute("SET search_path = uns")
         return _answer(connection.execute(question.encode()))
@@ -56,9 +56,7 @@ def _answer(cursor: Any) -> tuple[list[str], list[dict[str, Any]]]:
 def _plain(name: str, value: Any) -> Any:
     """What both mean: JSON as objects, times as text with milliseconds, booleans as numbers."""
     if name.endswith("_time") or name == "source_time":
-        if value in (None, "infinity", "-infinity"):
-            return None
-        return _milliseconds(value)
+        return None if value is None else _milliseconds(value)
     if name in {"context", "body", "ran_at"} and isinstance(value, str):
         return json.loads(value)
     return int(value) if isinstance(value, bool) else value

@@ -29,6 +29,8 @@ CREATE TABLE {schema}.gap_revisions (
     known_from_ns bigint NOT NULL,
     known_to_ns bigint NOT NULL
 );
+CREATE FUNCTION {schema}.time_or_null(ns bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+    nullif(nullif({schema}.time_of(ns), 'infinity'), '-infinity');
 CREATE INDEX gaps_by_time ON {schema}.gap_revisions (equipment, known_to_ns, from_ns);
 CREATE INDEX context_intervals_by_start ON {schema}.context_intervals (equipment, from_ns);"""
 
@@ -80,12 +82,13 @@ def _rank(fact: str) -> tuple[str, ...]:
 
 
 def _facts_now() -> str:
-    rank = ", ".join(f"{part} DESC" for part in _rank("f"))
     return f"""
-CREATE VIEW {{schema}}.facts_now AS
-SELECT source, id, source_rev, kind, equipment, action, valid_from_ns, valid_to_ns, known_at_ns, body
-FROM (SELECT DISTINCT ON (f.source, f.id) f.* FROM {{schema}}.facts AS f ORDER BY f.source, f.id, {rank}) AS newest
-WHERE action <> 'delete';"""  # noqa: S608 - ours
+CREATE VIEW {{schema}}.facts_now AS SELECT
+    f.source, f.id, f.source_rev, f.kind, f.equipment, f.action, f.valid_from_ns, f.valid_to_ns, f.known_at_ns, f.body
+FROM {{schema}}.facts AS f
+WHERE f.action <> 'delete' AND NOT EXISTS (
+    SELECT 1 FROM {{schema}}.facts AS later WHERE later.source = f.source AND later.id = f.id
+    AND ROW({", ".join(_rank("later"))}) > ROW({", ".join(_rank("f"))}));"""  # noqa: S608 - ours
 
 
 _SAMPLES_OF_INTERVAL = """(
@@ -107,8 +110,8 @@ CREATE VIEW {{schema}}.order_runs AS SELECT
     jobs.job AS job_order,
     i.equipment,
     i.status,
-    {{schema}}.time_of(i.from_ns) AS from_time,
-    {{schema}}.time_of(i.to_ns) AS to_time,
+    {{schema}}.time_or_null(i.from_ns) AS from_time,
+    {{schema}}.time_or_null(i.to_ns) AS to_time,
     i.from_ns,
     i.to_ns,
     i.rev,
@@ -171,10 +174,10 @@ SELECT
         THEN CASE orders.actual_to_ns WHEN {MAX_NS} THEN 'running' ELSE 'ended' END ELSE orders.said END AS state,
     orders.place AS equipment,
     runs.equipment AS ran_at,
-    {{schema}}.time_of(orders.planned_from_ns) AS planned_from_time,
-    {{schema}}.time_of(orders.planned_to_ns) AS planned_to_time,
-    {{schema}}.time_of(orders.actual_from_ns) AS actual_from_time,
-    {{schema}}.time_of(orders.actual_to_ns) AS actual_to_time,
+    {{schema}}.time_or_null(orders.planned_from_ns) AS planned_from_time,
+    {{schema}}.time_or_null(orders.planned_to_ns) AS planned_to_time,
+    {{schema}}.time_or_null(orders.actual_from_ns) AS actual_from_time,
+    {{schema}}.time_or_null(orders.actual_to_ns) AS actual_to_time,
     orders.planned_from_ns,
     orders.planned_to_ns,
     orders.actual_from_ns,
@@ -193,8 +196,8 @@ CREATE OR REPLACE VIEW {{schema}}.lots AS SELECT
     i.equipment,
     i.body ->> 'material' AS material,
     i.work_order,
-    {{schema}}.time_of(i.from_ns) AS from_time,
-    {{schema}}.time_of(i.to_ns) AS to_time,
+    {{schema}}.time_or_null(i.from_ns) AS from_time,
+    {{schema}}.time_or_null(i.to_ns) AS to_time,
     i.from_ns,
     i.to_ns,
     i.rev,
@@ -216,8 +219,8 @@ CREATE VIEW {{schema}}.{name} AS SELECT
     equipment,
     status,
     reason,
-    {{schema}}.time_of(from_ns) AS from_time,
-    {{schema}}.time_of(to_ns) AS to_time,
+    {{schema}}.time_or_null(from_ns) AS from_time,
+    {{schema}}.time_or_null(to_ns) AS to_time,
     from_ns,
     to_ns,
     samples,
