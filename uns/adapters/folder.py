@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fnmatch
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -272,7 +273,7 @@ class FolderInbox:
         still: list[tuple[int, Path]] = []
         try:
             for path in self.inbox.iterdir():
-                if path.name.startswith(".") or not path.match(self._pattern) or path.is_symlink():
+                if path.name.startswith(".") or not self._fits(path.name) or path.is_symlink():
                     continue
                 with suppress(FileNotFoundError):  # its writer renamed it meanwhile
                     found = path.stat()
@@ -284,6 +285,10 @@ class FolderInbox:
         except OSError as error:
             raise FolderTroubleError(self.inbox, error) from error
         return [path for _, path in sorted(still)[: self._files_max]]
+
+    def _fits(self, name: str) -> bool:
+        """Upper and lower case aside: who writes from Windows does not see it."""
+        return fnmatch.fnmatchcase(name.lower(), self._pattern.lower())
 
     def read(self, path: Path) -> InboxFile | None:
         """A file with its content; None where it is gone."""

@@ -55,6 +55,8 @@ def test_senders_codes_keep_their_zeros_and_may_be_none_of_ours(tmp_path: Path) 
         ("equipment: {WC-1: }", "WC-1", "is mapped to nothing"),
         ("default_equipment: line3", "line3", "did you mean 'line2'?"),
         ("zone: Dallas", "Dallas", "no time zone"),
+        ("archive: mes/../mes/in", "mes/../mes/in", "is the folder of `inbox:`"),
+        ("since: yesterday", "yesterday", "no time with a zone"),
         ("inbocks: x", "inbocks", "did you mean 'inbox'?"),
     ],
 )

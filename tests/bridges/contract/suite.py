@@ -11,6 +11,8 @@ import pytest
 
 from tests.bridges.contract.harness import LostAnswers, Work
 from uns.adapters.sqlite.audit_log import AuditQuery, AuditReader
+from uns.adapters.sqlite.bridge_store import BridgeStore
+from uns.errors import StorageFullError
 
 __all__ = ["BridgeContract"]
 
@@ -166,6 +168,26 @@ class BridgeContract:
             stats = await work.drained()
         assert stats.counters["repeated"] == 0
         assert await work.harness.delivered() == [1.0, 2.0]
+
+    async def test_a_commit_that_fails_is_made_again_from_what_is_on_disk(
+        self, work: Work, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = BridgeStore.take_in
+        failed: list[int] = []
+
+        def full_once(store: BridgeStore, items: Any, **rest: Any) -> int:
+            if items and not failed:
+                failed.append(len(items))
+                raise StorageFullError("the disk is full", next_step="free space")
+            return real(store, items, **rest)
+
+        monkeypatch.setattr(BridgeStore, "take_in", full_once)
+        work.log.write(1.0, 2.0)
+        async with work.running():
+            await work.until("it says so", error_class="storage")
+            await work.drained()
+        assert failed
+        assert sorted(await work.harness.delivered()) == [1.0, 2.0]
 
     async def test_reading_pauses_at_the_bound_of_the_outbox(self, work: Work) -> None:
         await work.harness.trouble("transient")

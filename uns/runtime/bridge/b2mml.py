@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zoneinfo
 from collections.abc import Mapping as Map
 from collections.abc import Sequence
@@ -149,6 +150,7 @@ def _read_target(fields: Fields, directory: Path) -> B2mmlSettings:
                 "folders", f"`{key}:` is for an inbox, and there is none", fields.position_of(key), "give `inbox:`"
             )
     folders = {key: fields.text(key, default=None) for key in ("inbox", "archive", "quarantine", "outbox")}
+    _lint_folders(fields, folders)
     materials = fields.text("materials_file", default=None)
     return B2mmlSettings(
         source=fields.text("source", default="mes"),
@@ -165,6 +167,22 @@ def _read_target(fields: Fields, directory: Path) -> B2mmlSettings:
         qualify_jobs=fields.boolean("qualify_jobs", default=False),
         **{key: None if place is None else directory / place for key, place in folders.items()},
     )
+
+
+def _lint_folders(fields: Fields, folders: dict[str, str | None]) -> None:
+    """No folder serves twice: what is written into the inbox would be read again."""
+    seen: dict[str, str] = {}
+    for key, place in folders.items():
+        if place is None:
+            continue
+        first = seen.setdefault(os.path.normpath(place), key)
+        if first != key:
+            fields.findings.error(
+                "folders",
+                f"`{key}:` is the folder of `{first}:`",
+                fields.position_of(key),
+                "give each a folder of its own",
+            )
 
 
 def _equipment(fields: Fields) -> dict[str, str]:

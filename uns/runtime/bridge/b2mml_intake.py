@@ -7,11 +7,14 @@ revision, so nothing of it counts twice however often it is told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -29,6 +32,7 @@ __all__ = ["FACTS_IN_FLIGHT_MAX", "OrderIntake"]
 
 # Told and not yet answered. Brokers keep so many messages for one client (mosquitto: 1,000) and drop the rest.
 FACTS_IN_FLIGHT_MAX = 200
+_T = TypeVar("_T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -63,7 +67,7 @@ class OrderIntake:
 
     async def handle(self, file: InboxFile, emit: Emit) -> Verdict:
         """Take one file; :class:`~uns.errors.UnreachableError` where the host does not answer now."""
-        work = await asyncio.to_thread(self._open, file)
+        work = await _in_daemon(lambda: self._open(file))
         await self._tell(work, emit)
         result = await asyncio.to_thread(self._finish, file, work)
         self._work = None
@@ -145,13 +149,36 @@ class OrderIntake:
             for number in left:
                 work.answers[number] = await emit(definitions[number].fact)
 
-        tellers = [asyncio.create_task(teller(), name="telling") for _ in range(FACTS_IN_FLIGHT_MAX)]
+        many = min(FACTS_IN_FLIGHT_MAX, len(definitions) - len(work.answers))
+        tellers = [asyncio.create_task(teller(), name="telling") for _ in range(many)]
         try:
             await asyncio.gather(*tellers)
         finally:
             for one in tellers:
                 one.cancel()
             await asyncio.gather(*tellers, return_exceptions=True)
+
+
+async def _in_daemon(call: Callable[[], _T]) -> _T:
+    """In a thread that an end of the process does not wait for: reading a file of 64 MiB outlasts SIGTERM's 10 s."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result(cast("_T", result)) if error is None else future.set_exception(error)
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=work, name="uns-bridge-read", daemon=True).start()
+    return await future
 
 
 def _kept(accepted: Sequence[JobDefinition]) -> list[tuple[str, int, bytes]]:

@@ -186,7 +186,7 @@ class BridgeRunner:
             in_doubt=counts.states["sending"] + counts.states["unknown"],
             dead_letters=counts.states["dead"],
             oldest_unsent_s=None if counts.oldest_unsent_ns is None else (now_ns - counts.oldest_unsent_ns) / 1e9,
-            inbound_reason=getattr(self.target, "inbound_trouble", ""),
+            inbound_reason="" if self.stopped else getattr(self.target, "inbound_trouble", ""),
             counters=counts.counters,
             at_ns=now_ns,
         )
