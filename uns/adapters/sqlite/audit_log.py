@@ -212,14 +212,19 @@ class AuditReader:
         return Snapshot(head, entries, last, "" if row is None else str(row[0]), facts)
 
     def entries(self, *, to: int, after: int = _NUMBER_MIN) -> Iterator[AuditEntry]:
-        """Entries by number up to ``to``, in short transactions."""
+        """Entries by number up to ``to``, in short transactions: one a page, with what is asked beside it."""
         while True:
-            rows = self.rows(
-                f"SELECT {_COLUMNS} FROM audit_log WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",  # noqa: S608
-                (after, to, _PAGE),
-            )
-            for row in rows:
-                yield _entry(row)
+            with translated(self.path):
+                self._connection.execute("BEGIN")
+            try:
+                rows = self.rows(
+                    f"SELECT {_COLUMNS} FROM audit_log WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",  # noqa: S608
+                    (after, to, _PAGE),
+                )
+                yield from map(_entry, rows)
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
@@ -233,8 +238,7 @@ class AuditReader:
                 f"SELECT {_COLUMNS} FROM audit_log WHERE number > ?{conditions} ORDER BY number LIMIT ?",  # noqa: S608
                 (after, *arguments, _PAGE),
             )
-            for row in rows:
-                yield _entry(row)
+            yield from map(_entry, rows)
             if len(rows) < _PAGE:
                 return
             after = rows[-1][0]
@@ -253,6 +257,15 @@ class AuditReader:
         """Whatever a statement gives, of one commit."""
         with translated(self.path):
             return self._connection.execute(statement, arguments).fetchall()
+
+    def row(self, statement: str, arguments: Sequence[Any]) -> tuple[Any, ...] | None:
+        """The first row of a statement that is asked very often."""
+        try:
+            found: tuple[Any, ...] | None = self._connection.execute(statement, arguments).fetchone()
+        except sqlite3.Error:
+            with translated(self.path):
+                raise
+        return found
 
     # ── facts: what an entry says of a row, held against the row ─────────────────────────────────────────────────
 
@@ -282,11 +295,11 @@ class FactRows:
         detail = _detail(entry)
         source, source_rev = str(detail.get("source", "")), str(detail.get("source_rev", ""))
         fact_id = entry.subject[len(source) + 1 : len(entry.subject) - len(source_rev) - 1]
-        rows = self._reader.rows(_FACT, (source, fact_id, source_rev))
-        if not rows:
+        row = self._reader.row(_FACT, (source, fact_id, source_rev))
+        if row is None:
             self._lost += 1
             verifier.differs(entry.number, f"the fact of entry {entry.number}, {entry.subject}, is not in the facts")
-        elif row_hash(rows[0]) != detail.get("row_sha256"):
+        elif row_hash(row) != detail.get("row_sha256"):
             verifier.differs(
                 entry.number, f"the fact of entry {entry.number}, {entry.subject}, is not what was accepted then"
             )
@@ -326,8 +339,13 @@ def _detail(entry: AuditEntry) -> dict[str, Any]:
         return {}
 
 
+_TYPES = (int, int, *(str,) * 7)
+
+
 def _entry(row: tuple[Any, ...]) -> AuditEntry:
     """Whatever stands there: a table that somebody made anew may hold anything."""
+    if tuple(map(type, row)) == _TYPES:
+        return AuditEntry(*row)
     number, at_ns, *texts = row
     return AuditEntry(
         number if isinstance(number, int) else -1,
