@@ -148,8 +148,8 @@ class GapBook:
 
     # ── what comes ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def receive_batch(self, batch: SampleBatch, accepted: Sequence[Accepted]) -> None:
-        """The samples of one payload; ``accepted`` are those that are new."""
+    def receive_batch(self, batch: SampleBatch, accepted: Sequence[Accepted], *, suspects: int) -> None:
+        """The samples of one payload: ``accepted`` are new, ``suspects`` of them have a stamp that is not believed."""
         provenance = batch.provenance
         key = (provenance.group_id, provenance.edge_node_id, provenance.device_id or "")
         way = self._ways.get(key)
@@ -164,7 +164,10 @@ class GapBook:
         if not accepted:
             return
         times = batch.times_ns
-        newest_ns = max([times[at] for at, _, _, suspect in accepted if not suspect], default=MIN_NS)
+        if not suspects and len(accepted) == len(times):  # the common payload
+            newest_ns = max(times)
+        else:
+            newest_ns = max([times[at] for at, _, _, suspect in accepted if not suspect], default=MIN_NS)
         if newest_ns <= way.newest_ns:
             return
         way.newest_ns = newest_ns

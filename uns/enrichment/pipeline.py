@@ -217,7 +217,7 @@ class Enricher:
         self._count(batch, found)
         if found.suspects or found.conflicts or found.out_of_range or found.seen_again:
             self._receive_oddities(state, batch, found, limits, now_ns)
-        self._gaps.receive_batch(batch, found.accepted)
+        self._gaps.receive_batch(batch, found.accepted, suspects=found.suspects)
         if found.accepted:
             self._apply_context_metrics(state, batch, found.accepted)
             self._record(state, batch, found.accepted, now_ns)
