@@ -102,7 +102,8 @@ def print_report(report: Report, *, requirements: bool = False) -> None:
     traffic = report.traffic
     print(
         f"{report.broker}: {traffic.messages:,} messages in {report.seconds:.0f} s "
-        f"({traffic.messages_per_second:g}/s), {_count(len(report.nodes), 'edge node')}, {_count(len(report.hosts), 'host')}"
+        f"({traffic.messages_per_second:g}/s), "
+        f"{_count(len(report.nodes), 'edge node')}, {_count(len(report.hosts), 'host')}"
     )
     nodes = {node.edge_node: node for node in report.nodes}
     for subject in report.subjects:
@@ -178,7 +179,8 @@ def _sum(report: Report) -> str:
     totals = report.totals
     return (
         f"of {len(report.requirements)} requirements: {totals.ok} seen ok, {totals.broken_must} MUST and "
-        f"{totals.broken_should} SHOULD broken, {totals.not_seen} not seen in this time, {totals.not_visible} cannot be seen from outside"
+        f"{totals.broken_should} SHOULD broken, "
+        f"{totals.not_seen} not seen in this time, {totals.not_visible} cannot be seen from outside"
     )
 
 

@@ -15,11 +15,19 @@ import msgspec
 from uns.delivery.messages import CONFIRM_ROOT, MARK_ROOT, decode_confirm, decode_mark, parse_mark_topic
 from uns.doctor.following import remember_message, remember_state
 from uns.doctor.memory import Bounds, HostMemory, NodeMemory
-from uns.doctor.reading import METRICS_MAX, PAYLOAD_BYTES_MAX, RawPayload, Unreadable, read_metric, read_payload
+from uns.doctor.reading import (
+    METRICS_MAX,
+    PAYLOAD_BYTES_MAX,
+    RawPayload,
+    Unreadable,
+    inflate,
+    read_metric,
+    read_payload,
+)
 from uns.doctor.report import Finding, moment, printable
 from uns.doctor.requirements import LEVEL_OF, ids_of
 from uns.doctor.rules import BY_KIND, BY_KIND_RETAINED, RULES, rebirth_overdue
-from uns.doctor.sight import STATE, TOPIC, Outcome, Rule, Sight, StateView, read_state
+from uns.doctor.sight import BIRTHS, COMMANDS, DATA, STATE, TOPIC, Outcome, Rule, Sight, StateView, read_state
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.topics import (
     NAMESPACE,
@@ -31,7 +39,6 @@ from uns.sparkplug.topics import (
     is_id_too_long,
     parse_topic,
 )
-from uns.sparkplug.wire import inflate
 
 __all__ = [
     "BIRTH_METRICS_PER_SECOND_MAX",
@@ -225,7 +232,7 @@ class Grader:
         node = None if too_long else self._node(parsed.edge_node, sight.now_ns)
         sight.node = node
         sight.subject = str(parsed.edge_node)
-        if sight.kind in {"NCMD", "DCMD"}:
+        if sight.kind in COMMANDS:
             sight.subject = f"commands to {parsed.edge_node}"
         if isinstance(parsed, DeviceTopic):
             sight.device_id = parsed.device_id
@@ -241,7 +248,7 @@ class Grader:
         except Unreadable as error:
             sight.payload_problem = f"{len(payload)} bytes: a message that {error}"
             return
-        budget = self._data_budget if sight.kind in {"NDATA", "DDATA", "NCMD", "DCMD"} else self._birth_budget
+        budget = self._data_budget if sight.kind in {*DATA, *COMMANDS} else self._birth_budget
         if sight.retain or not budget.take(head.metrics_total, sight.now_ns):
             self.births_unread += budget is self._birth_budget and not sight.retain
             return
@@ -254,9 +261,7 @@ class Grader:
         """The payload inside; its outer timestamp and seq stand."""
         outer = sight.raw
         assert outer is not None  # noqa: S101 - set by the caller
-        inner = inflate(payload[outer.body_start : outer.body_start + outer.body_bytes], PAYLOAD_BYTES_MAX)
-        if inner is None:
-            raise Unreadable("is compressed, and neither DEFLATE nor GZIP of up to 1 MiB")
+        inner = inflate(payload[outer.body_start : outer.body_start + outer.body_bytes])
         head = read_payload(inner)
         sight.raw = RawPayload(
             timestamp=head.timestamp if outer.timestamp is None else outer.timestamp,
@@ -296,8 +301,7 @@ class Grader:
             if sight.host is not None and sight.state is not None:
                 remember_state(sight.host, sight.state, retain=sight.retain)
         elif sight.node is not None and not sight.retain:
-            if sight.kind not in {"NCMD", "DCMD"}:
-                self._live_kinds.add((sight.node.descriptor, sight.kind))
+            self._live_kinds.add((sight.node.descriptor, sight.kind))
             remember_message(sight.node, sight, len(payload), self.bounds)
 
     def _receive_mark(self, topic: str, payload: bytes, now_ns: int) -> None:
@@ -343,8 +347,9 @@ class Grader:
         for descriptor, kind in sorted(self._live_kinds):
             topic = descriptor.topic(MessageType(kind), "+" if kind.startswith("D") else None)
             if (descriptor.group_id, kind, descriptor.edge_node_id) not in kept_kinds:
-                self._record(rule, kind, str(descriptor), True, topic, now_ns)
-            if self.aware and kind in {"NBIRTH", "DBIRTH"}:
+                subject = f"commands to {descriptor}" if kind in COMMANDS else str(descriptor)
+                self._record(rule, kind, subject, True, topic, now_ns)
+            if self.aware and kind in BIRTHS:
                 there = any(self._matches(name, topic) for name in self.certificates)
                 self._record(certificate, kind, "broker", there or f"no certificate of {topic}", topic, now_ns)
 

@@ -10,6 +10,7 @@ Metrics are read one by one when they are asked for, because a listener that is 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 
 import msgspec
@@ -27,6 +28,7 @@ __all__ = [
     "RawTemplate",
     "RawValue",
     "Unreadable",
+    "inflate",
     "read_metric",
     "read_payload",
 ]
@@ -191,6 +193,18 @@ def read_payload(payload: bytes) -> RawPayload:
             case _:
                 pass  # an extension
     return head
+
+
+def inflate(body: bytes) -> bytes:
+    """Undo DEFLATE (zlib) or GZIP up to ``PAYLOAD_BYTES_MAX``; :class:`Unreadable` otherwise."""
+    inflater = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # 32: either header
+    try:
+        inflated = inflater.decompress(body, PAYLOAD_BYTES_MAX + 1)
+    except zlib.error as error:
+        raise Unreadable("is compressed, and neither as DEFLATE nor as GZIP") from error
+    if len(inflated) > PAYLOAD_BYTES_MAX or not inflater.eof:
+        raise Unreadable(f"is compressed, and cut off or of more than {PAYLOAD_BYTES_MAX} bytes")
+    return inflated
 
 
 def read_metric(payload: bytes, start: int, end: int, depth: int = 0) -> RawMetric:  # noqa: C901, PLR0912 - one case a field

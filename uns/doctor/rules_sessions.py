@@ -117,6 +117,8 @@ def _stops_for_rebirth(sight: Sight) -> Outcome:
     node = sight.node
     if node is None or node.rebirth_asked_ns is None or node.life != "alive":
         return None
+    if sight.kind == "NBIRTH":
+        return True
     waited = sight.now_ns - node.rebirth_asked_ns
     if waited <= REBIRTH_GRACE_NS or waited > REBIRTH_ANSWER_S * _S:
         return None
@@ -289,7 +291,9 @@ SESSION_RULES: tuple[Rule, ...] = (
     Rule("birth.first", (*DATA, "DDEATH"), _device_born_before, "a birth first", _ORDER_STEP),
     Rule("birth.node_first", ("DBIRTH",), _born_before, "an NBIRTH first", _ORDER_STEP),
     Rule("birth.together", ("DBIRTH",), _births_together, "births before data", _ORDER_STEP),
-    Rule("rebirth.stops", DATA, _stops_for_rebirth, "no DATA until the births", "stop DATA at the request"),
+    Rule(
+        "rebirth.stops", (*DATA, "NBIRTH"), _stops_for_rebirth, "no DATA until the births", "stop DATA at the request"
+    ),
     Rule(
         "rebirth.answered",
         ("NBIRTH",),
