@@ -278,6 +278,42 @@ def test_totals_of_a_running_job_go_on_and_are_read_anew_only_where_they_must(pl
     assert view.figures()["read_anew"] == 1
 
 
+def test_a_job_that_is_longer_than_it_was_said_takes_in_older_samples_too(plant: Plant, view: View) -> None:
+    plant.samples((GOOD, 10, -5))
+    plant.fact(job(start=0, end=30))
+    plant.samples((GOOD, 12, 10), (GOOD, 15, 40), (GOOD, 20, 50))
+    assert view.order()["jobs"][0]["good"]["value"] == "2"
+    plant.fact(job(start=0, end=45, source_rev="2"))
+    assert view.order()["jobs"][0]["good"]["value"] == "5"
+    plant.samples((GOOD, 13, 20))
+    plant.fact(job(start=0, end=60, source_rev="3"))
+    assert view.order()["jobs"][0]["good"]["value"] == "10"
+
+
+def test_a_lot_that_was_consumed_by_mistake_has_the_whole_of_its_quantity_again(plant: Plant, view: View) -> None:
+    plant.samples((GOOD, 10, -5))
+    plant.fact(job(start=0))
+    plant.fact(lot("L-1", start=0))
+    plant.samples((GOOD, 12, 10))
+    assert view.follow()[LOT + "L-1"]["jobs"][0]["good"]["value"] == "2"
+    plant.fact(lot("L-1", "Consumed", start=0, source_rev="2"))
+    plant.samples((GOOD, 15, 20))
+    assert "good" not in view.follow()[LOT + "L-1"]["jobs"][0]
+    plant.fact(lot("L-1", start=0, source_rev="3"))
+    plant.samples((GOOD, 16, 30))
+    assert view.follow()[LOT + "L-1"]["jobs"][0]["good"]["value"] == "6"
+
+
+def test_more_samples_than_are_held_are_read_from_the_log(plant: Plant, make_view: Callable[..., View]) -> None:
+    view = make_view(recent_rows_max=2)
+    plant.fact(job(start=0))
+    plant.samples((GOOD, 1, 1))
+    assert view.order()["jobs"][0]["good"]["value"] == "0"
+    plant.samples(*((GOOD, n, n) for n in range(2, 9)))
+    assert view.order()["jobs"][0]["good"]["value"] == "7"
+    assert view.figures()["read_anew"] == 2
+
+
 def test_every_document_of_an_order_and_a_lot_reads_back(plant: Plant, view: View) -> None:
     plant.fact(job(start=0))
     plant.fact(lot("L-1", None, start=0))

@@ -10,13 +10,14 @@ that are shown, or would be if there were room. Jobs that name no work order are
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from uns.actuals.book import JobBook, Leaning
+from uns.actuals.book import Leaning
 from uns.actuals.jobs import JobId, JobPiece, JobView
+from uns.actuals.order_book import OrderBook, RecentReader, lean
 from uns.actuals.orders import (
     JobState,
     LotJob,
@@ -31,15 +32,13 @@ from uns.actuals.orders import (
     work_order_state,
 )
 from uns.actuals.totals import JobActuals, JobRuns, job_actuals
-from uns.context.levels import DEFINITION_STATES, NEVER_STATES
 from uns.context.times import MAX_NS, MIN_NS, rfc3339
-from uns.context.words import ResponseState
-from uns.enrichment.log import LogBatch, RecordReader
+from uns.enrichment.log import LogBatch, MetricRow, RecordReader, Touched
 from uns.enrichment.plan import IntervalRow, OutboxMessage
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import Uns1Topics
 
-__all__ = ["OrderBoard", "OrderBook", "OrderLimits", "Subject"]
+__all__ = ["OrderBoard", "OrderLimits", "Subject"]
 
 _LOOK_EVERY_NS = 10_000_000_000  # at what is to be taken away, and at what takes its place
 
@@ -52,6 +51,7 @@ class OrderLimits(msgspec.Struct, frozen=True, kw_only=True):
     topics_max: int = 2_000  # orders and lots; open ones first, then the newest
     document_bytes_max: int = 64 * 1024
     runs_max: int = 1_000  # totals that go on with new samples only; others are read again from the start of the job
+    recent_rows_max: int = 200_000  # samples that are held until the totals have gone on with them
     stated_max: int = 100_000  # facts about jobs that are remembered by name
 
 
@@ -88,43 +88,6 @@ _encode = msgspec.json.Encoder().encode
 _RunKey = tuple[JobId, Subject]
 
 
-class OrderBook(JobBook):
-    """A book that also tells what was planned and never ran, and where a lot was."""
-
-    def planned(self, job: JobId) -> JobView | None:
-        """A job of which nothing is known but a plan, or that it will never be; None for any other."""
-        facts = self._statements.of(job)
-        standing = [fact for fact in facts if not fact.deleted]
-        if not standing or any(fact.state not in DEFINITION_STATES | NEVER_STATES for fact in standing):
-            return None
-        return JobView(
-            job=job,
-            position=self.position,
-            pieces=(),
-            start_ns=None,
-            end_ns=None,
-            known_ns=0,
-            state=ResponseState.WAITING,
-            facts=facts,
-            definition=self._statements.definition(facts),
-        )
-
-    def pieces_of_lot(self, lot: str) -> dict[JobId, list[JobPiece]]:
-        """Where a lot was while jobs ran, by job; neighbours are one piece."""
-        found: dict[JobId, list[JobPiece]] = {}
-        for stretch in sorted(self._with_lot.get(lot, ()), key=lambda one: (one.equipment, one.from_ns)):
-            shared = len(stretch.jobs) > 1
-            for job in stretch.jobs:
-                pieces = found.setdefault(job, [])
-                last = pieces[-1] if pieces else None
-                before = None if last is None else (last.equipment, last.to_ns, last.shared)
-                if last is not None and before == (stretch.equipment, stretch.from_ns, shared):
-                    pieces[-1] = JobPiece(last.equipment, last.from_ns, stretch.to_ns, shared)
-                else:
-                    pieces.append(JobPiece(stretch.equipment, stretch.from_ns, stretch.to_ns, shared))
-        return found
-
-
 class OrderBoard:
     """Told of every batch of the log, in order; :meth:`due` gives what is to be retained now.
 
@@ -134,10 +97,10 @@ class OrderBoard:
     def __init__(self, tree: TopicTree, *, limits: OrderLimits | None = None, since_ns: int = MIN_NS) -> None:
         self.limits = limits or OrderLimits()
         self.counters = {"published": 0, "taken_away": 0, "too_large": 0, "read_anew": 0}
-        self._tree = tree
+        self._tree = lean(tree)
         self._topics = Uns1Topics(tree)
         self._since_ns = since_ns
-        self._book = OrderBook(tree)
+        self._book = OrderBook(self._tree)
         self._entries: dict[Subject, _Entry] = {}
         self._subjects: dict[JobId, frozenset[Subject]] = {}
         self._stated: OrderedDict[tuple[str, str], JobId] = OrderedDict()
@@ -145,6 +108,10 @@ class OrderBoard:
         self._states: dict[_RunKey, JobState] = {}
         self._runs: OrderedDict[_RunKey, JobRuns] = OrderedDict()
         self._runs_at: dict[str, set[_RunKey]] = {}
+        # Samples that came since totals were made, of equipment with running totals: nobody has to look for them again.
+        self._recent: dict[str, dict[str, list[MetricRow]]] = {}
+        self._recent_rows = 0
+        self._read_pieces: dict[_RunKey, tuple[JobPiece, ...]] = {}
         self._leanings: dict[JobId, dict[str, tuple[Leaning, ...]]] = {}
         self._dirty: dict[Subject, None] = {}
         self._shown = 0
@@ -175,8 +142,31 @@ class OrderBoard:
         """Work orders that come up in a batch and are not in the book: all that stands of them must be in it too."""
         return {row[8] for row in intervals if row[8] is not None} - self._known_orders
 
-    def receive(self, batch: LogBatch, *, standing: Sequence[IntervalRow] = ()) -> None:
-        """Take the next batch; ``standing`` are older intervals of the orders that :meth:`orders_to_read` asked for."""
+    def metrics_to_read(self, touched: Iterable[Touched]) -> list[tuple[str, str]]:
+        """(equipment, metric) of the samples of a batch that running totals go on with."""
+        found: list[tuple[str, str]] = []
+        for one in touched:
+            if self._runs_at.get(one.equipment):
+                equipment_class = self._tree.class_of(one.equipment)
+                if equipment_class is not None and one.metric in equipment_class.metrics:
+                    found.append((one.equipment, one.metric))
+        return found
+
+    def receive(
+        self,
+        batch: LogBatch,
+        *,
+        standing: Sequence[IntervalRow] = (),
+        rows: Mapping[tuple[str, str], Sequence[MetricRow]] | None = None,
+    ) -> None:
+        """Take the next batch.
+
+        ``standing`` are older intervals of the orders that :meth:`orders_to_read` asked for, ``rows`` the samples that
+        :meth:`metrics_to_read` asked for.
+        """
+        for (equipment, metric), recent in (rows or {}).items():
+            self._recent.setdefault(equipment, {}).setdefault(metric, []).extend(recent)
+            self._recent_rows += len(recent)
         if standing:
             older = [row for row in standing if row[0] <= batch.after]
             batch = msgspec.structs.replace(batch, intervals=(*older, *batch.intervals))
@@ -192,9 +182,21 @@ class OrderBoard:
                 changed.update(dict.fromkeys(self._name(row[0], row[1], row[10])))
         for job in changed:
             self._place(job)
+        if self._recent_rows > self.limits.recent_rows_max:
+            self._forget_recent(also_needed=True)
         if self._book.forgotten.get("jobs", 0) != self._forgotten_jobs:
             self._forgotten_jobs = self._book.forgotten["jobs"]
             self._cut()
+
+    def _forget_recent(self, *, also_needed: bool = False) -> None:
+        """Let go of samples that all totals have gone on with; of the others too, whose totals are made anew then."""
+        for equipment in list(self._recent):
+            waiting = [key for key in self._runs_at.get(equipment, ()) if key[1] in self._dirty]
+            if waiting and not also_needed:
+                continue
+            for key in waiting:
+                self._drop_run(key)
+            self._recent_rows -= sum(map(len, self._recent.pop(equipment).values()))
 
     def caught_up(self) -> None:
         """What comes from now on is news: nothing of it can have been shown by an earlier life of the host."""
@@ -287,12 +289,14 @@ class OrderBoard:
             if entry is not None and 0 <= now_ns - entry.at_ns < self.limits.interval_ns:
                 continue
             if looked_at and is_enough():
+                self._forget_recent()
                 return found, True
             looked_at += 1
             del self._dirty[subject]
             if entry is not None and (message := self._message(subject, entry, reader, now_ns)) is not None:
                 entry.at_ns = now_ns
                 found.append(message)
+        self._forget_recent()
         return found, False
 
     def _rank(self, subject: Subject) -> tuple[bool, int, Subject]:
@@ -325,7 +329,7 @@ class OrderBoard:
             entry.is_hidden = True  # until the next look
         if entry.jobs and not (entry.is_hidden or entry.is_cut):
             as_of = rfc3339(now_ns)
-            document = self._order(subject, entry, reader, as_of) if order else self._lot(subject, reader, as_of)
+            document = self._order(subject, entry, reader, as_of) if order else self._lot(subject, entry, reader, as_of)
             if document is not None:
                 payload = _encode(document)
                 shown = _encode(msgspec.structs.replace(document, as_of="", log=_NOWHERE))
@@ -375,21 +379,19 @@ class OrderBoard:
 
     def _job(self, job: JobId, subject: Subject, reader: RecordReader) -> JobState | None:
         view = self._view(job)
-        if view is None:
-            return None
-        if not view.pieces:
-            return planned_state(view)
-        here = self._at(view, subject.site, view.pieces)
-        if not here.pieces:
-            return None
+        here = None if view is None else self._at(view, subject.site, view.pieces)
+        if view is None or here is None or not here.pieces:
+            self._drop_run((job, subject))
+            return None if view is None or view.pieces else planned_state(view)
         actuals = self._actuals(here, subject, reader)
         leanings = self._leanings.setdefault(job, {})
         leanings[subject.site] = actuals.leanings
         self._book.note(job, [leaning for site in sorted(leanings) for leaning in leanings[site]])
         return job_state(here, actuals)
 
-    def _lot(self, subject: Subject, reader: RecordReader, as_of: str) -> LotState | None:
+    def _lot(self, subject: Subject, entry: _Entry, reader: RecordReader, as_of: str) -> LotState | None:
         found: list[LotJob] = []
+        counted: set[JobId] = set()
         for job, pieces in self._book.pieces_of_lot(subject.name).items():
             view = self._book.job(job)
             here = None if view is None or self._is_over(job, subject.site) else self._at(view, subject.site, pieces)
@@ -400,7 +402,10 @@ class OrderBoard:
                 if use.lot == subject.name:
                     if is_counted(use):
                         actuals = actuals or self._actuals(here, subject, reader)
+                        counted.add(job)
                     found.append(lot_job(here, use, actuals if is_counted(use) else None))
+        for job in entry.jobs.keys() - counted:  # totals that do not go on are made anew
+            self._drop_run((job, subject))
         if not found:
             return None
         return lot_state(
@@ -439,7 +444,10 @@ class OrderBoard:
         if runs is None:
             self.counters["read_anew"] += 1
             runs = JobRuns()
+        if self._read_pieces.get(key) == view.pieces:  # else it may reach over older samples, too
+            reader = RecentReader(reader, self._recent, runs)
         actuals = job_actuals(self._tree, reader, view, runs=runs)
+        self._read_pieces[key] = view.pieces
         self._runs[key] = runs
         for piece in view.pieces:
             self._runs_at.setdefault(piece.equipment, set()).add(key)
@@ -449,6 +457,7 @@ class OrderBoard:
 
     def _drop_run(self, key: _RunKey) -> None:
         if self._runs.pop(key, None) is not None:
+            del self._read_pieces[key]
             for keys in self._runs_at.values():
                 keys.discard(key)
 

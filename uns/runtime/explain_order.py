@@ -10,7 +10,7 @@ import msgspec
 
 from uns.actuals.evidence import SampleRef, plain
 from uns.actuals.jobs import JobId, JobView
-from uns.actuals.order_board import OrderBook
+from uns.actuals.order_book import OrderBook
 from uns.actuals.orders import LotRef, Span, UpTo
 from uns.actuals.response import job_response
 from uns.actuals.totals import CounterActual, CounterEvidence, JobActuals, job_actuals

@@ -53,10 +53,11 @@ _TOUCHED = """
     ) JOIN series USING (series) GROUP BY equipment, metric ORDER BY 6
     """
 # One value: exactly one of the columns is set, and each keeps its type. The position is in the index, as the row id.
-_METRIC_ROWS = """
-    SELECT source_time_ns, ordinal, coalesce(value_int, value_num, value_text), quality, flags, position FROM samples
+_VALUE = "coalesce(value_int, value_num, value_text)"
+_METRIC_ROWS = f"""
+    SELECT source_time_ns, ordinal, {_VALUE}, quality, flags, position FROM samples
     WHERE source_time_ns >= ? AND source_time_ns < ? AND position <= ? AND series IN
-    """
+    """  # noqa: S608
 _ROWS_AT_ONCE = 5_000
 _NAMES_AT_ONCE = 500
 
@@ -221,6 +222,25 @@ class RecordCursor:
             )
             while chunk := found.fetchmany(_ROWS_AT_ONCE):
                 yield chunk
+
+    def rows_between(
+        self, after: int, to: int, wanted: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], list[MetricRow]]:
+        """Samples of positions in (``after``, ``to``] of some metrics, by (equipment, metric), in order of position."""
+        found: dict[tuple[str, str], list[MetricRow]] = {}
+        with self._snapshot() as execute:
+            names: dict[int, tuple[str, str]] = {}
+            for equipment, metric in wanted:
+                for row in execute("SELECT series FROM series WHERE equipment = ? AND metric = ?", (equipment, metric)):
+                    names[row[0]] = (equipment, metric)
+            rows = execute(
+                f"SELECT series, source_time_ns, ordinal, {_VALUE}, quality, flags, position FROM samples "  # noqa: S608
+                f"WHERE position > ? AND position <= ? AND series IN ({', '.join(map(str, names))}) ORDER BY position",
+                (after, to),
+            )
+            for series, *row in rows:
+                found.setdefault(names[series], []).append(tuple(row))
+        return found
 
     def rows_before(
         self, equipment: str, metric: str, time_ns: int, *, not_before_ns: int, up_to: int

@@ -37,7 +37,7 @@ class OrderStateLimits(msgspec.Struct, frozen=True, kw_only=True):
     share_max: float = 0.1  # of one processor
     look_every_s: float = 0.25  # whether the log has grown
     positions_max: int = 20_000  # of one step
-    step_s: float = 0.2  # of deriving, then what is ready is published
+    step_s: float = 0.2  # then what is ready is published
 
 
 class OrderFollower:
@@ -58,21 +58,35 @@ class OrderFollower:
 
     def step(self, now_ns: int) -> tuple[list[OutboxMessage], bool]:
         """Read on; what is to be retained now, and whether there is more to do at once."""
-        batch, progress, head = self._cursor.read(self._progress, positions_max=self._limits.positions_max)
-        if not batch.is_empty():
-            orders = self.board.orders_to_read(batch.intervals)
-            self.board.receive(batch, standing=self._cursor.standing(work_orders=orders)[1] if orders else ())
-        self._progress = progress
-        if not self._caught_up:  # facts come in parts, and orders are not shown without what was said of them
-            self._caught_up = batch.is_empty()
-            if not self._caught_up:
-                return [], True
-            self.board.caught_up()
         end_s = time.monotonic() + self._limits.step_s
-        messages, more = self.board.due(
-            self._cursor, now_ns, is_enough=lambda: self._is_stopping or time.monotonic() >= end_s
+        behind = True
+        while behind and not self._is_enough(end_s):
+            behind = self._read()
+        if not self._caught_up:  # facts come in parts, and orders are not shown without what was said of them
+            if behind:
+                return [], True
+            self._caught_up = True
+            self.board.caught_up()
+        messages, more = self.board.due(self._cursor, now_ns, is_enough=lambda: self._is_enough(end_s))
+        return messages, more or behind
+
+    def _read(self) -> bool:
+        """The next batch; False where there is none."""
+        cursor = self._cursor
+        batch, self._progress, _ = cursor.read(self._progress, positions_max=self._limits.positions_max)
+        if batch.is_empty():
+            return False
+        orders = self.board.orders_to_read(batch.intervals)
+        metrics = self.board.metrics_to_read(batch.touched)
+        self.board.receive(
+            batch,
+            standing=cursor.standing(work_orders=orders)[1] if orders else (),
+            rows=cursor.rows_between(batch.after, batch.to, metrics) if metrics else None,
         )
-        return messages, more or progress.position < head
+        return True
+
+    def _is_enough(self, end_s: float) -> bool:
+        return self._is_stopping or time.monotonic() >= end_s
 
     def figures(self) -> dict[str, int]:
         """What is shown and what is left out."""
