@@ -8,6 +8,7 @@ from uns.runtime.accounting import (
     bridge_equations,
     bridge_terms,
     edge_equations,
+    explanation_equation,
     host_equations,
     loss_equation,
     lost,
@@ -111,3 +112,9 @@ def test_a_performance_is_held_to_its_samples() -> None:
     assert not equation("3", "4")
     assert not equation(None, "3")
     assert not equation(None, None)  # nothing said of nothing is no proof
+
+
+def test_what_is_explained_is_what_the_document_says() -> None:
+    assert explanation_equation("WO-1", said=Decimal(3), explained=Decimal("3.0")).holds
+    assert not explanation_equation("WO-1", said=Decimal(3), explained=None).holds
+    assert not explanation_equation("WO-1", said=None, explained=None).holds

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -96,8 +97,24 @@ def test_the_order_file_started_it_and_the_performance_file_says_what_the_sample
     assert (mes["orders"], report["mes_left_out"]) == (["WO-10234", "WO-10235"], "")
     counted = mes["counted"]
     assert int(mes["good"]) == int(counted["quantity"]) == counted["last"]["value"] - counted["baseline"]["value"] > 0
-    (equation,) = (each for each in report["equations"] if each["subject"] == "WO-10234")
-    assert f"performance good {mes['good']} = counted {mes['good']} from samples" in equation["text"]
+    counted_text, explained_text = (each["text"] for each in report["equations"] if each["subject"] == "WO-10234")
+    assert f"performance good {mes['good']} = counted {mes['good']} from samples" in counted_text
+    assert explained_text == f"performance good {mes['good']} = explained {mes['good']}"
+
+
+def test_the_command_of_the_report_explains_the_quantity_by_the_samples_that_the_report_shows(
+    report: dict[str, Any],
+) -> None:
+    program, *words = shlex.split(report["mes"]["explain"])
+    assert program == "uns"
+    done = subprocess.run([sys.executable, "-m", "uns", *words], capture_output=True, text=True, timeout=60, check=True)
+    (piece,) = report["mes"]["explanation"]["jobs"][0]["counters"][0]["pieces"]
+    counted = report["mes"]["counted"]
+    for name in ("baseline", "first", "last"):
+        sample = piece[name]
+        shown = f"{name:9} {sample['value']} at {sample['time']}, log position {sample['position']}"
+        assert shown in done.stdout
+        assert (sample["value"], sample["time"]) == (counted[name]["value"], counted[name]["time"])
 
 
 def test_the_performance_file_lies_in_the_outbox_and_is_valid(report: dict[str, Any]) -> None:
@@ -206,7 +223,7 @@ def test_what_cannot_work_is_one_clear_message(options: list[str], code: int, sa
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("victim", ["broker", "host", "gw-energy", "plc4"])
+@pytest.mark.parametrize("victim", ["broker", "host", "bridge", "gw-energy", "plc4"])
 async def test_a_process_that_dies_is_named_with_its_log(tmp_path: Path, victim: str) -> None:
     log = tmp_path / "out.txt"
     keep = tmp_path / "keep"

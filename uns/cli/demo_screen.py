@@ -18,8 +18,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from uns.namespace.units import symbol_of
+from uns.runtime.demo.mes import MesReport
 from uns.runtime.demo.run import DemoReport, DemoState
 from uns.runtime.demo.view import EquipmentView, MetricView
+from uns.runtime.explain_order import ExplainedPiece
 
 __all__ = ["LinePrinter", "Screen", "paint", "print_report"]
 
@@ -168,10 +170,28 @@ def _print_mes(report: DemoReport) -> None:
     if mes.performance is None:
         print(f"✗ out  no performance of {mes.work_order}")
         return
-    kept = mes.performance if report.directory is not None else Path(mes.performance).name
-    print(f"out  performance of {mes.work_order}, good {_plain(mes.good)}: {kept}")
-    if mes.counted is not None:
-        counted = mes.counted
-        shown = [("baseline", counted.baseline), ("first", counted.first), ("last", counted.last)]
-        samples = ", ".join(f"{name} {sample.value} at {sample.time}" for name, sample in shown if sample is not None)
-        print(f"     counted by {mes.counter}: {samples}")
+    is_kept = report.directory is not None
+    print(f"out  performance of {mes.work_order}, good {_plain(mes.good)}: {_shown(mes.performance, is_kept=is_kept)}")
+    for piece in _pieces(mes):
+        _print_piece(mes.counter, piece)
+    if is_kept:
+        print(f"     {mes.explain}")
+    else:
+        print("     with --keep DIR these files stay, and `uns explain` shows each of the samples")
+
+
+def _shown(file: str, *, is_kept: bool) -> str:
+    return file if is_kept else Path(file).name
+
+
+def _pieces(mes: MesReport) -> list[ExplainedPiece]:
+    """Each piece of the order in which its good was counted."""
+    jobs = () if mes.explanation is None else mes.explanation.jobs
+    return [piece for job in jobs for counter in job.counters for piece in counter.pieces]
+
+
+def _print_piece(counter: str, piece: ExplainedPiece) -> None:
+    print(f"     {counter} counted {_plain(piece.counted)}:")
+    for name, sample in (("baseline", piece.baseline), ("first", piece.first), ("last", piece.last)):
+        if sample is not None:
+            print(f"       {name:9} {sample.value} at {sample.time}, log position {sample.position}")

@@ -26,6 +26,7 @@ __all__ = [
     "bridge_equations",
     "bridge_terms",
     "edge_equations",
+    "explanation_equation",
     "host_equations",
     "loss_equation",
     "lost",
@@ -145,6 +146,12 @@ def performance_equation(work_order: str, *, said: Decimal | None, counted: Deci
     return Equation(
         subject=work_order, text=f"{what} ({how})" if how else what, holds=said is not None and said == counted
     )
+
+
+def explanation_equation(work_order: str, *, said: Decimal | None, explained: Decimal | None) -> Equation:
+    """What ``uns explain`` gives for a quantity is what the document says."""
+    text = f"performance good {_decimal(said)} = explained {_decimal(explained)}"
+    return Equation(subject=work_order, text=text, holds=said is not None and said == explained)
 
 
 def _decimal(value: Decimal | None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,9 +12,12 @@ from pathlib import Path
 import msgspec
 
 from uns.adapters.sqlite.record_audit import open_audit
+from uns.adapters.sqlite.record_cursor import RecordCursor
 from uns.context.facts import FactAnswer
-from uns.runtime.accounting import Equation, bridge_equations, performance_equation
+from uns.namespace.model import TopicTree
+from uns.runtime.accounting import Equation, bridge_equations, explanation_equation, performance_equation
 from uns.runtime.demo.story import FIRST_ORDER, IDLE_AT, SECOND_AT, SECOND_ORDER
+from uns.runtime.explain_order import Explanation, explain_order
 from uns.runtime.performances import Performances, WrittenPerformance
 from uns.runtime.plant_run import PlantRun, render_node_file
 from uns.runtime.recount import Recount, recount
@@ -21,6 +26,7 @@ __all__ = ["ANSWER_TIMEOUT_S", "ORDERS", "ORDER_FILE", "PERFORMANCE_TIMEOUT_S", 
 
 ORDER_FILE, ORDERS = "orders.xml", (FIRST_ORDER, SECOND_ORDER)
 BRIDGE_FILE = "mes.bridge.yaml"
+GOOD = "good"
 COUNTED_AT = ("reactor4", "batch/count")  # what counts the good of line 2
 GRACE_S_MAX, GRACE_PART = 2.0, 0.1  # of the demo's time
 ANSWER_TIMEOUT_S = 30.0
@@ -39,9 +45,10 @@ class MesReport(msgspec.Struct, frozen=True, kw_only=True):
     work_order: str
     good: Decimal | None
     counter: str
-    counted: Recount | None  # from the rows of the record log
+    counted: Recount | None  # from the rows of the record log, by a second look
+    explanation: Explanation | None  # what `uns explain` says of it
+    explain: str  # that command, for a kept directory
     bridge: dict[str, int]
-    explain: str  # the command that shows it on a kept store
 
 
 class MesPart:
@@ -59,17 +66,17 @@ class MesPart:
         self.performances = Performances(directory / "mes" / "outbox")
         self._answers = answers  # of the host, to everybody, by the id of the fact
 
-    async def start(self, plant: PlantRun) -> None:
+    async def start(self, plant: PlantRun, tree_file: Path) -> None:
         """Start the bridge; :meth:`PlantRun.until_bridge` waits for it."""
         for folder in (self.inbox, self.performances.folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.performances.look()  # what an earlier run left in a kept directory
         config = self._directory / BRIDGE_FILE
         replacements = {
-            "grace: 300s": f"grace: {self.grace_s * 1000:.0f}ms",
+            "grace: 10s": f"grace: {self.grace_s * 1000:.0f}ms",
             "poll: 1s": "poll: 100ms",
             "settle: 2s": "settle: 0s",  # it is renamed into place, as a whole
-            "../../topic_tree.yaml": str((self._plant_files / "topic_tree.yaml").resolve()),
+            "../../topic_tree.yaml": str(tree_file),
             "mqtt://127.0.0.1:1883": plant.broker_url,
             "../../var/host": str(plant.store),
             "../../var/": f"{self._directory}/",
@@ -124,8 +131,12 @@ class MesPart:
             and found.response.good.value == counted.quantity
         )
 
-    def report(self, store: Path, terms: Mapping[str, int]) -> tuple[MesReport, list[Equation]]:
-        """What became of it, after everything has stopped."""
+    def report(
+        self, store: Path, tree: TopicTree, tree_file: Path, terms: Mapping[str, int]
+    ) -> tuple[MesReport, list[Equation]]:
+        """What became of it, after everything has stopped. Blocks on the disk."""
+        with closing(RecordCursor(store / "records.db")) as cursor:
+            explanation = explain_order(tree, cursor, FIRST_ORDER, quantity=GOOD)
         found = self.performance_of(FIRST_ORDER)
         counted = self.counted(store, FIRST_ORDER)
         said = None if found is None or found.response.good is None else found.response.good.value
@@ -139,13 +150,27 @@ class MesPart:
             good=said,
             counter="/".join(COUNTED_AT),
             counted=counted,
+            explanation=explanation,
+            explain=shlex.join(
+                ["uns", "explain", FIRST_ORDER, "--quantity", GOOD, "--store", str(store), "--tree", str(tree_file)]
+            ),
             bridge=dict(terms),
-            explain=f"uns explain {FIRST_ORDER} --quantity good",
         )
-        equation = performance_equation(
-            FIRST_ORDER, said=said, counted=None if counted is None else counted.quantity, how=_how(counted)
-        )
-        return report, [*bridge_equations(terms), equation]
+        equations = [
+            performance_equation(
+                FIRST_ORDER, said=said, counted=None if counted is None else counted.quantity, how=_how(counted)
+            ),
+            explanation_equation(FIRST_ORDER, said=said, explained=explained_good(explanation)),
+        ]
+        return report, [*bridge_equations(terms), *equations]
+
+
+def explained_good(explanation: Explanation | None) -> Decimal | None:
+    """The quantity that ``uns explain`` gives, over all jobs of the order."""
+    if explanation is None:
+        return None
+    values = [each.value for job in explanation.jobs for each in job.quantities if each.quantity == GOOD]
+    return sum(values, Decimal(0)) if values else None
 
 
 def said_of(found: WrittenPerformance) -> str:

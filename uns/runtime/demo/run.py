@@ -99,6 +99,7 @@ class Demo:
 
     def __init__(self, directory: Path, *, seconds: float, broker: str, seed: int = 1, kept: bool = False) -> None:
         self._directory = directory
+        self._tree_file = directory / "topic_tree.yaml"
         self._seconds = seconds
         self._broker = broker
         self._seed = seed
@@ -118,7 +119,9 @@ class Demo:
     async def run(self, show: Callable[[DemoState], None]) -> DemoReport:
         """Run it; ``show`` is called about twice a second. Raises what a child that fails raises."""
         async with PlantRun(self._directory) as plant:
-            tree = load_tree(PLANT_FILES / "topic_tree.yaml")
+            # A copy, so that a kept directory holds what its stores are read with.
+            self._tree_file.write_bytes((PLANT_FILES / "topic_tree.yaml").read_bytes())
+            tree = load_tree(self._tree_file)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     showing = tasks.create_task(self._show(show, plant), name="screen")
@@ -141,9 +144,9 @@ class Demo:
         async with MqttConnection(address, client_id=_client_id("watch")) as watching:
             watcher = tasks.create_task(self._watch(watching), name="namespace")
             state.phase = "starting the host"
-            await plant.start_host((PLANT_FILES / "topic_tree.yaml").resolve())
+            await plant.start_host(self._tree_file)
             if self._mes is not None:
-                await self._mes.start(plant)  # it gets ready while the gateways do
+                await self._mes.start(plant, self._tree_file)  # it gets ready while the gateways do
             async with FactSender(address, tree, client_id=_client_id("facts"), keep_session=False) as sender:
                 await self._tell_all(sender, opening(time.time_ns(), run=self._run_id))
                 state.phase = "starting PLCs and gateways"
@@ -168,7 +171,7 @@ class Demo:
         for gateway in GATEWAYS:
             node_file = plant.directory / f"{gateway}.node.yaml"
             replacements = {
-                "../../topic_tree.yaml": str((PLANT_FILES / "topic_tree.yaml").resolve()),
+                "../../topic_tree.yaml": str(self._tree_file),
                 "mqtt://127.0.0.1:1883": plant.broker_url,
                 **addresses[gateway],
             }
@@ -281,7 +284,7 @@ class Demo:
         example = state.view.example
         mes: MesReport | None = None
         if self._mes is not None:
-            mes, of_mes = self._mes.report(store, self._bridge)
+            mes, of_mes = self._mes.report(store, tree, self._tree_file, self._bridge)
             equations += of_mes
         return DemoReport(
             seconds=self._seconds,
