@@ -153,6 +153,11 @@ class Verifier:
         """An anchor was asked for and is not there."""
         self._tell(_finding("anchor", None, text))
 
+    def counted(self, rows: int) -> None:
+        """How many rows the store counts: one that cannot be reached by its number was not given to us."""
+        if rows != self.entries:
+            self._tell(_finding("inserted", None, f"{rows} rows are in the log, {self.entries} of them have a place"))
+
     def _tell(self, finding: AuditFinding) -> None:
         if len(self._findings) < FINDINGS_MAX:
             self._findings.append(finding)

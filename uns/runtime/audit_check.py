@@ -79,6 +79,7 @@ def verify_store(
                 facts.receive(entry, verifier)
             if progress is not None and verifier.entries % _PROGRESS_EVERY == 0:
                 progress(verifier.entries, snapshot.entries)
+        verifier.counted(snapshot.entries)
         if facts is not None and snapshot.facts is not None:
             facts.finish(snapshot.facts, verifier)
         return verifier.finish()

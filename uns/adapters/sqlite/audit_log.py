@@ -49,6 +49,7 @@ AUDIT_TABLES = """
         """
 _COLUMNS = "number, at_ns, component, actor, action, subject, detail, previous, hash"
 _INSERT = f"INSERT INTO audit_log ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - names of ours
+_SIZE = "SELECT count(*), coalesce(max(CASE typeof(number) WHEN 'integer' THEN number END), 0) FROM audit_log"
 _STATE = "audit_state"  # in meta
 _PAGE = 5_000
 _NUMBER_MIN = -(2**63)
@@ -57,8 +58,8 @@ _NUMBER_MIN = -(2**63)
 def read_head(connection: sqlite3.Connection) -> Head:
     """Where the log ends."""
     row = connection.execute("SELECT log, number, hash FROM audit_head").fetchone()
-    if row is None:
-        raise StorageError("the audit log has lost its head", next_step="look into it: uns audit verify")
+    if row is None or tuple(map(type, row)) != (str, int, str):
+        raise StorageError("the audit log has lost its head", next_step="compare the store with a backup")
     return first_head(row[0]) if row[1] == 0 else Head(*row)
 
 
@@ -183,7 +184,7 @@ class AuditReader:
             raise ConfigurationError(
                 "there is no such store", where=str(path), expected="records.db, a bridge's store, or their directory"
             )
-        self._connection = open_reader(path)
+        self._connection = _open(path)
         with translated(path):
             found = self._connection.execute(
                 "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('audit_log', 'audit_head', 'facts')"
@@ -204,7 +205,7 @@ class AuditReader:
             try:
                 execute = self._connection.execute
                 head = read_head(self._connection)
-                entries, last = execute("SELECT count(*), coalesce(max(number), 0) FROM audit_log").fetchone()
+                entries, last = execute(_SIZE).fetchone()
                 row = execute("SELECT component FROM audit_log ORDER BY number DESC LIMIT 1").fetchone()
                 facts = execute("SELECT count(*) FROM facts").fetchone()[0] if "facts" in self._tables else None
             finally:
@@ -272,6 +273,22 @@ class AuditReader:
     def fact_rows(self) -> FactRows:
         """For the facts of a record log."""
         return FactRows(self)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Evidence may lie where nothing can be written, not even the index of the WAL: without a WAL it needs none."""
+    connection = open_reader(path)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1")
+    except sqlite3.OperationalError:
+        if path.with_name(path.name + "-wal").exists():
+            return connection
+        connection.close()
+        with translated(path):
+            return sqlite3.connect(f"file:{path.absolute()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    except sqlite3.Error:  # whoever asks next tells what is wrong
+        pass
+    return connection
 
 
 class FactRows:
