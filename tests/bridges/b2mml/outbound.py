@@ -54,7 +54,7 @@ class Follower:
                 self.state.pop(key, None)
             else:
                 self.state[key] = body
-        done = progress == self.progress
+        done = progress == self.progress and not items
         self.progress = progress
         self.items += items
         return items, not done

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -320,3 +321,48 @@ def test_the_same_response_has_the_same_key_everywhere(plant: Plant, tmp_path: P
     keys = [Follower(one).tell()[0].response_id for one in (plant, again)]
     assert keys[0] == keys[1]
     again.close()
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_comes_between_the_receiver_ends_with_what_a_late_reader_would_be_told(
+    tmp_path: Path, seed: int
+) -> None:
+    """Jobs, corrections and late samples in any order; turns, restarts and failed commits in between."""
+    chance = random.Random(seed)
+    plant = Plant(tmp_path)
+    plant.now_ns = at(NOW_S + 10_000)
+    follower = Follower(plant, grace_ns=chance.choice([0, 5]) * SECOND)
+    jobs = 0
+    revisions: dict[int, int] = {}
+    for _ in range(60):
+        what = chance.choice(("job", "job", "late", "end", "delete", "turn", "turn", "restart", "fails", "time"))
+        number = chance.randrange(jobs) if jobs else 0
+        if what == "job" or not jobs:
+            run_job(plant, good=chance.randint(2, 9), start=jobs * 100, end=jobs * 100 + 60, job_id=JobId(f"J{jobs}"))
+            revisions[jobs] = 1
+            jobs += 1
+        elif what == "late":
+            plant.samples((SCRAP, chance.randint(0, 50), number * 100 + chance.randint(0, 59)))
+        elif what in {"end", "delete"}:
+            revisions[number] += 1
+            plant.fact(
+                job(
+                    JobId(f"J{number}"),
+                    start=number * 100,
+                    end=number * 100 + chance.choice([20, 60, 90]),
+                    source_rev=str(revisions[number]),
+                    action="delete" if what == "delete" else "change",
+                )
+            )
+        elif what == "restart":
+            follower.restart()
+        elif what == "time":
+            plant.now_ns += 6 * SECOND
+        else:
+            follower.step(now_ns=plant.now_ns, positions_max=chance.choice([1, 3, 1000]), commits=what == "turn")
+    follower.tell_items()
+    follower.tell_items(later_s=10)  # `grace` after the last of it was read
+    late = Follower(plant)
+    late.tell_items(later_s=10)
+    assert books(follower.items) == books(late.items)
+    plant.close()
