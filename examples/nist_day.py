@@ -37,7 +37,7 @@ from examples.nist_day_plan import (
     tree_text,
 )
 from uns.adapters.mqtt import BrokerAddress
-from uns.adapters.sqlite.record_audit import open_audit
+from uns.adapters.sqlite.record_rows import open_rows
 from uns.cli.output import never_fail_to_encode
 from uns.errors import ConfigurationError, UnreachableError, UnsError
 from uns.namespace.loader import load_tree
@@ -138,14 +138,14 @@ async def play(
         if out is not None:
             say("writing performances")
             written = await write_performances(plant, day, tree_file, out)
-    with open_audit(records) as audit:
+    with open_rows(records) as rows:
         found = _Found(
-            books=balance(day, audit.records(day.machine), known_before=known_before),
-            rejected=audit.rejected(),
-            restated_intervals=audit.restated_intervals(),
-            recorded=audit.recorded(),
-            duplicates=audit.duplicates(),
-            statuses=audit.statuses(),
+            books=balance(day, rows.records(day.machine), known_before=known_before),
+            rejected=rows.rejected(),
+            restated_intervals=rows.restated_intervals(),
+            recorded=rows.recorded(),
+            duplicates=rows.duplicates(),
+            statuses=rows.statuses(),
             edges={gateway: terms_of(counters, EDGE_TERMS) for gateway, counters in edges.items()},
             host=terms_of(status["counters"], HOST_TERMS),
             written=written,
@@ -260,8 +260,8 @@ def _read_before(directory: Path) -> int:
 def _last_position(records: Path) -> int:
     if not records.exists():
         return 0
-    with open_audit(records) as audit:
-        return audit.last_position()
+    with open_rows(records) as rows:
+        return rows.last_position()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 from edge_nodes.simulators.shdr import Day
 from examples.nist_day_plan import bridge_text, part_metric
-from uns.adapters.sqlite.record_audit import RecordAudit, open_audit
+from uns.adapters.sqlite.record_rows import RecordRows, open_rows
 from uns.context.times import MAX_NS
 from uns.errors import UnreachableError
 from uns.runtime.accounting import Equation, bridge_terms, sum_equation
@@ -54,8 +54,8 @@ async def write_performances(plant: PlantRun, day: Day, tree: Path, out: Path) -
     outbox.mkdir(exist_ok=True)
     config = plant.directory / BRIDGE_FILE
     config.write_text(bridge_text(tree=str(tree), store=str(plant.store), outbox=str(outbox)), encoding="utf-8")
-    with open_audit(plant.store / "records.db") as audit:
-        last_position = audit.last_position()
+    with open_rows(plant.store / "records.db") as rows:
+        last_position = rows.last_position()
     await plant.start_bridge(config)
     await plant.until_bridge(
         lambda stats: (
@@ -70,10 +70,10 @@ async def write_performances(plant: PlantRun, day: Day, tree: Path, out: Path) -
     made.look()
     new_files, contradicted = take_documents(made.written, out)
     standing = made.standing()
-    with open_audit(plant.store / "records.db") as audit:
-        finished, running = _jobs(audit, day.machine)
+    with open_rows(plant.store / "records.db") as rows:
+        finished, running = _jobs(rows, day.machine)
         metric = part_metric(day)
-        counted = {} if metric is None else recount(audit.records(day.machine), metric.name)
+        counted = {} if metric is None else recount(rows.records(day.machine), metric.name)
     equations = [
         sum_equation("bridge", "items", ITEMS, terms),
         _equation(f"finished jobs {len(finished)} = jobs with a document {len(standing)}", finished == set(standing)),
@@ -126,10 +126,10 @@ def _content(each: WrittenPerformance) -> bytes:
     return msgspec.json.encode({name: value for name, value in told.items() if name != "published_at"})
 
 
-def _jobs(audit: RecordAudit, machine: str) -> tuple[set[str], set[str]]:
+def _jobs(rows: RecordRows, machine: str) -> tuple[set[str], set[str]]:
     """Jobs that ran, by their intervals: those that run no more, and those that still do."""
     ends: dict[str, int] = {}
-    for _, to_ns, _, body in audit.intervals(machine):
+    for _, to_ns, _, body in rows.intervals(machine):
         job = json.loads(body).get("job_order")
         if job is not None:
             ends[job] = max(to_ns, ends.get(job, to_ns))

@@ -15,7 +15,7 @@ import msgspec
 
 from edge_nodes.simulators.replay import BATCH_ROWS_MAX, NAMESPACE_URI
 from edge_nodes.simulators.shdr import Day, DayMetric
-from uns.adapters.sqlite.record_audit import Record
+from uns.adapters.sqlite.record_rows import Record
 from uns.context.facts import Fact
 
 __all__ = [

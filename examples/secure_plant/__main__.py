@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.secure_plant.plant import GATEWAYS, SecurePlant
-from uns.adapters.sqlite.record_audit import open_audit
+from uns.adapters.sqlite.record_rows import open_rows
 from uns.errors import UnsError
 from uns.runtime.accounting import (
     EDGE_TERMS,
@@ -59,10 +59,10 @@ def _balance(directory: Path, edges: Mapping[str, Any], status: Mapping[str, Any
     equations += [*host_equations(host), loss_equation(terms, host)]
     gone = lost(terms, host)
     equations.append(Equation(subject="plant", text=f"lost {gone} = 0", holds=gone == 0))
-    with open_audit(directory / "host" / "records.db") as audit:
-        recorded = audit.recorded()
+    with open_rows(directory / "host" / "records.db") as rows:
+        recorded = rows.recorded()
         equations += record_log_equations(
-            host, recorded=recorded, duplicates=audit.duplicates(), statuses=audit.statuses()
+            host, recorded=recorded, duplicates=rows.duplicates(), statuses=rows.statuses()
         )
     equations.append(Equation(subject="record log", text=f"rows {recorded} > 0", holds=recorded > 0))
     return equations

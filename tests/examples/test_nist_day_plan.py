@@ -19,7 +19,7 @@ from examples.nist_day_plan import (
     part_metric,
     tree_text,
 )
-from uns.adapters.sqlite.record_audit import Record
+from uns.adapters.sqlite.record_rows import Record
 from uns.namespace.loader import lint_tree, load_tree
 from uns.runtime.bridge.config import lint_bridge, load_bridge
 from uns.sparkplug.datatypes import Value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from uns.adapters.sqlite.record_audit import Record
+from uns.adapters.sqlite.record_rows import Record
 from uns.runtime.recount import recount
 
 

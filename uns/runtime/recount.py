@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import msgspec
 
-from uns.adapters.sqlite.record_audit import Record
+from uns.adapters.sqlite.record_rows import Record
 from uns.context.times import rfc3339
 
 __all__ = ["CounterSample", "Recount", "recount"]

@@ -12,9 +12,9 @@ import pytest
 
 from tests.adapters.sqlite.old_file import make_old
 from tests.enrichment.test_promises import Day
-from uns.adapters.sqlite.record_audit import open_audit
 from uns.adapters.sqlite.record_log import RecordIndexReader, RecordLog
 from uns.adapters.sqlite.record_queries import RecordQueries, RecordTerms
+from uns.adapters.sqlite.record_rows import open_rows
 from uns.context.facts import Fact
 from uns.enrichment.pipeline import Enricher
 from uns.enrichment.samples import SampleBatch, UnrecordedSample
@@ -55,14 +55,14 @@ def terms(path: Path) -> RecordTerms:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_terms_are_what_an_audit_of_the_rows_finds(tmp_path: Path, seed: int):
+def test_the_terms_are_what_a_look_at_the_rows_finds(tmp_path: Path, seed: int):
     path = tmp_path / "records.db"
     record_day(path, seed)
     found = terms(path)
-    with open_audit(path) as audit:
-        statuses, foreign = audit.statuses(), audit.foreign_statuses()
-        assert sum(found.statuses.values()) == audit.recorded()
-        assert sum(node["rejected"] for node in found.unrecorded.values()) == audit.rejected()
+    with open_rows(path) as rows:
+        statuses, foreign = rows.statuses(), rows.foreign_statuses()
+        assert sum(found.statuses.values()) == rows.recorded()
+        assert sum(node["rejected"] for node in found.unrecorded.values()) == rows.rejected()
     assert found.statuses == {status: statuses.get(status, 0) for status in STATUSES}
     assert found.foreign_statuses == {status: foreign.get(status, 0) for status in STATUSES}
 

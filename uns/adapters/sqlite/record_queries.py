@@ -105,7 +105,7 @@ class RecordQueries:
     def terms(self) -> RecordTerms:
         """Everything that is counted: from counters and sums, whatever the age of the log.
 
-        :class:`~uns.adapters.sqlite.record_audit.RecordAudit` counts the rows themselves, so that these cannot lie.
+        :class:`~uns.adapters.sqlite.record_rows.RecordRows` counts the rows themselves, so that these cannot lie.
         """
         with self._snapshot() as execute:
             counters: dict[str, int] = dict(execute("SELECT name, value FROM counters").fetchall())

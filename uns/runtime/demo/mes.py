@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from uns.adapters.sqlite.record_audit import open_audit
 from uns.adapters.sqlite.record_cursor import RecordCursor
+from uns.adapters.sqlite.record_rows import open_rows
 from uns.context.facts import FactAnswer
 from uns.namespace.model import TopicTree
 from uns.runtime.accounting import Equation, bridge_equations, explanation_equation, performance_equation
@@ -118,8 +118,8 @@ class MesPart:
     def counted(self, store: Path, work_order: str) -> Recount | None:
         """What the rows of the record log say of an order. Blocks on the disk."""
         equipment, metric = COUNTED_AT
-        with open_audit(store / "records.db") as audit:
-            return recount(audit.records(equipment), metric).get(work_order)
+        with open_rows(store / "records.db") as rows:
+            return recount(rows.records(equipment), metric).get(work_order)
 
     def is_told(self, store: Path) -> bool:
         """Whether the first order's document says what the rows say. Blocks on the disk."""

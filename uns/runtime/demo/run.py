@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
-from uns.adapters.sqlite.record_audit import open_audit
+from uns.adapters.sqlite.record_rows import open_rows
 from uns.context.times import ns_of
 from uns.errors import ConnectionLost
 from uns.namespace.loader import load_tree
@@ -276,10 +276,10 @@ class Demo:
         state = self.state
         equations = [each for gateway, terms in state.edges.items() for each in edge_equations(gateway, terms)]
         equations += [*host_equations(state.host), loss_equation(state.edges, state.host)]
-        with open_audit(store / "records.db") as audit:
-            duplicates = audit.duplicates()
+        with open_rows(store / "records.db") as rows:
+            duplicates = rows.duplicates()
             equations += record_log_equations(
-                state.host, recorded=audit.recorded(), duplicates=duplicates, statuses=audit.statuses()
+                state.host, recorded=rows.recorded(), duplicates=duplicates, statuses=rows.statuses()
             )
         example = state.view.example
         mes: MesReport | None = None

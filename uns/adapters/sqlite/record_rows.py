@@ -13,7 +13,7 @@ from uns.adapters.sqlite.database import open_reader, translated
 from uns.enrichment.plan import MAX_NS, value_of
 from uns.sparkplug.datatypes import Value
 
-__all__ = ["Record", "RecordAudit", "open_audit"]
+__all__ = ["Record", "RecordRows", "open_rows"]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -30,8 +30,8 @@ class Record(msgspec.Struct, frozen=True):
     context: str  # JSON
 
 
-class RecordAudit:
-    """Made by :func:`open_audit`. Reads rows, not counters."""
+class RecordRows:
+    """Made by :func:`open_rows`. Reads rows, not counters."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -92,11 +92,11 @@ class RecordAudit:
 
 
 @contextmanager
-def open_audit(path: Path) -> Iterator[RecordAudit]:
+def open_rows(path: Path) -> Iterator[RecordRows]:
     """Look into ``records.db``; the writer is not disturbed."""
     connection = open_reader(path)
     try:
         with translated(path):
-            yield RecordAudit(connection)
+            yield RecordRows(connection)
     finally:
         connection.close()
