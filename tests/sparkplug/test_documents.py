@@ -142,7 +142,7 @@ def test_compressed_payload_is_shown_inflated():
         ('{"metrics": [{"datatype": "PropertySet", "value": []}]}', "no propertyset_value here"),
         ('{"metrics": [{"datatype": "Int8", "field": "number", "value": 1}]}', "no field of a value"),
         ('{"metrics": [{"datatype": "Int8", "field": "string_value", "value": 1}]}', "metrics[0].value"),
-        ('{"metrics": [{"datatype": 99, "value": 1}]}', "without a type"),
+        ('{"metrics": [{"datatype": 99, "value": 1}]}', "99 cannot stand here"),
         ('{"metrics": [{"datatype": -1, "value": 1}]}', "number of a datatype"),
         ('{"metrics": [{"datatype": "DataSet", "value": {"columns": ["a"]}}]}', "one basic type for each column"),
         (
@@ -151,7 +151,10 @@ def test_compressed_payload_is_shown_inflated():
         ),
         ('{"metrics": [{"datatype": "DataSet", "value": 1}]}', "no DataSet"),
         ('{"metrics": [{"datatype": "Template", "value": {"x": 1}}]}', "no Template"),
-        ('{"metrics": [{"properties": [{"key": "a", "type": "Template", "value": {}}]}]}', "no template_value here"),
+        (
+            '{"metrics": [{"properties": [{"key": "a", "type": "Template", "value": {}}]}]}',
+            "'Template' cannot stand here",
+        ),
         ('{"metrics": [{"raw": "/w=="}]}', "no bytes of a metric"),
         ('{"metrics": [{"name": "\\ud800"}]}', "JSON form"),
         ('{"metrics": [{"alias": 18446744073709551616}]}', "metrics[0].alias"),

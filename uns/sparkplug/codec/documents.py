@@ -72,6 +72,7 @@ _BY_FIELD = {
     "propertyset_value": DataType.PROPERTY_SET,
     "propertysets_value": DataType.PROPERTY_SET_LIST,
 }
+_SETS = frozenset({int(DataType.PROPERTY_SET), int(DataType.PROPERTY_SET_LIST)})
 _WIDTH = {"int_value": 0xFFFF_FFFF, "long_value": 0xFFFF_FFFF_FFFF_FFFF}
 
 # ── read ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,9 +213,14 @@ def _parameter(wire: Any, reading: Reading, members: TemplateMembers | None) -> 
     number, of_birth = wire.type, None
     if not number and members is not None and (known := members.parameters.get(wire.name)) is not None:
         number, of_birth = known, OfBirth(datatype=known.label)
-    field, value = _value(wire, number, reading, None)
+    field, value = _value(wire, _basic(number), reading, None)
     told = label_of(wire.type) if wire.HasField("type") else None
     return ParameterDocument(name=_field(wire, "name"), type=told, of_birth=of_birth, field=field, value=value)
+
+
+def _basic(number: int) -> int:
+    """The number of a type that may stand in a parameter or property, else 0: then the field alone says how to read."""
+    return number if 0 < number <= DataType.UUID else 0
 
 
 def _properties(wire: Any, reading: Reading) -> list[PropertyDocument]:
@@ -236,8 +242,10 @@ def _property(key: str, wire: Any, reading: Reading) -> PropertyDocument:
             value = [_properties(one, reading) for one in wire.propertysets_value.propertyset]
         reading.leave()
         field = None if wire.type else which
+    elif which is not None and wire.type in _SETS:
+        raise Rejected("wrong_type")
     else:
-        field, value = _value(wire, wire.type, reading, None)
+        field, value = _value(wire, _basic(wire.type), reading, None)
     return PropertyDocument(
         key=key,
         type=label_of(wire.type) if wire.HasField("type") else None,
@@ -299,19 +307,25 @@ def _put_value(
     value = document.value
     if value is None:
         return
-    if told is None and not isinstance(document, PropertyDocument) and document.of_birth is not None:
+    if not told and not isinstance(document, PropertyDocument) and document.of_birth is not None:
         told = document.of_birth.datatype
     number = number_of(told, where)
     field = document.field
     if field is not None and field not in _BY_FIELD:
         raise LocalProtocolError(f"{field!r} is no field of a value", where=where, expected=", ".join(_BY_FIELD))
+    if isinstance(document, ParameterDocument) or (isinstance(document, PropertyDocument) and number not in _SETS):
+        number = _basic(number)
     if 0 < number < len(DATATYPES):
         datatype = DATATYPES[number]
     elif field is not None:
         datatype = _BY_FIELD[field]
     else:
         raise LocalProtocolError(
-            "a value without a type", where=where, expected="datatype (or type), else the field that carries it"
+            f"{told!r} cannot stand here" if told else "a value without a type",
+            where=where,
+            expected="a basic type in properties and parameters, else the field that carries the value"
+            if told
+            else "datatype (or type), else the field that carries it",
         )
     field = field or VALUE_FIELD[datatype]
     if depth > DEPTH_MAX:
@@ -364,7 +378,7 @@ def _put_scalar(wire: Any, datatype: DataType, field: str, value: Any, where: st
 def _write(wire: Any, field: str, value: Any, where: str) -> None:
     try:
         setattr(wire, field, value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LocalProtocolError(str(error), where=where, expected="a value of the field's type") from error
 
 

@@ -70,7 +70,7 @@ def encode_data(batch: DataBatch, *, timestamp_ms: int, seq: int) -> bytes:  # n
                 _put_composed(wire, binding, value)
                 continue
             setattr(wire, field, value)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise not_writable(str(error), binding.name if binding else "") from error
     for index, properties in batch.properties.items():
         put_properties(message.metrics[index].properties, properties, batch.bindings[index].name)

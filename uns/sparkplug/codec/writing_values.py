@@ -61,7 +61,7 @@ def put_metric(wire: Any, metric: BirthMetric, *, where: str = "", depth: int = 
             wire.is_historical = True
         if metric.is_transient:
             wire.is_transient = True
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise not_writable(str(error), f"{where}{name}") from error
     if value is not None and 0 < datatype <= _UUID:
         put_scalar(wire, datatype, value, name)
@@ -106,7 +106,7 @@ def put_scalar(wire: Any, datatype: DataType, value: Any, name: str) -> None:
         check_float(value, name)
     try:
         setattr(wire, field, value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise not_writable(str(error), name) from error
 
 
@@ -133,7 +133,7 @@ def write(wire: Any, field: str, value: Any, name: str) -> None:
     """Set one field; protobuf's own complaints become ours."""
     try:
         setattr(wire, field, value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise not_writable(str(error), name) from error
 
 
@@ -170,7 +170,7 @@ def _put_dataset(wire: Any, value: Any, name: str) -> None:
 def _extend(target: Any, texts: Iterable[str], name: str) -> None:
     try:
         target.extend(texts)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise not_writable(str(error), name) from error
 
 
@@ -226,7 +226,7 @@ def put_properties(wire: Any, properties: Iterable[Property], name: str, *, dept
             )
         try:
             append(one.key)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise not_writable(str(error), name) from error
         target = add()
         target.type = datatype
