@@ -353,7 +353,8 @@ class RecordCursor:
         if accepted == progress.facts_accepted:
             return [], (progress.facts_known_ns, progress)
         known, held = progress.facts_known_ns, progress.facts
-        if execute("SELECT count(*) FROM facts WHERE known_at_ns <= ?", (known,)).fetchone()[0] != held:
+        newer = execute("SELECT count(*) FROM facts WHERE known_at_ns > ?", (known,)).fetchone()[0]
+        if held + newer != accepted and held != _facts_up_to(execute, known):
             # The host's clock was set back over a restart: look through all of them again.
             known, held = MIN_NS, 0
         limit = execute(
@@ -445,6 +446,11 @@ _jobs = msgspec.json.Decoder(_Jobs)
 def _jobs_of(body: str) -> set[str | None]:
     found = _jobs.decode(body)
     return {found.job_order, *found.job_orders}
+
+
+def _facts_up_to(execute: Any, known_ns: int) -> int:
+    found: int = execute("SELECT count(*) FROM facts WHERE known_at_ns <= ?", (known_ns,)).fetchone()[0]
+    return found
 
 
 def _meta(execute: Any, key: str, default: int) -> int:
