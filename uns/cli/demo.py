@@ -23,12 +23,24 @@ from uns.runtime.demo.run import Demo, DemoReport, DemoState
 
 __all__ = ["register"]
 
+DEMO_HELP = """Run a whole plant on this machine and balance its books at the end.
+
+An order file starts it, a performance file ends it; both need the extra b2mml, and are left out without it.
+
+Examples:
+
+  uns demo
+
+  uns demo --seconds 20 --keep var/demo
+
+  uns demo --json
+"""
 SECONDS_MIN, SECONDS_MAX = 15.0, 24 * 3600.0
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("demo", help="Run a whole plant on this machine and balance its books at the end.")(demo)
+    app.command("demo", help=DEMO_HELP)(demo)
 
 
 def demo(
