@@ -103,6 +103,7 @@ class HostApi:
                 **host.output.counters,
                 **host.facts.counters,
                 **host.announcer.counters,
+                **host.trail.counters,
                 **host.joiner.enricher.board.counters,
                 "marks_confirmed": host.gate.delivery.marks_confirmed,
                 "marks_refused": host.gate.delivery.marks_refused,
