@@ -6,6 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,24 @@ def test_a_lot_says_what_it_was_used_for(story: Story):
         ("L-1", "reactor4", "Produced", clock(5), clock(7), 0),
         ("L-0", "reactor4", None, clock(7), clock(8), 0),
     ]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gaps_are_read_back_at_start_as_they_stand(tmp_path: Path, seed: int):
+    path = tmp_path / "records.db"
+    write_day(path, seed)
+    log = RecordLog(path)
+    state, _ = log.load()
+    log.close()
+    unsettled = "reason <> 'dropped' AND (status = 'open' OR to_time IS NULL OR status = 'closed')"
+    assert sorted(row[1] for row in state.gaps) == [
+        gap for (gap,) in ask(path, f"SELECT gap FROM gaps WHERE {unsettled} ORDER BY gap")
+    ]
+    revisions = ask(path, "SELECT gap, rev, known_from_ns, known_to_ns FROM gaps_all_revisions ORDER BY gap, rev")
+    for before, after in pairwise(revisions):
+        assert before[3] == (after[2] if before[0] == after[0] else MAX_NS), "one revision follows the other"
+    dropped = ask(path, "SELECT count(*), count(DISTINCT equipment) FROM gaps WHERE reason = 'dropped'")
+    assert dropped[0][1] in {0, 4}, "at all that the gateway feeds"
 
 
 # What they cost

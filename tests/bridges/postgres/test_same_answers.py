@@ -164,3 +164,28 @@ async def test_ranges_in_any_order_and_twice_end_in_the_same(server: PostgresSer
     cursor.close()
     assert_same(server, path, [])
     assert postgres_answer(server, "SELECT count(*) AS n FROM deliveries")[1] == [{"n": len({i.key for i in items})}]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "SELECT * FROM records WHERE source_time_ns >= 5 AND source_time_ns < 6",
+        "SELECT * FROM records WHERE work_order = 'WO-1'",
+        "SELECT * FROM records WHERE position > 5 AND position <= 6",
+        "SELECT * FROM records_as_known_at(now()) WHERE source_time_ns >= 5 AND source_time_ns < 6",
+        "SELECT * FROM orders WHERE work_order = 'WO-1'",
+        "SELECT * FROM lots WHERE lot = 'L-1'",
+    ],
+)
+async def test_no_question_looks_through_all_samples(server: PostgresServer, tmp_path: Path, question: str) -> None:
+    path = tmp_path / "records.db"
+    write_day(path, 1)
+    await copy(path, server.database(), positions_max=1_000)
+    with server.connect("plant") as connection:
+        connection.execute("SET search_path = uns")
+        connection.execute("SET enable_seqscan = off")  # of so few rows it would always do it
+        connection.execute("SET enable_bitmapscan = off")
+        plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {question}".encode()))
+    assert "Seq Scan on samples" not in plan, plan
+    indexed = plan.split("samples_by_key on samples")[1] if "samples_by_key" in plan else plan.split("samples_pkey")[1]
+    assert indexed.split("\n")[1].strip().startswith("Index Cond"), plan
