@@ -23,6 +23,7 @@ from uns.context.facts import FactAnswer
 from uns.delivery.edge import EdgeDelivery
 from uns.delivery.host import HostDelivery
 from uns.enrichment.contexts import Contexts
+from uns.enrichment.gaps import GapBook
 from uns.enrichment.pipeline import Enricher
 from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
@@ -473,6 +474,14 @@ def a_host_that_obeys_every_ndeath(patch):
     only(patch, faults.edge_cut)
 
 
+def gaps_that_a_restart_forgets(patch):
+    patch.setattr(GapBook, "load", lambda _book, _ways, _gaps: None)
+
+
+def history_that_fills_no_gap(patch):
+    patch.setattr(GapBook, "_fill", lambda _book, _way, _times_ns: None)
+
+
 PLANTED = [
     (a_hole_in_seq, "SequenceChecker"),
     (an_ndeath_with_seq, "SequenceChecker"),
@@ -520,4 +529,6 @@ PLANTED = [
     (a_host_that_lets_its_old_will_stand, "state_is_right"),
     (a_host_that_asks_for_no_rebirth, "all_confirmed"),
     (a_host_that_obeys_every_ndeath, "nodes_are_online"),
+    (gaps_that_a_restart_forgets, "gaps_follow_from_the_raw_log"),
+    (history_that_fills_no_gap, "gaps_lie_between_samples"),
 ]
