@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from uns.actuals.evidence import EXACT, plain
+from uns.actuals.evidence import EXACT, decimal_of, plain
 from uns.actuals.jobs import LotUse
 from uns.actuals.totals import JobActuals, QualityActual
 from uns.context.records import (
@@ -21,6 +21,7 @@ from uns.context.records import (
 )
 from uns.context.times import MAX_NS, MIN_NS
 from uns.namespace.model import TopicTree
+from uns.sparkplug.datatypes import DataType
 
 __all__ = ["QUANTITY_PLACES_MAX", "job_response"]
 
@@ -120,24 +121,27 @@ def _materials(lots: tuple[LotUse, ...], made: list[LotUse], good: Quantity | No
 
 def _summary(quality: QualityActual, tree: TopicTree) -> QualitySummary:
     place = tree.equipment[quality.equipment]
+    metrics = tree.classes[place.class_name].metrics if place.class_name is not None else {}
+    metric = metrics.get(quality.metric)
+    single = metric is not None and metric.datatype is DataType.FLOAT  # 181.3 was said, not 181.3000030517578
     return QualitySummary(
         metric=quality.metric,
         equipment=quality.equipment,
         level=place.level,
         unit=quality.unit or "",
         samples=quality.samples,
-        min=_decimal(quality.lowest),
+        min=_decimal(quality.lowest, single=single),
         mean=None if quality.mean is None else plain(Decimal(f"{quality.mean:.{_MEAN_DIGITS}g}")),
-        max=_decimal(quality.highest),
-        last=_decimal(quality.last),
+        max=_decimal(quality.highest, single=single),
+        last=_decimal(quality.last, single=single),
         low=_decimal(quality.low),
         high=_decimal(quality.high),
         out_of_range_s=quality.out_of_range_s,
     )
 
 
-def _decimal(value: float | None) -> Decimal | None:
-    return None if value is None else plain(Decimal(repr(value)))
+def _decimal(value: float | None, *, single: bool = False) -> Decimal | None:
+    return None if value is None else plain(decimal_of(value, single=single))
 
 
 def _rounded(value: Decimal) -> Decimal:
