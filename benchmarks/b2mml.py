@@ -24,8 +24,6 @@ from pathlib import Path
 
 from lxml import etree
 
-from tests.bridges.b2mml.bench import MesBench
-from tests.faults.process import until
 from uns.bridges.b2mml.schedule import ReadOptions, read_schedule
 from uns.namespace.model import ContextSource, Equipment, EquipmentLevel, Site, TopicTree
 
@@ -114,6 +112,10 @@ def parse(orders: int) -> Figure:
 
 async def whole(directory: Path, orders: int) -> Figure:
     """The same through a bridge process, mosquitto and a host process; memory is the bridge's."""
+    # Here, so that the processes of the other figures do not hold them in memory.
+    from tests.bridges.b2mml.bench import MesBench  # noqa: PLC0415
+    from tests.faults.process import until  # noqa: PLC0415
+
     body = schedule(orders).replace(b"<EquipmentID>line2<", b"<EquipmentID>reactor4<")
     with MesBench(directory) as bench:
         await bench.start_host()
