@@ -74,6 +74,7 @@ class _Watcher:
                     await self._subscribe(connection)
                     if first:
                         self._began, end = time.monotonic(), time.monotonic() + self._watch.seconds
+                        self._tell(f"watching {self._watch.address.url} for {self._watch.seconds:g} s")
                     first = False
                     await self._listen(connection, end)
                     self._grader.look_again()
