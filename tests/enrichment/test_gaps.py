@@ -230,6 +230,11 @@ def test_a_gap_is_read_with_its_times():
     assert read_dropped(text) == DroppedGap(from_ns=SECOND, to_ns=2 * SECOND, count=3, reason="disk full")
 
 
+def test_a_count_that_no_column_holds_is_the_highest_that_one_does():
+    times = '"from": "2026-06-03T12:00:00Z", "to": "2026-06-03T12:00:01Z"'
+    assert read_dropped(f'{{{times}, "count": {10**30}}}').count == 2**63 - 1
+
+
 def test_gaps_that_wait_for_history_are_bounded():
     line = Line()
     for number in range(UNFILLED_PER_WAY_MAX + 5):

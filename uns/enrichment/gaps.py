@@ -64,7 +64,7 @@ def read_dropped(text: str) -> DroppedGap:
         return DroppedGap(from_ns=None, to_ns=None, count=0, reason=text[:200])
     if start is None or end is None or end < start:
         start = end = None
-    return DroppedGap(from_ns=start, to_ns=end, count=max(wire.count, 0), reason=wire.reason[:200])
+    return DroppedGap(from_ns=start, to_ns=end, count=min(max(wire.count, 0), MAX_NS), reason=wire.reason[:200])
 
 
 class _Gap:
