@@ -81,7 +81,9 @@ class Intake:
         *,
         wall_ns: Callable[[], int],
         commit_interval_s: float,
+        on_dropped: Callable[[int, str], None] = lambda _count, _policy: None,
     ) -> None:
+        self._on_dropped = on_dropped
         self._store = store
         self._reducer = reducer
         self._definition = definition
@@ -247,6 +249,7 @@ class Intake:
                 self._log.error(
                     "store full: values dropped", count=committed.dropped, policy=self._store.store.when_full
                 )
+                self._on_dropped(committed.dropped, self._store.store.when_full)
             if not committed.holds(rows):
                 self._reducer.take_back(rows)
             self._listener.committed(rows, committed)
@@ -281,3 +284,4 @@ class Intake:
         self._forgotten = self._forgotten_gap = None
         if gap is not None:
             self._log.error("disk full: values dropped", count=gap.count)
+            self._on_dropped(gap.count, "disk full")

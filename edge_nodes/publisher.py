@@ -15,6 +15,7 @@ from uuid import uuid4
 import msgspec
 import structlog
 
+from edge_nodes.audit import EdgeAudit
 from edge_nodes.backlog import plan_payloads
 from edge_nodes.backoff import Backoff
 from edge_nodes.definition import Definition
@@ -99,8 +100,11 @@ class Publisher:
         last: dict[int, LastSample],
         *,
         wall_ns: Callable[[], int],
+        audit: EdgeAudit | None = None,
     ) -> None:
         self._config = config
+        self._audit = audit
+        self._anchor_shown: Message | None = None
         self._definition = definition
         self._store = store
         self._last = last
@@ -199,6 +203,10 @@ class Publisher:
                 async with asyncio.timeout(backoff.next_s()):
                     await self._left.wait()
 
+    def wake(self) -> None:
+        """There is something to send."""
+        self._wake.set()
+
     async def wait_confirmed(self) -> None:
         """Until every stored row is confirmed and deleted, or the connection is gone."""
         while self.is_online and self._store.store.counters.waiting:
@@ -214,6 +222,7 @@ class Publisher:
         if connection is not None:
             self._session.close(self._now())
             with contextlib.suppress(ConnectionLost):
+                self._show_anchor(connection)
                 self._flush(connection)
                 await connection.drain()
             await connection.disconnect(timeout_s=LEAVE_TIMEOUT_S)
@@ -254,12 +263,32 @@ class Publisher:
                 assert isinstance(action, Subscribe)  # noqa: S101 nothing else is due here
                 await connection.subscribe(action.filters)
             self._session.receive_subscribed(self._now())
+            await self._watch_anchor(connection)
             self._log.info("broker connected", url=self._config.broker.url, bd_seq=bd_seq)
             self.broker = "connected"
             self._take_events(connection)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(connection), name="mqtt read")
                 group.create_task(self._send(connection), name="mqtt send")
+
+    async def _watch_anchor(self, connection: MqttConnection) -> None:
+        """Where our own host confirms, its access list knows the anchor's topic; a refusal there stops nothing."""
+        self._anchor_shown = None
+        if self._audit is None or self._config.delivery.level != "host":
+            return
+        try:
+            await connection.subscribe([(self._audit.topic, 1)])
+        except ConnectionLost:
+            raise
+        except UnreachableError as error:
+            self._log.warning("the anchor of the audit log cannot be read back", reason=str(error))
+        self._audit.connected()
+
+    def _show_anchor(self, connection: MqttConnection) -> None:
+        anchor = None if self._audit is None else self._audit.anchor
+        if anchor is not None and anchor is not self._anchor_shown:
+            connection.publish_many([anchor])
+            self._anchor_shown = anchor
 
     def _tell_offline(self, reason: str) -> None:
         if not self._leaving and reason != self.broker:
@@ -290,6 +319,9 @@ class Publisher:
         try:
             while True:
                 for message in await connection.next_batch():
+                    if self._audit is not None and message.topic == self._audit.topic:
+                        await self._audit.receive(message.payload)
+                        continue
                     self._session.receive_message(message.topic, message.payload, self._now(), retain=message.retain)
                 self._take_events(connection)
                 self._wake.set()
@@ -303,12 +335,8 @@ class Publisher:
                 self._birth(connection, event.reason)
             elif isinstance(event, OtherMessage) and event.topic == self._confirm_topic:
                 self._receive_confirm(event)
-            elif isinstance(event, CommandReceived):
-                self._log.warning(
-                    "command refused: this gateway only reads", metrics=[metric.name for metric in event.metrics]
-                )
-            elif isinstance(event, CommandIgnored):
-                self._log.warning("message ignored", topic=event.topic, reason=event.reason)
+            elif isinstance(event, CommandReceived | CommandIgnored):
+                self._refuse_command(event)
             elif isinstance(event, HostStateChanged):
                 self._log.info("primary host", online=event.online)
             elif isinstance(event, Offline):
@@ -316,6 +344,18 @@ class Publisher:
             elif isinstance(event, Online):
                 pass
         self._flush(connection)
+
+    def _refuse_command(self, event: CommandReceived | CommandIgnored) -> None:
+        if isinstance(event, CommandReceived):
+            names = [*(metric.name for metric in event.metrics), *(metric.name for metric in event.rejected)]
+            reason = "this gateway only reads"
+            target = event.device_id or str(self._config.edge_node)
+            self._log.warning("command refused: this gateway only reads", metrics=names)
+        else:
+            names, reason, target = [], event.reason, event.topic
+            self._log.warning("message ignored", topic=event.topic, reason=event.reason)
+        if self._audit is not None:
+            self._audit.command_refused(target, names, reason)
 
     def _receive_confirm(self, event: OtherMessage) -> None:
         try:
@@ -329,6 +369,8 @@ class Publisher:
     # ── births ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _birth(self, connection: MqttConnection, reason: str) -> None:
+        if reason == "rebirth" and self._audit is not None:
+            self._audit.command_executed("rebirth")
         is_first = self._delivery.session_id != self._session.session_id
         alive = {device for device in self._definition.devices if self._is_up(device)} | self._session.devices
         self._session.birth(self._definition.node_birth(sorted(alive), self._last), self._now())
@@ -380,6 +422,7 @@ class Publisher:
                     self._update_devices()
                     self._flush(connection)
                     more = await self._send_history(connection)
+            self._show_anchor(connection)
             self._session.receive_timer(self._now())
             self._delivery.receive_timer(self._steady())
             self._take_events(connection)

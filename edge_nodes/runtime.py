@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from edge_nodes.audit import EdgeAudit
 from edge_nodes.backoff import Backoff
 from edge_nodes.definition import Definition, metric_names
 from edge_nodes.intake import Intake, StoreThread
@@ -37,6 +38,7 @@ __all__ = ["EdgeRuntime", "make_source", "refuse_births_that_do_not_fit", "refus
 STATS_INTERVAL_S = 1.0
 DRAIN_STORE_S = 2.0  # commit what was read
 DRAIN_CONFIRM_S = 4.0  # wait for the host's answers
+LAST_ENTRY_S = 0.5  # the audit log tells of the stop
 DRAIN_LEAVE_S = 1.5  # NDEATH and DISCONNECT; together below the 10 s after which SIGKILL may come
 ORPHANS_SHOWN_MAX = 5
 
@@ -100,12 +102,19 @@ class EdgeRuntime:
             self.definition.reductions(),
             last_samples={metric: [sample[:4] for sample in samples] for metric, samples in last.items()},
         )
+        self.audit = EdgeAudit(
+            config,
+            self.definition.definition_hash,
+            wall_ns=time.time_ns,
+            wake=lambda: self.publisher.wake(),  # noqa: PLW0108 - it is made next
+        )
         self.publisher = Publisher(
             config,
             self.definition,
             self.store,
             {metric: samples[-1] for metric, samples in last.items()},
             wall_ns=time.time_ns,
+            audit=self.audit,
         )
         self.intake = Intake(
             self.store,
@@ -114,6 +123,7 @@ class EdgeRuntime:
             self.publisher,
             wall_ns=time.time_ns,
             commit_interval_s=config.store.commit_interval_ms / 1000,
+            on_dropped=self.audit.dropped,
         )
         self.sources = [make_source(source, self.definition.numbers) for source in config.sources]
         self._log = structlog.get_logger(component="uns-edge")
@@ -123,7 +133,10 @@ class EdgeRuntime:
         async with asyncio.TaskGroup() as group:
             publisher = group.create_task(self.publisher.run(), name="publisher")
             intake = group.create_task(self.intake.run(), name="intake")
-            helpers = [group.create_task(self.publisher.deletions.run(), name="deletions")]
+            helpers = [
+                group.create_task(self.publisher.deletions.run(), name="deletions"),
+                group.create_task(self.audit.run(), name="audit"),
+            ]
             if stats_file is not None:
                 helpers.append(group.create_task(self._write_stats(stats_file), name="stats"))
             sources = [group.create_task(self._keep_running(s), name=f"source {s.name}") for s in self.sources]
@@ -137,6 +150,9 @@ class EdgeRuntime:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_CONFIRM_S):
                     await self.publisher.wait_confirmed()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_ENTRY_S):
+                    await self.audit.stop(waiting=self.store.store.counters.waiting)
             with contextlib.suppress(TimeoutError, ConnectionLost):
                 async with asyncio.timeout(DRAIN_LEAVE_S):
                     await self.publisher.leave()
@@ -146,6 +162,7 @@ class EdgeRuntime:
             await _cancel([intake, publisher, *helpers])
         stats = self.stats()
         await self.store.close()
+        self.audit.close()
         if stats_file is not None:
             _write_atomically(stats_file, stats)
         self._log.info("stopped", **{key: stats[key] for key in ("stored", "confirmed", "waiting", "dropped")})

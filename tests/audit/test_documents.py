@@ -76,7 +76,15 @@ def test_every_action_is_in_the_reference():
     named = set(re.findall(r"`([a-z_]+\.[a-z_.]+)`", table))
     ours = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
     ours |= {"bridge.delivered", "bridge.dead", "bridge.delivered.sum", "bridge.split", "bridge.rewound"}
-    ours |= {"document.taken", "document.refused", "dead_letter.retry", "dead_letter.drop"}
+    ours |= {
+        "command.refused",
+        "command.executed",
+        "store.dropped",
+        "document.taken",
+        "document.refused",
+        "dead_letter.retry",
+        "dead_letter.drop",
+    }
     assert ours <= named, ours - named
 
 

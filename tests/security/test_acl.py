@@ -84,6 +84,7 @@ def test_an_edge_node_writes_the_devices_that_it_feeds_and_no_other():
         ("uns1/_dlq/sparkplug", {"uns-host-1-out"}),
         ("uns1/_audit/uns-host-1", {"uns-host-1-out"}),
         ("uns1/_audit/history", set()),
+        ("uns1/_audit/acme~2Edallas~2Fgw-energy", {"acme.dallas/gw-energy"}),
         ("uns1/_unmapped/acme.dallas/gw-energy/pump", {"uns-host-1-out"}),
         ("$SYS/broker/version", set()),
     ],

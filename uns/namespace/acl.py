@@ -158,10 +158,12 @@ def _edge_node(tree: TopicTree, gateway: str, host_ids: Sequence[str]) -> Grant:
             *(edge_node.topic(message_type) for message_type in _WRITTEN_BY_NODE),
             *(edge_node.topic(message_type, device) for device in devices for message_type in _WRITTEN_BY_DEVICE),
             mark_topic(edge_node),
+            audit_topic(str(edge_node)),
         ),
         read=(
             edge_node.topic(MessageType.NCMD),
             confirm_topic(edge_node),
+            audit_topic(str(edge_node)),
             *(state_topic(host_id) for host_id in host_ids),
         ),
     )
