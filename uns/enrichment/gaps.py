@@ -11,7 +11,8 @@ gap marks it ``filled``: it was out of sight, not without samples. Live samples 
 read again tells its old values with their old stamps.
 
 Liveness is ordered by session and only tells *that* there is a gap. Where it begins and ends is told by source times.
-A revision is a new row; the one before it is closed, so that what was known at any time can be asked.
+A revision is a new row; the one before it is closed, so that what was known at any time can be asked. Why it is so:
+docs/decisions/0010.
 """
 
 from __future__ import annotations
