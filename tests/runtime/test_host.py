@@ -445,6 +445,33 @@ async def test_the_api_shows_the_namespace_and_tells_the_story_of_a_record(made:
         await get_json(made.api, "/get", {"path": "reactor4/temperature", "at": "2001-01-01T00:00:00"})
 
 
+async def test_a_32_bit_value_is_shown_as_it_was_said(made: Plant):
+    await made.start_host()
+    await made.start_edge()
+    made.edge.put("reactor4", [("temperature", 26.1, 1_780_515_120_125)])  # 26.100000381469727 in 64 bits
+    await made.until_drained()
+    assert (await get_json(made.api, "/get", {"path": "reactor4/temperature"}))["value"] == 26.1
+    story = await get_json(made.api, "/explain", {"path": "reactor4/temperature"})
+    assert story["sentence"].startswith("26.1 °C was read on Reactor 4")
+
+
+async def test_the_revisions_of_a_record_begin_when_it_was_recorded(made: Plant):
+    await made.start_host()
+    await made.start_edge()
+    began = "2026-06-03T19:00:00Z"
+    for lot in (
+        "L-1",
+        "L-2",
+        "L-3",
+    ):  # none has an end: each speaks of all the future
+        await made.tell(id="s:1", source_rev=lot[2:], kind="lot", source="scanner", lot=lot, valid_from=began)
+    made.edge.put("reactor4", [("temperature", 182.0, 1_780_515_120_125)])
+    await made.until_drained()
+    await made.tell(id="s:1", source_rev="4", kind="lot", source="scanner", lot="L-4", valid_from=began)
+    story = await get_json(made.api, "/explain", {"path": "reactor4/temperature"})
+    assert [revision["context"]["lots"] for revision in story["revisions"]] == [["L-3"], ["L-4"]]
+
+
 async def test_watching_shows_samples_as_they_are_recorded(made: Plant):
     await made.start_host()
     await made.start_edge()

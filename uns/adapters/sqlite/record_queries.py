@@ -147,14 +147,18 @@ class RecordQueries:
             ).fetchone()
             return None if found is None else self._record(found[0])
 
-    def revisions(self, equipment: str, time_ns: int) -> list[IntervalRevision]:
-        """What was ever said of the context at that time, oldest knowledge first."""
+    def revisions(self, equipment: str, time_ns: int, *, since_ns: int) -> list[IntervalRevision]:
+        """What was said of the context at that time from ``since_ns`` on, oldest knowledge first.
+
+        An interval without an end speaks of all the future, so without ``since_ns`` every context that ever was
+        would be a revision of today's.
+        """
         with self._snapshot() as execute:
             rows = execute(
                 "SELECT rev, from_ns, to_ns, known_from_ns, known_to_ns, status, work_order, body, reason "
-                "FROM context_intervals WHERE equipment = ? AND from_ns <= ? AND to_ns > ? "
+                "FROM context_intervals WHERE equipment = ? AND known_to_ns > ? AND from_ns <= ? AND to_ns > ? "
                 "AND known_to_ns > known_from_ns ORDER BY known_from_ns, position",
-                (equipment, time_ns, time_ns),
+                (equipment, since_ns, time_ns, time_ns),
             ).fetchall()
         return [
             IntervalRevision(

@@ -22,6 +22,7 @@ from uns.context.levels import fact_name
 from uns.context.records import JobResponse
 from uns.context.times import MAX_NS, MIN_NS, rfc3339
 from uns.enrichment.plan import OutboxMessage
+from uns.enrichment.values import float32_text
 from uns.errors import ConfigurationError
 from uns.namespace.model import Equipment
 from uns.namespace.units import symbol_of
@@ -241,7 +242,9 @@ class HostApi:
                 next_step="`uns get` shows the newest ones",
             )
         address = await host.in_queries(lambda: queries.address(record))
-        revisions = await host.in_queries(lambda: queries.revisions(equipment.id, record.source_time_ns))
+        revisions = await host.in_queries(
+            lambda: queries.revisions(equipment.id, record.source_time_ns, since_ns=record.recorded_at_ns)
+        )
         context = msgspec.json.decode(record.context)
         facts = [await self._fact(str(ref), equipment.id) for ref in context.get("facts", ())]
         return {
@@ -433,6 +436,8 @@ class HostApi:
         value: Any = record.value
         if special:
             value = None
+        elif record.type == DataType.FLOAT.label and isinstance(value, float):
+            value = float(float32_text(value))  # as it was said, not with the digits of a 64-bit float
         elif record.type in {"Int64", "UInt64"} and value is not None:
             value = str(value)
         elif record.type == "DateTime" and isinstance(value, int):
@@ -460,9 +465,8 @@ class HostApi:
         host = self._host
         site = host.tree.equipment[record.equipment].site
         clock, day = local_time(record.source_time_ns, host.tree.sites[site].time_zone)
-        reading = str(record.value)
-        if record.type == DataType.FLOAT.label and isinstance(record.value, float):
-            reading = str(self._shown(record)["value"])
+        shown = self._shown(record)
+        reading = "null" if record.value is None else str(shown.get("special", shown["value"]))
         symbol = symbol_of(record.unit) if record.unit else ""
         text = f"{reading}{f' {symbol}' if symbol else ''} was read on {equipment_name(record.equipment)}"
         if context.get("work_order"):
