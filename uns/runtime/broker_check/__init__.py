@@ -1,0 +1,1 @@
+"""What Sparkplug and this product need of a broker, probed: ``uns broker check``."""
