@@ -95,6 +95,9 @@ async def test_the_story_is_told_from_fact_to_record(made: Plant):
     assert {fact["id"] for fact in listed["facts"]} == {"mes:4711", "scan:88"}
     code, out, _ = await uns("context", "list", "--kind", "job", made=made)
     assert "job order WO-10234/0010" in out
+    await made.tell(id="mes:4712", kind="job", state="dispatched", job_order="WO-10235/0010", valid_from=began)
+    code, out, _ = await uns("context", "list", "--kind", "job", made=made)
+    assert "job order WO-10235/0010, dispatched\n" in out  # a plan is told from what ran
     status = await document("host", "status", made=made)
     assert status["counters"]["resolved"] == 1
     code, out, _ = await uns("host", "status", made=made)

@@ -182,6 +182,7 @@ def list_(
         body = fact["fact"]
         names = ("job_order", "work_order", "lot", "material", "phase", "shift", "person", "placement")
         what = ", ".join(f"{name.replace('_', ' ')} {body[name]}" for name in names if body.get(name)) or "idle"
+        what += f", {body['state']}" if body.get("state") else ""
         span = f"{body['valid_from']} … {body.get('valid_to', '')}"
         print(f"{fact['known_at']}  {fact['kind']:12} {fact['equipment']:14} {what}")
         print(f"    {span}  {fact['action']} {fact['source']} {fact['id']}@{fact['source_rev']}")
