@@ -4,7 +4,8 @@
 
 ``bare`` is SQLite giving the same columns of the same rows to Python, nothing made of them: the limit. ``continued``
 is a job that runs: its totals go on with the last thousand samples. With ``--neighbours`` each sample of the counter
-stands among so many of other metrics in the same time, because the index of the log has the time in front.
+stands among so many of other metrics in the same time, because the index of the log has the time in front. ``scrap`` is
+a counter of the same job that moves every twenty minutes and was silent for half a day before it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ START_NS = 1_780_488_000_000_000_000
 STEP_NS = 100_000_000
 COMMIT_SAMPLES = 5_000
 OTHER_METRICS = 100
+FIRST_OTHER = 3  # series
+SCRAP_EVERY = 12_000  # samples of the other counter
 LATEST = 1_000
 RESET_EVERY = 300_000
 JOB = JobId("WO-1/0010", "WO-1", "0010")
@@ -45,19 +48,23 @@ class Figure:
     seconds: float
     bare_seconds: float
     continued_ms: float
+    scrap_ms: float
 
 
-def plant() -> TopicTree:
-    """One packing machine with a counter."""
+def plant(*names: str) -> TopicTree:
+    """One packing machine with two counters."""
     packer = Equipment(
         id="packer1", level=EquipmentLevel.WORK_CELL, path=("acme", "dallas", "packer1"), site="dallas",
         class_name="Packer",
     )  # fmt: skip
-    good = MetricContract(name="good", datatype=DataType.UINT32, unit="C62", role="counter", counts="good")
+    metrics = {
+        name: MetricContract(name=name, datatype=DataType.UINT32, unit="C62", role="counter", counts=name)
+        for name in names
+    }
     return TopicTree(
         enterprise="acme",
         sites={"dallas": Site(id="dallas", time_zone="America/Chicago")},
-        classes={"Packer": EquipmentClass(name="Packer", metrics={"good": good})},
+        classes={"Packer": EquipmentClass(name="Packer", metrics=metrics)},
         equipment={"packer1": packer},
         context={},
         contract_hash="benchmark",
@@ -74,7 +81,8 @@ def write_log(path: Path, samples: int, neighbours: int) -> int:
     plan = RecordPlan(
         series=[
             (1, "packer1", "good", "UInt32", "C62"),
-            *((n + 2, "packer1", f"m{n}", "Double", None) for n in range(OTHER_METRICS)),
+            (2, "packer1", "scrap", "UInt32", "C62"),
+            *((n + FIRST_OTHER, "packer1", f"m{n}", "Double", None) for n in range(OTHER_METRICS)),
         ],
         intervals_opened=[
             (1, "packer1", MIN_NS, START_NS, 0, 1, MAX_NS, "unassigned", None, idle, "first"),
@@ -83,16 +91,21 @@ def write_log(path: Path, samples: int, neighbours: int) -> int:
         ],
     )
     position, payload, value, good = 4, 1, 0, 0
-    for at in range(-1, samples):
-        value = 1 if at > 0 and at % RESET_EVERY == 0 else value + 1
+    for at in range(-samples // 2 if neighbours else -1, samples):
+        value = 1 if at > 0 and at % RESET_EVERY == 0 else value + (at >= -1)
         good += at >= 0
         time_ns = START_NS + at * STEP_NS
-        plan.samples.append((position, 1, time_ns, 0, None, value, None, 0, 0, 0, payload))
+        if at >= -1:
+            plan.samples.append((position, 1, time_ns, 0, None, value, None, 0, 0, 0, payload))
+            position += 1
+        if at == -samples // 2 or (at > 0 and at % SCRAP_EVERY == 0):
+            plan.samples.append((position, 2, time_ns, 0, None, max(at, 0) // SCRAP_EVERY, None, 0, 0, 0, payload))
+            position += 1
         for n in range(neighbours):
-            series = 2 + (at * neighbours + n) % OTHER_METRICS
+            series = FIRST_OTHER + (at * neighbours + n) % OTHER_METRICS
             moment = time_ns + (n + 1) * STEP_NS // (neighbours + 1)
-            plan.samples.append((position + 1 + n, series, moment, 0, n / 7, None, None, 0, 0, 0, payload))
-        position += 1 + neighbours
+            plan.samples.append((position + n, series, moment, 0, n / 7, None, None, 0, 0, 0, payload))
+        position += neighbours
         if not plan.payloads:
             plan.payloads.append((payload, "acme.dallas", "gw-1", "packer1", "s1", 7, 1, 0, time_ns, time_ns, 1))
         if len(plan.samples) >= COMMIT_SAMPLES or at == samples - 1:
@@ -135,7 +148,7 @@ def follow(tree: TopicTree, cursor: RecordCursor) -> JobBook:
 
 
 def measure(what: str, samples: int, neighbours: int) -> Figure:
-    tree = plant()
+    tree, of_scrap = plant("good"), plant("scrap")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "records.db"
         good = write_log(path, samples, neighbours)
@@ -153,6 +166,10 @@ def measure(what: str, samples: int, neighbours: int) -> Figure:
         (run,) = runs.counters.values()
         run.read_to_ns -= LATEST * STEP_NS  # the last thousand are read again: as dear as a thousand new ones
         continued = best_of(1, lambda: job_actuals(tree, cursor, view, runs=runs))
+        scrap = job_actuals(of_scrap, cursor, view).total("scrap")
+        if scrap is None or scrap[0] != (samples - 1) // SCRAP_EVERY - (not neighbours):
+            raise SystemExit(f"counted {scrap} scrap")
+        scrap_seconds = best_of(3, lambda: job_actuals(of_scrap, cursor, view))
         cursor.close()
     return Figure(
         what=what,
@@ -162,6 +179,7 @@ def measure(what: str, samples: int, neighbours: int) -> Figure:
         seconds=round(seconds, 3),
         bare_seconds=round(bare, 3),
         continued_ms=round(continued * 1000, 2),
+        scrap_ms=round(scrap_seconds * 1000, 2),
     )
 
 
@@ -181,7 +199,7 @@ def main() -> None:
         print(
             f"{figure.counter_samples} counter samples {figure.what}: {figure.seconds:.2f} s"
             f" (the bare read of the rows: {figure.bare_seconds:.2f} s), good {figure.good};"
-            f" going on with the last {LATEST}: {figure.continued_ms:.1f} ms"
+            f" going on with the last {LATEST}: {figure.continued_ms:.1f} ms; scrap: {figure.scrap_ms:.1f} ms"
         )
 
 

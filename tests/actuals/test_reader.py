@@ -9,6 +9,7 @@ import pytest
 
 from tests.actuals.plants import ENERGY, GOOD, SCRAP, STATE, Plant
 from tests.enrichment.builders import at
+from uns.adapters.sqlite import record_cursor
 from uns.adapters.sqlite.record_cursor import Progress
 from uns.context.times import MAX_NS, MIN_NS
 from uns.enrichment.log import LogBatch, MetricRow, Touched
@@ -131,3 +132,34 @@ def test_rows_that_were_not_read_to_their_end_hold_nothing_up(plant: Plant):
     assert next(rows)[2] == 2
     rows.close()
     assert [r[2] for r in rows_of(plant, "good")] == [1, 2]
+
+
+# ── a metric that is mostly silent ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted yet"])
+def test_a_silent_metric_is_found_wherever_it_spoke(plant: Plant, monkeypatch: pytest.MonkeyPatch, *, noted: bool):
+    monkeypatch.setattr(record_cursor, "_HAS_MANY", "SELECT ?1 + ?2")  # as in a log with many others
+    hour = 3_600
+    times = [-50 * hour, -hour, -599, -1, 0, 1, 599, 600, 601, 7 * hour, 7 * hour + 0.5]
+    for number, seconds in enumerate(times):
+        plant.samples((SCRAP, number, seconds), (GOOD, number, seconds + 300))
+    if noted:
+        plant.restart_host()
+    plant.samples((SCRAP, 90, -2 * hour), (SCRAP, 91, 300))  # late ones, after the host had noted the others
+    found = [(r[0], r[2]) for r in rows_of(plant, "scrap")]
+    expected = sorted([*((at(s), n) for n, s in enumerate(times)), (at(-2 * hour), 90), (at(300), 91)])
+    assert found == expected
+    for lo, hi in ((-hour, 600), (-hour + 1, 601), (0, 0.001), (2, 299), (-60 * hour, -50 * hour), (hour, 8 * hour)):
+        within = [item for item in expected if at(lo) <= item[0] < at(hi)]
+        assert [(r[0], r[2]) for r in rows_of(plant, "scrap", span=(at(lo), at(hi)))] == within
+        back = plant.reader.rows_before("packer1", "scrap", at(hi), not_before_ns=at(lo), up_to=MAX_NS)
+        assert [(r[0], r[2]) for r in back] == within[::-1]
+
+
+def test_many_rows_come_in_chunks_whatever_their_spans(plant: Plant):
+    for start in range(0, 12_000, 3_000):
+        plant.samples(*((GOOD, n, n) for n in range(start, start + 3_000)))
+    chunks = list(plant.reader.rows("packer1", "good", MIN_NS, MAX_NS, up_to=MAX_NS))
+    assert [len(chunk) for chunk in chunks] == [5_000, 5_000, 2_000]
+    assert [r[2] for chunk in chunks for r in chunk] == list(range(12_000))

@@ -14,6 +14,7 @@ from tests.audit.builders import event
 from tests.enrichment.builders import Host, fact
 from uns.adapters.sqlite.audit_log import AuditQuery, AuditReader
 from uns.adapters.sqlite.record_log import RecordLog
+from uns.adapters.sqlite.record_schema import MIGRATIONS
 from uns.audit.chain import Anchor, AuditEntry, Head, anchor_of
 from uns.audit.events import Life, fact_accepted
 from uns.audit.verification import Verification, Verifier
@@ -148,7 +149,11 @@ def test_what_changed_between_two_lives_is_told_with_old_and_new(records: Record
 def test_a_migrated_store_says_so_at_the_next_start(records: RecordLog, path: Path):
     records.audit.start(LIFE, SECOND)
     records.audit.stop(LIFE, 2 * SECOND)
-    tamper(path, """UPDATE meta SET value = replace(value, '"schema":5', '"schema":4') WHERE key = 'audit_state'""")
+    newest = MIGRATIONS[-1].version
+    tamper(
+        path,
+        f"""UPDATE meta SET value = replace(value, '"schema":{newest}', '"schema":4') WHERE key = 'audit_state'""",
+    )
     records.audit.start(LIFE, 3 * SECOND)
     assert "store.migrated" in actions_of(path)
 

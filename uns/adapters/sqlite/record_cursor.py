@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from uns.adapters.sqlite.database import open_reader, translated
+from uns.adapters.sqlite.record_schema import SPAN_NS
 from uns.enrichment.log import LogBatch, LogSample, MetricRow, Touched
 from uns.enrichment.plan import (
     FACT_COLUMNS,
@@ -58,6 +59,17 @@ _METRIC_ROWS = f"""
     SELECT source_time_ns, ordinal, {_VALUE}, quality, flags, position FROM samples
     WHERE source_time_ns >= ? AND source_time_ns < ? AND position <= ? AND series IN
     """  # noqa: S608
+# So few samples of all series are passed over sooner than their spans are found.
+_HAS_MANY = "SELECT 1 FROM samples WHERE source_time_ns >= ? AND source_time_ns < ? LIMIT 1 OFFSET 5000"
+_WHERE_SAMPLES = f"""
+    SELECT min(first_ns), max(last_ns) FROM (
+        SELECT span, first_ns, last_ns FROM series_spans
+        WHERE series IN (0) AND span BETWEEN :from / {SPAN_NS} AND :to / {SPAN_NS}
+        UNION ALL
+        SELECT source_time_ns / {SPAN_NS}, min(source_time_ns), max(source_time_ns) FROM samples
+        WHERE position > :after AND series IN (0) GROUP BY 1
+    ) GROUP BY span HAVING max(last_ns) >= :from AND min(first_ns) < :to ORDER BY span
+    """  # noqa: S608 - numbers of ours
 _ROWS_AT_ONCE = 5_000
 _NAMES_AT_ONCE = 500
 
@@ -216,12 +228,18 @@ class RecordCursor:
     ) -> Iterator[Sequence[MetricRow]]:
         """Samples of one metric in [from, to), in chunks, in order of source time, then ordinal."""
         with self._snapshot() as execute:
-            found = execute(
-                f"{_METRIC_ROWS} ({self._series(execute, equipment, (metric,))}) ORDER BY source_time_ns, ordinal",
-                (from_ns, to_ns, up_to),
-            )
-            while chunk := found.fetchmany(_ROWS_AT_ONCE):
-                yield chunk
+            series = self._series(execute, equipment, (metric,))
+            question = f"{_METRIC_ROWS} ({series}) ORDER BY source_time_ns, ordinal"
+            waiting: list[MetricRow] = []
+            for lo, hi in self._spans(execute, series, from_ns, to_ns):
+                found = execute(question, (lo, hi, up_to))
+                while chunk := found.fetchmany(_ROWS_AT_ONCE - len(waiting)):
+                    waiting += chunk
+                    if len(waiting) == _ROWS_AT_ONCE:
+                        yield waiting
+                        waiting = []
+            if waiting:
+                yield waiting
 
     def rows_between(
         self, after: int, to: int, wanted: Collection[tuple[str, str]]
@@ -247,11 +265,10 @@ class RecordCursor:
     ) -> Generator[MetricRow, None, None]:
         """Samples of one metric in [not_before, time), the newest first."""
         with self._snapshot() as execute:
-            yield from execute(
-                f"{_METRIC_ROWS} ({self._series(execute, equipment, (metric,))}) "
-                "ORDER BY source_time_ns DESC, ordinal DESC",
-                (not_before_ns, time_ns, up_to),
-            )
+            series = self._series(execute, equipment, (metric,))
+            question = f"{_METRIC_ROWS} ({series}) ORDER BY source_time_ns DESC, ordinal DESC"
+            for lo, hi in reversed(self._spans(execute, series, not_before_ns, time_ns)):
+                yield from execute(question, (lo, hi, up_to))
 
     def last_before(self, equipment: str, metric: str, time_ns: int) -> LogSample | None:
         """The newest sample before ``time_ns``."""
@@ -375,6 +392,19 @@ class RecordCursor:
                 facts_accepted=accepted if limit is None else progress.facts_accepted,
             ),
         )
+
+    @staticmethod
+    def _spans(execute: Any, series: str, from_ns: int, to_ns: int) -> list[tuple[int, int]]:
+        """Where in [from, to) there are samples, in order: what is noted, and what came since."""
+        if execute(_HAS_MANY, (from_ns, to_ns)).fetchone() is None:
+            return [(from_ns, to_ns)]
+        read_to = _meta(execute, "newest_position", 0)
+        return [
+            (max(first_ns, from_ns), min(last_ns + 1, to_ns))
+            for first_ns, last_ns in execute(
+                _WHERE_SAMPLES.replace("(0)", f"({series})"), {"from": from_ns, "to": to_ns, "after": read_to}
+            )
+        ]
 
     @staticmethod
     def _series(execute: Any, equipment: str, metrics: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from uns.adapters.sqlite.audit_log import AuditLog, append_entries
 from uns.adapters.sqlite.database import Database, open_reader, translated
-from uns.adapters.sqlite.record_schema import FAR_ORDINAL, MIGRATIONS, SECOND_NS
+from uns.adapters.sqlite.record_schema import FAR_ORDINAL, MIGRATIONS, SECOND_NS, SPAN_NS
 from uns.audit.chain import AuditEvent
 from uns.context.facts import Fact
 from uns.enrichment.plan import (
@@ -90,8 +90,16 @@ _ADD_CONTEXT = """
     INSERT INTO context_positions SELECT position FROM samples
     WHERE position BETWEEN ? AND ? AND series IN (SELECT series FROM context_series)
     """
+_SPANS = f"""
+    SELECT series, source_time_ns / {SPAN_NS}, min(source_time_ns), max(source_time_ns)
+    FROM samples WHERE position > ? GROUP BY 1, 2
+    """  # noqa: S608 - a number of ours
+_ADD_SPAN = """
+    INSERT INTO series_spans VALUES (?, ?, ?, ?) ON CONFLICT (series, span)
+    DO UPDATE SET first_ns = min(first_ns, excluded.first_ns), last_ns = max(last_ns, excluded.last_ns)
+    """
 _ADD_NEWEST = """
-    INSERT INTO newest SELECT series, max(source_time_ns) FROM samples WHERE position > ? GROUP BY series
+    INSERT INTO newest VALUES (?, ?)
     ON CONFLICT (series) DO UPDATE SET source_time_ns = max(source_time_ns, excluded.source_time_ns)
     """
 
@@ -293,7 +301,12 @@ class RecordLog:
         self._context_series = wanted
 
     def _refresh_newest(self, connection: sqlite3.Connection, after: int, to: int) -> None:
-        connection.execute(_ADD_NEWEST, (after,))
+        spans = connection.execute(_SPANS, (after,)).fetchall()
+        connection.executemany(_ADD_SPAN, spans)
+        newest: dict[int, int] = {}
+        for series, _, _, last_ns in spans:
+            newest[series] = max(newest.get(series, last_ns), last_ns)
+        connection.executemany(_ADD_NEWEST, newest.items())
         connection.execute(_INSERT_META, ("newest_position", to))
         self._newest_position = to
 

@@ -7,7 +7,7 @@ from uns.adapters.sqlite.database import Migration
 from uns.adapters.sqlite.record_views import fourth_step
 from uns.enrichment.plan import FLAG_BIRTH, FLAG_CLOCK_SUSPECT, FLAG_TIME_GATEWAY, FLAG_TIME_SERVER, MAX_NS, MIN_NS
 
-__all__ = ["FAR_ORDINAL", "MIGRATIONS", "SECOND_NS"]
+__all__ = ["FAR_ORDINAL", "MIGRATIONS", "SECOND_NS", "SPAN_NS"]
 
 SECOND_NS = 1_000_000_000
 
@@ -241,10 +241,25 @@ def _time_or_null(column: str) -> str:
 
 _FOURTH = fourth_step(_RECORD_COLUMNS, _time_or_null)
 
+# When each series has samples, in spans of ten minutes: who reads one metric of a log whose key has the time in front
+# passes over the times in which it was silent (docs/decisions/0009). It lags behind like `newest`, never ahead.
+SPAN_NS = 600 * SECOND_NS
+_SIXTH = f"""
+        CREATE TABLE series_spans (
+            series INTEGER NOT NULL,
+            span INTEGER NOT NULL,
+            first_ns INTEGER NOT NULL,
+            last_ns INTEGER NOT NULL,
+            PRIMARY KEY (series, span)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO series_spans SELECT series, source_time_ns / {SPAN_NS}, min(source_time_ns), max(source_time_ns)
+            FROM samples GROUP BY 1, 2"""  # noqa: S608 - a number of ours
+
 MIGRATIONS = (
     Migration(1, _FIRST),
     Migration(2, _SECOND),
     Migration(3, _THIRD),
     Migration(4, _FOURTH),
     Migration(5, AUDIT_TABLES),
+    Migration(6, _SIXTH),
 )
