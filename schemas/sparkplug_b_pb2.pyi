@@ -28,7 +28,7 @@ class Payload(_message.Message):
 
     @_typing.final
     class Template(_message.Message):
-        """Template definition or instance (6.4.14). Known to the schema; our codec rejects the metric with a reason."""
+        """Template definition or instance (6.4.14)."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -483,3 +483,76 @@ class Payload(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Payload: _TypeAlias = Payload  # noqa: Y015
+
+@_typing.final
+class PlainData(_message.Message):
+    """The same wire as Payload, with those fields alone that plain DATA has: alias, timestamp, a scalar. All others are
+    unknown fields here. So one question to the whole (is anything unknown?) spares four questions to each metric.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Metric(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ALIAS_FIELD_NUMBER: _builtins.int
+        TIMESTAMP_FIELD_NUMBER: _builtins.int
+        IS_HISTORICAL_FIELD_NUMBER: _builtins.int
+        INT_VALUE_FIELD_NUMBER: _builtins.int
+        LONG_VALUE_FIELD_NUMBER: _builtins.int
+        FLOAT_VALUE_FIELD_NUMBER: _builtins.int
+        DOUBLE_VALUE_FIELD_NUMBER: _builtins.int
+        BOOLEAN_VALUE_FIELD_NUMBER: _builtins.int
+        STRING_VALUE_FIELD_NUMBER: _builtins.int
+        alias: _builtins.int
+        timestamp: _builtins.int
+        is_historical: _builtins.bool
+        int_value: _builtins.int
+        long_value: _builtins.int
+        float_value: _builtins.float
+        double_value: _builtins.float
+        boolean_value: _builtins.bool
+        string_value: _builtins.str
+        def __init__(
+            self,
+            *,
+            alias: _builtins.int | None = ...,
+            timestamp: _builtins.int | None = ...,
+            is_historical: _builtins.bool | None = ...,
+            int_value: _builtins.int | None = ...,
+            long_value: _builtins.int | None = ...,
+            float_value: _builtins.float | None = ...,
+            double_value: _builtins.float | None = ...,
+            boolean_value: _builtins.bool | None = ...,
+            string_value: _builtins.str | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "boolean_value", b"boolean_value", "double_value", b"double_value", "float_value", b"float_value", "int_value", b"int_value", "is_historical", b"is_historical", "long_value", b"long_value", "string_value", b"string_value", "timestamp", b"timestamp", "value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "boolean_value", b"boolean_value", "double_value", b"double_value", "float_value", b"float_value", "int_value", b"int_value", "is_historical", b"is_historical", "long_value", b"long_value", "string_value", b"string_value", "timestamp", b"timestamp", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["int_value", "long_value", "float_value", "double_value", "boolean_value", "string_value"]  # noqa: Y015
+        _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    timestamp: _builtins.int
+    seq: _builtins.int
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlainData.Metric]: ...
+    def __init__(
+        self,
+        *,
+        timestamp: _builtins.int | None = ...,
+        metrics: _abc.Iterable[Global___PlainData.Metric] | None = ...,
+        seq: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["seq", b"seq", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "seq", b"seq", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlainData: _TypeAlias = PlainData  # noqa: Y015

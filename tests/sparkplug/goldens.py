@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 
+import msgspec
+
 from schemas.sparkplug_b_pb2 import Payload
 from tests.sparkplug.helpers import T0_MS, batch_of, metric
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
-from uns.sparkplug.datatypes import METRIC_TYPES, DataType
+from uns.sparkplug.datatypes import METRIC_TYPES, SCALARS, DataType
 from uns.sparkplug.metrics import (
     BD_SEQ,
     REBIRTH,
@@ -111,4 +113,21 @@ EMPTY = codec.encode_empty(T0_MS, 3)
 COMMAND = codec.encode_command([metric(REBIRTH, DataType.BOOLEAN, True), *METRICS], timestamp_ms=T0_MS)
 COMPRESSED = Payload(timestamp=T0_MS, seq=0, uuid="SPBV1.0_COMPRESSED", body=zlib.compress(BIRTH)).SerializeToString()
 
-MESSAGES = {"birth": BIRTH, "data": DATA, "nulls": NULLS, "death": DEATH, "empty": EMPTY, "command": COMMAND}
+# What most DATA is: alias, timestamp and scalar alone. Some of it is history.
+_SCALARS = [one for one in METRICS if one.datatype in SCALARS and one.datatype is not DataType.BYTES]
+PLAIN_TABLE = AliasTable([msgspec.structs.replace(one, alias=(one.alias or 0) * 256 + 263) for one in _SCALARS])
+PLAIN = codec.encode_data(
+    batch_of(PLAIN_TABLE.by_name.values(), [one.value for one in _SCALARS], is_historical=True),
+    timestamp_ms=T0_MS,
+    seq=5,
+)
+
+MESSAGES = {
+    "plain": PLAIN,
+    "birth": BIRTH,
+    "data": DATA,
+    "nulls": NULLS,
+    "death": DEATH,
+    "empty": EMPTY,
+    "command": COMMAND,
+}

@@ -8,7 +8,7 @@ import msgspec
 from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError
 
-from schemas.sparkplug_b_pb2 import Payload
+from schemas.sparkplug_b_pb2 import Payload, PlainData
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.metrics import Property, RejectReason
 from uns.sparkplug.wire import NODE_BYTES_MIN, InflateError, has_room, inflate
@@ -26,10 +26,14 @@ __all__ = [
     "TIMESTAMP_MS_MAX",
     "Leniency",
     "Payload",
+    "PlainData",
     "Reading",
     "Rejected",
+    "check_bounds",
     "checked_time",
     "parse",
+    "parse_checked",
+    "parse_plain",
     "seq_of",
     "time_of",
 ]
@@ -112,8 +116,8 @@ class Reading:
         self.depth -= 1
 
 
-def parse(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> Payload:
-    """Limits first, objects after. Raises :class:`RemoteProtocolError`; undoes the compression envelope by option."""
+def check_bounds(payload: bytes) -> None:
+    """Limits first, objects after. Raises :class:`RemoteProtocolError`."""
     size = len(payload)
     if size > PAYLOAD_BYTES_MAX:
         raise RemoteProtocolError(f"payload of {size} bytes", expected=f"at most {PAYLOAD_BYTES_MAX}")
@@ -123,6 +127,16 @@ def parse(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> Payload:
             f"payload of more than {METRICS_MAX} metrics or {NODES_MAX} metrics, rows, cells and properties",
             expected="fewer, spread over more messages",
         )
+
+
+def parse(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> Payload:
+    """Parse within the bounds; raises :class:`RemoteProtocolError`. Undoes the compression envelope by option."""
+    check_bounds(payload)
+    return parse_checked(payload, leniency)
+
+
+def parse_checked(payload: bytes, leniency: Leniency) -> Payload:
+    """:func:`parse` for bytes whose bounds were checked."""
     try:
         message = Payload.FromString(payload)
     except DecodeError as error:
@@ -130,6 +144,19 @@ def parse(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> Payload:
             "not a Sparkplug B payload", expected="protobuf of org.eclipse.tahu.protobuf.Payload"
         ) from error
     return _inflated(message, leniency) if message.uuid == _COMPRESSED else message
+
+
+def parse_plain(payload: bytes) -> PlainData | None:
+    """Parse bytes whose bounds were checked as plain DATA; None where they hold anything else, or say it otherwise.
+
+    What is unknown to the smaller schema, twice there, or longer than it need be would change the size.
+    """
+    try:
+        message = PlainData.FromString(payload)
+    except DecodeError:
+        return None
+    message.DiscardUnknownFields()
+    return message if message.ByteSize() == len(payload) else None
 
 
 def _inflated(envelope: Payload, leniency: Leniency) -> Payload:
@@ -158,7 +185,7 @@ def _inflated(envelope: Payload, leniency: Leniency) -> Payload:
     return message
 
 
-def seq_of(message: Payload) -> int | None:
+def seq_of(message: Payload | PlainData) -> int | None:
     """The seq of a payload, or None where it has none."""
     return message.seq % _SEQ_MODULUS if message.HasField("seq") else None
 

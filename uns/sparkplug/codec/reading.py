@@ -13,10 +13,14 @@ from uns.sparkplug.codec.parsing import (
     TIMESTAMP_MS_MAX,
     Leniency,
     Payload,
+    PlainData,
     Reading,
     Rejected,
+    check_bounds,
     checked_time,
     parse,
+    parse_checked,
+    parse_plain,
     seq_of,
     time_of,
 )
@@ -26,6 +30,7 @@ from uns.sparkplug.codec.reading_values import (
     read_metadata,
     read_properties,
     read_value,
+    written_integer,
 )
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.metrics import (
@@ -108,11 +113,70 @@ def _drop_shared_aliases(birth: BirthPayload, shared: set[int]) -> None:
     birth.rejected += [RejectedMetric(f"alias {alias}", None, "unknown_metric", alias=alias) for alias in shared]
 
 
-def decode_data(  # noqa: C901, PLR0912  # hot: calls cost most
-    payload: bytes, table: AliasTable, leniency: Leniency = DEFAULT_LENIENCY
-) -> DataPayload:
+def decode_data(payload: bytes, table: AliasTable, leniency: Leniency = DEFAULT_LENIENCY) -> DataPayload:
     """Read an NDATA or DDATA with the alias table of its birth."""
-    message = parse(payload, leniency)
+    check_bounds(payload)
+    if len(payload) >= _PLAIN_BYTES_MIN and (plain := parse_plain(payload)) is not None:
+        found = _plain_data(plain, payload, table)
+        if found is not None:
+            return found
+    return _any_data(parse_checked(payload, leniency), table, leniency)
+
+
+_PLAIN_BYTES_MIN = 100  # half a dozen metrics: for fewer the second schema costs more than it spares
+
+
+def _plain_data(  # noqa: C901  # hot: calls cost most
+    message: PlainData, payload: bytes, table: AliasTable
+) -> DataPayload | None:
+    """DATA of alias, timestamp and scalar alone, which is most DATA; None where one of them needs a longer look."""
+    by_alias = table.by_alias
+    if 0 in by_alias:
+        return None  # alias 0 and none look alike here
+    wires = list(message.metrics)
+    try:
+        bindings = [by_alias[wire.alias] for wire in wires]
+        values: list[MetricValue] = [
+            getattr(wire, binding.value_field) for wire, binding in zip(wires, bindings, strict=True)
+        ]
+        for index, (value, binding) in enumerate(zip(values, bindings, strict=True)):
+            if not value:
+                if not wires[index].HasField(binding.value_field):  # type: ignore[arg-type]
+                    return None
+            elif (limit := binding.limit) is not None:
+                if value >= limit:  # type: ignore[operator]  # an integer, or there were no limit
+                    values[index] = written_integer(value, binding.datatype)
+            elif type(value) is bytes:
+                return None  # text that is not UTF-8
+    except (KeyError, AttributeError, ValueError):
+        return None  # an alias that the birth did not give; a value that is more than a scalar; a number out of range
+    times_ms = [wire.timestamp for wire in wires]
+    if times_ms and not 0 < min(times_ms) <= max(times_ms) <= TIMESTAMP_MS_MAX:
+        return None
+    timestamp_ms = message.timestamp
+    if timestamp_ms > TIMESTAMP_MS_MAX:
+        return None
+    return DataPayload(
+        timestamp_ms=timestamp_ms if timestamp_ms or message.HasField("timestamp") else None,
+        seq=seq_of(message),
+        bindings=bindings,
+        values=values,
+        times_ms=times_ms,
+        is_historical=_historical(wires) if _HISTORICAL in payload else None,
+    )
+
+
+_HISTORICAL = b"\x28\x01"  # is_historical = true; that may also stand elsewhere
+
+
+def _historical(wires: list[PlainData.Metric]) -> list[bool] | None:
+    found = [wire.is_historical for wire in wires]
+    return found if True in found else None
+
+
+def _any_data(  # noqa: C901, PLR0912  # hot: calls cost most
+    message: Payload, table: AliasTable, leniency: Leniency
+) -> DataPayload:
     payload_time = time_of(message, leniency)
     by_alias = table.by_alias
     bindings: list[MetricBinding] = []
@@ -127,7 +191,7 @@ def decode_data(  # noqa: C901, PLR0912  # hot: calls cost most
         try:
             alias = wire.alias
             binding = by_alias.get(alias) if alias else None
-            if binding is None or wire.datatype or wire.name:
+            if binding is None or ((told := wire.datatype) and told != binding.datatype) or wire.name:
                 binding = resolve(wire, table)
             value: MetricValue = getattr(wire, binding.probe_field)
             if not value or wire.is_null:

@@ -46,6 +46,7 @@ __all__ = [
     "read_properties",
     "read_scalar",
     "read_value",
+    "written_integer",
 ]
 
 DATATYPES = tuple(DataType)  # by number; calling the enumeration costs more than reading the metric
@@ -124,6 +125,14 @@ def read_integer(raw: Any, datatype: DataType, reading: Reading) -> int:
         raise Rejected("out_of_range")
     if value < 0 and raw != to_wire(value, datatype):
         reading.forgive("other_complement")
+    return value
+
+
+def written_integer(raw: Any, datatype: DataType) -> int:
+    """A negative number in the form that we write ourselves; ``ValueError`` for every other one."""
+    value = from_wire(raw, datatype)
+    if value is None or raw != to_wire(value, datatype):
+        raise ValueError(raw)
     return value
 
 

@@ -217,29 +217,36 @@ def _put_parameter(wire: Any, parameter: TemplateParameter, name: str) -> None:
 def put_properties(wire: Any, properties: Iterable[Property], name: str, *, depth: int = 0) -> None:
     """A property set; as many keys as values."""
     append, add = wire.keys.append, wire.values.add
-    for one in properties:
-        datatype, value = one.datatype, one.value
-        if datatype not in _PROPERTY_TYPES:  # tck-id-payloads-metric-propertyvalue-type-value
-            raise LocalProtocolError(
-                f"property {one.key!r} of {name!r} has datatype {datatype.label}",
-                expected="a basic type, PropertySet or PropertySetList",
-            )
-        try:
+    try:
+        for one in properties:
+            datatype, value = one.datatype, one.value
             append(one.key)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise not_writable(str(error), name) from error
-        target = add()
-        target.type = datatype
-        if value is None:
-            target.is_null = True
-        elif datatype > _UUID:
-            _put_nested(target, one, f"{name}: {one.key}", depth + 1)
-        else:
-            try:
-                put_scalar(target, datatype, value, one.key)
-            except LocalProtocolError as error:
-                error.where = f"a property of metric {name!r}"
-                raise
+            target = add()
+            target.type = datatype
+            if value is None or not 0 < datatype < _UUID:
+                _put_content(target, one, name, depth)
+                continue
+            field, limit = _KINDS[datatype]
+            if limit is not None:
+                if type(value) is not int or not 0 <= value < limit:
+                    value = wire_integer(value, datatype, f"{name}: {one.key}")
+            elif field == "float_value":
+                check_float(value, f"{name}: {one.key}")
+            setattr(target, field, value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise not_writable(f"a property: {error}", name) from error
+
+
+def _put_content(wire: Any, one: Property, name: str, depth: int) -> None:
+    if one.datatype not in _PROPERTY_TYPES:  # tck-id-payloads-metric-propertyvalue-type-value
+        raise LocalProtocolError(
+            f"property {one.key!r} of {name!r} has datatype {one.datatype.label}",
+            expected="a basic type, PropertySet or PropertySetList",
+        )
+    if one.value is None:
+        wire.is_null = True
+    else:
+        _put_nested(wire, one, f"{name}: {one.key}", depth + 1)
 
 
 def _put_nested(wire: Any, one: Property, name: str, depth: int) -> None:
