@@ -38,7 +38,7 @@ __all__ = ["EdgeRuntime", "make_source", "refuse_births_that_do_not_fit", "refus
 STATS_INTERVAL_S = 1.0
 DRAIN_STORE_S = 2.0  # commit what was read
 DRAIN_CONFIRM_S = 4.0  # wait for the host's answers
-LAST_ENTRY_S = 0.5  # the audit log tells of the stop
+LAST_ENTRY_S = 1.0  # the audit log tells of the stop
 DRAIN_LEAVE_S = 1.5  # NDEATH and DISCONNECT; together below the 10 s after which SIGKILL may come
 ORPHANS_SHOWN_MAX = 5
 

@@ -133,7 +133,8 @@ def _hash(*fields: int | str) -> str:
 
 def _text(text: str) -> str:
     """Text that every JSON and every database keeps as it is."""
-    text = text.encode("utf-8", "replace").decode()
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= TEXT_CHARACTERS_MAX else text[: TEXT_CHARACTERS_MAX - len(_CUT)] + _CUT
 
 

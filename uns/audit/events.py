@@ -58,8 +58,10 @@ FACT_ACCEPTED = "fact.accepted"
 FACT_REFUSED = "fact.refused"
 COMMAND_SENT = "command.sent"
 
-# Fields of a fact that the entry's own fields tell already.
-_TOLD = frozenset({"schema_name", "id", "source", "source_rev", "by", "reason"})
+# What a fact says; the rest of its fields are told by the entry's own.
+_FIELDS = tuple(
+    name for name in Fact.__struct_fields__ if name not in {"schema_name", "id", "source", "source_rev", "by", "reason"}
+)
 
 
 def fact_subject(source: str, fact_id: str, source_rev: str) -> str:
@@ -77,7 +79,6 @@ def fact_accepted(fact: Fact, before: KnownFact | None, row: Sequence[Any], at_n
 
     ``set`` are the fields of the first message; ``changed`` what another one says otherwise, as [old, new].
     """
-    new = _fields(fact)
     detail: dict[str, Any] = {
         "source": fact.source,
         "kind": fact.kind,
@@ -89,11 +90,15 @@ def fact_accepted(fact: Fact, before: KnownFact | None, row: Sequence[Any], at_n
         "row_sha256": row_hash(row),
     }
     if before is None:
-        detail["set"] = {name: value for name, value in new.items() if value not in {None, False}}
+        detail["set"] = {name: value for name in _FIELDS if (value := getattr(fact, name))}
     else:
-        old = _fields(before.fact)
-        detail["before"] = {"rev": before.rev, "source_rev": before.fact.source_rev}
-        detail["changed"] = {name: [old[name], value] for name, value in new.items() if old[name] != value}
+        old = before.fact
+        detail["before"] = {"rev": before.rev, "source_rev": old.source_rev}
+        detail["changed"] = {
+            name: [getattr(old, name), value]
+            for name in _FIELDS
+            if (value := getattr(fact, name)) != getattr(old, name)
+        }
     return AuditEvent(
         at_ns=at_ns,
         actor=fact.by or fact.source,
@@ -223,8 +228,3 @@ def command_sent(command: str, target: str, *, cause: str, actor: str, at_ns: in
     """A command left this component."""
     detail = {"command": command, "cause": cause}
     return AuditEvent(at_ns=at_ns, actor=actor, action=COMMAND_SENT, subject=target, detail=detail)
-
-
-def _fields(fact: Fact) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(fact)
-    return {name: value for name, value in found.items() if name not in {*_TOLD, "schema"}}

@@ -46,7 +46,7 @@ RunState = Literal["starting", "running", "paused", "dry_run", "stopped"]
 _T = TypeVar("_T")
 _SECOND_NS = 1_000_000_000
 _HOUSEKEEPING_S = 60.0
-_LAST_ENTRY_S = 0.5
+_LAST_ENTRY_S = 2.0  # a quarter of it where draining took its time
 
 
 class RunnerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +148,9 @@ class BridgeRunner:
         self._trouble: Settled | None = None
         self._paused_until_ns = 0
         self._next_send_ns = 0
+        rate = self.limits.items_per_second
+        rate_ns = 0 if rate is None else int(target.items_max * _SECOND_NS / rate)
+        self._wait_max_ns = max(self.retry.max_ns, self.retry.auth_retry_ns, rate_ns)
         self._storage_trouble = ""
         self.stopped = False
 
@@ -243,7 +246,7 @@ class BridgeRunner:
         if self.trail is None:
             return
         try:
-            async with asyncio.timeout(_LAST_ENTRY_S):
+            async with asyncio.timeout(_LAST_ENTRY_S if drained else _LAST_ENTRY_S / 4):
                 await self._blocking(lambda: self.store.audit.write_sums(self._now_ns(), everything=True))
                 await self.trail.stop(drained=drained)
         except (StorageError, TimeoutError) as error:
@@ -324,7 +327,7 @@ class BridgeRunner:
     async def _send_once(self) -> bool:
         """One round; whether the next may follow at once."""
         now_ns = self._now_ns()
-        if self.dry_run or now_ns < self._paused_until_ns or now_ns < self._next_send_ns:
+        if self.dry_run or self._waits(now_ns, self._paused_until_ns) or self._waits(now_ns, self._next_send_ns):
             return False
         if not self._started and not await self._start_target():
             return False
@@ -334,7 +337,8 @@ class BridgeRunner:
             if self._target_position is not None:
                 await self._blocking(self._align)
             self._started = True
-        due = await self._blocking(lambda: self.store.due(now_ns, limit=self.target.items_max))
+        limit, wait_max_ns = self.target.items_max, self._wait_max_ns
+        due = await self._blocking(lambda: self.store.due(now_ns, limit=limit, wait_max_ns=wait_max_ns))
         if not due:
             return False
         await self._blocking(lambda: self.store.sending([stored.id for stored in due], now_ns))
@@ -346,6 +350,10 @@ class BridgeRunner:
         self._in_doubt = any(result.state == "unknown" for result in settled)
         self._take_pauses(settled)
         return True
+
+    def _waits(self, now_ns: int, then_ns: int) -> bool:
+        """Whether to wait for a time. Nothing waits longer than the longest wait there is: the clock was set back."""
+        return now_ns < then_ns <= now_ns + self._wait_max_ns
 
     async def _start_target(self) -> bool:
         found = await self.target.start()

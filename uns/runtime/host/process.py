@@ -72,7 +72,7 @@ __all__ = ["Host", "run_host"]
 TICK_S = 0.05  # how often timers are looked at
 DRAIN_S = 7.0  # of the 10 s that a stop may take
 LAST_STATUS_S = 2.0  # likewise
-LAST_ENTRY_S = 0.5  # likewise
+LAST_ENTRY_S = 0.5  # likewise, where draining took its time
 _T = TypeVar("_T")
 
 
@@ -260,22 +260,22 @@ class Host:
                 await asyncio.wait([sparkplug])
                 while not (self.writer.is_idle() and self.joiner.is_idle()):  # noqa: ASYNC110 - three states, one look
                     await asyncio.sleep(0.01)
-                await self._audit_stop(drained=True)
+                await self._audit_stop(drained=True, within_s=DRAIN_S)
                 while self.output.connected and not self.output.is_idle():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         except TimeoutError:
             self.log.warning(
                 "stopped before everything was published; it is in the logs", outbox=self.output.outbox_waiting
             )
-            await self._audit_stop(drained=False)
+            await self._audit_stop(drained=False, within_s=LAST_ENTRY_S)
 
-    async def _audit_stop(self, *, drained: bool) -> None:
+    async def _audit_stop(self, *, drained: bool, within_s: float) -> None:
         """A clean stop is an entry, once, and the anchor tells of it."""
         if self._stop_is_written:
             return
         self._stop_is_written = True
         try:
-            async with asyncio.timeout(LAST_ENTRY_S):
+            async with asyncio.timeout(within_s):
                 await self.trail.stop(drained=drained)
         except (StorageError, TimeoutError) as error:
             self.log.warning("the audit log does not tell of this stop", error=str(error))
