@@ -27,7 +27,7 @@ from tests.actuals.plants import (
     lot,
 )
 from tests.enrichment.builders import at, when
-from uns.actuals.jobs import JobPiece, LotUse
+from uns.actuals.jobs import JobId, JobPiece, LotUse
 from uns.actuals.response import job_response
 from uns.actuals.totals import LOOK_BACK_NS, JobActuals, JobRuns, job_actuals
 from uns.context.records import JobResponse, MaterialActual, Quantity
@@ -425,6 +425,24 @@ def test_quantities_are_told_with_twelve_places(plant: Plant):
     told = response(plant, plant.actuals())
     assert told.good is not None
     assert told.good.value == Decimal("0.000000001")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("WO-1 ", "WO-1"), (" WO", "WO"), ("a\u2028b", "a\ufffdb"), ("\ufffe", "\ufffd"), ("x" * 100, "x" * 100)],
+)
+def test_names_that_a_record_does_not_take_are_told_as_it_can(plant: Plant, name: str, told: str):
+    plant.samples((GOOD, 100, -5))
+    job_id = JobId(name, name, name)
+    plant.fact(job(job_id, id="1", start=0, end=60, recipe=f"{name}@{name}"))
+    plant.fact(lot(name, id="2", material=name, use=name, end=60))
+    plant.fact(lot(name, id="3", material=name, end=60))
+    found = response(plant, plant.actuals(job_id))
+    assert {found.job_order, found.work_order, found.operation, found.work_master, found.lot, found.material} == {told}
+    assert [(made.lot, made.material, made.other_use) for made in found.materials] == [
+        (told, told, told),
+        (told, told, None),
+    ]
 
 
 @pytest.mark.parametrize("quality", [Quality.BAD, Quality.STALE])

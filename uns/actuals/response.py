@@ -18,6 +18,7 @@ from uns.context.records import (
     Quantity,
     ResponseAction,
     ResponseState,
+    printable,
 )
 from uns.context.times import MAX_NS, MIN_NS
 from uns.namespace.model import TopicTree
@@ -28,6 +29,7 @@ __all__ = ["QUANTITY_PLACES_MAX", "job_response"]
 QUANTITY_PLACES_MAX = 12  # digits after the point of a quantity that is told; what is counted stays exact
 _MEAN_DIGITS = 9  # of a mean: more would only tell how floats are added
 
+_NAMELESS = "?"  # a job whose name is nothing that can be printed
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FINAL = frozenset({ResponseState.COMPLETED, ResponseState.CLOSED, ResponseState.ABORTED})
 
@@ -45,18 +47,21 @@ def job_response(
     reason: str | None = None,
     revision: int = 0,
 ) -> JobResponse:
-    """The response of a job. Of two with equal arguments the content is equal if and only if the totals are."""
+    """The response of a job. Of two with equal arguments the content is equal if and only if the totals are.
+
+    Facts may name things in ways that a record does not take; they are told trimmed and printable.
+    """
     good = _quantity(actuals, "good")
     made = [lot for lot in actuals.lots if lot.use in PRODUCING]
     named = made or [lot for lot in actuals.lots if lot.use is None]
-    materials = {lot.material for lot in made if lot.material}
+    materials = {material for lot in made if (material := _name(lot.material))}
     recipe = "" if actuals.definition is None else actuals.definition.recipe or ""
     work_master, _, version = recipe.partition("@")
     return JobResponse(
         response_id=response_id,
-        job_order=actuals.job.job_order,
-        work_order=actuals.job.work_order,
-        operation=actuals.job.operation,
+        job_order=_name(actuals.job.job_order) or _NAMELESS,
+        work_order=_name(actuals.job.work_order),
+        operation=_name(actuals.job.operation),
         schedule=schedule,
         published_at=published_at,
         source=source,
@@ -67,10 +72,10 @@ def job_response(
         state=actuals.state,
         final=actuals.end_ns is not None and actuals.state in _FINAL,
         actual=Interval(start=_moment(actuals.start_ns), end=_moment(actuals.end_ns)),
-        work_master=work_master or None,
-        work_master_version=version or None,
+        work_master=_name(work_master),
+        work_master_version=_name(version),
         material=materials.pop() if len(materials) == 1 else None,
-        lot=named[0].lot if len({lot.lot for lot in named}) == 1 else None,
+        lot=_name(named[0].lot) if len({lot.lot for lot in named}) == 1 else None,
         good=good,
         scrap=_quantity(actuals, "scrap"),
         rework=_quantity(actuals, "rework"),
@@ -103,15 +108,16 @@ def _materials(lots: tuple[LotUse, ...], made: list[LotUse], good: Quantity | No
     """One entry a lot whose material is known. Counters tell how much of it there is only where one lot was made."""
     found: list[MaterialActual] = []
     for lot in lots:
-        if lot.material is None or lot.use is None:
+        material = _name(lot.material)
+        if material is None or lot.use is None:
             continue
         is_counted = good is not None and lot.use in PRODUCING and len(made) == 1
         found.append(
             MaterialActual(
-                material=lot.material,
+                material=material,
                 use=lot.use,
-                other_use=lot.other_use,
-                lot=lot.lot,
+                other_use=_name(lot.other_use),
+                lot=_name(lot.lot),
                 quantity=good if is_counted else None,
                 basis="measured" if is_counted else None,
             )
@@ -138,6 +144,10 @@ def _summary(quality: QualityActual, tree: TopicTree) -> QualitySummary:
         high=_decimal(quality.high),
         out_of_range_s=quality.out_of_range_s,
     )
+
+
+def _name(text: str | None) -> str | None:
+    return (printable(text) or None) if text else None
 
 
 def _decimal(value: float | None, *, single: bool = False) -> Decimal | None:

@@ -65,6 +65,7 @@ __all__ = [
     "Shift",
     "WorkOrder",
     "normal_unit",
+    "printable",
     "quantity",
 ]
 
@@ -92,6 +93,15 @@ def _check_text(owner: str, name: str, text: str) -> None:
         raise ValueError(f"{owner}.{name} {text[:40]!r} begins or ends with a blank; trim it")
     if _UNPRINTABLE.search(text):
         raise ValueError(f"{owner}.{name} {text[:40]!r} holds unprintable characters; send printable text")
+
+
+def printable(text: str) -> str:
+    """The text as a record takes it: trimmed, with U+FFFD for what cannot be printed.
+
+    >>> printable(" WO-10234 ")
+    'WO-10234'
+    """
+    return _UNPRINTABLE.sub("\ufffd", text[:RECORD_TEXT_CHARACTERS_MAX]).strip()
 
 
 def _check_decimal(owner: str, name: str, value: Decimal) -> None:
