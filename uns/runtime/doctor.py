@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import signal
 import time
 from collections.abc import Callable, Sequence
 
@@ -51,9 +52,19 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def watch_broker(watch: Watch, *, tell: Callable[[str], None] | None = None) -> Report:
-    """Listen and grade. Raises :class:`UnreachableError` where the broker does not answer at the start."""
+    """Listen and grade. Ctrl-C ends it early, with a report.
+
+    Raises :class:`UnreachableError` where the broker does not answer at the start.
+    """
     watcher = _Watcher(watch, tell or (lambda _text: None))
-    return await watcher.run()
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError, RuntimeError):  # not on every system, not outside the main thread
+        loop.add_signal_handler(signal.SIGINT, watcher.stop)
+    try:
+        return await watcher.run()
+    finally:
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            loop.remove_signal_handler(signal.SIGINT)
 
 
 class _Watcher:
@@ -63,9 +74,13 @@ class _Watcher:
         self._grader = Grader(time.time_ns())
         self._asked: set[EdgeNodeDescriptor] = set()
         self._began = time.monotonic()
+        self._end = self._began + watch.seconds
+
+    def stop(self) -> None:
+        """End the watch now; the report is made of what was seen."""
+        self._end = 0.0
 
     async def run(self) -> Report:
-        end = self._began + self._watch.seconds
         first = True
         looked = False
         while not looked:
@@ -73,10 +88,11 @@ class _Watcher:
                 async with self._connection() as connection:
                     await self._subscribe(connection)
                     if first:
-                        self._began, end = time.monotonic(), time.monotonic() + self._watch.seconds
+                        self._began = time.monotonic()
+                        self._end = self._began + self._watch.seconds
                         self._tell(f"watching {self._watch.address.url} for {self._watch.seconds:g} s")
                     first = False
-                    await self._listen(connection, end)
+                    await self._listen(connection)
                     self._grader.look_again()
                     await self._subscribe(connection)
                     await self._settle(connection)
@@ -85,7 +101,7 @@ class _Watcher:
                 if first:
                     raise
                 self._grader.receive_interruption()
-                left = end - time.monotonic()
+                left = self._end - time.monotonic()
                 if left <= 0:
                     break
                 self._tell("the connection was lost; trying again")
@@ -115,8 +131,8 @@ class _Watcher:
             return [(f"{NAMESPACE}/#", 1)]
         return [(f"{NAMESPACE}/{group}/#", 1) for group in (*self._watch.groups, "STATE")]
 
-    async def _listen(self, connection: MqttConnection, end: float) -> None:
-        while (left := end - time.monotonic()) > 0:
+    async def _listen(self, connection: MqttConnection) -> None:
+        while (left := self._end - time.monotonic()) > 0:
             await self._take(connection, min(left, 1.0))
             self._grader.receive_timer(time.time_ns())
             if self._watch.ask_rebirth and time.monotonic() - self._began > REBIRTH_AFTER_S:
