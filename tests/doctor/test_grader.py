@@ -163,6 +163,26 @@ def test_a_compressed_payload_is_read():
     assert "payload.protobuf" in {rule for rule, _, _ in broken(scene)}
 
 
+def test_data_of_a_device_that_was_not_born_is_blamed_on_the_node():
+    scene = Scene()
+    scene.nbirth()
+    scene.ddata()
+    assert "birth.first" in {rule for rule, _, _ in broken(scene)}
+
+
+def test_after_an_interruption_nothing_is_held_against_a_node_until_its_next_birth():
+    scene = Scene()
+    scene.births()
+    scene.ncmd()
+    scene.grader.receive_interruption()
+    scene.wait(40)
+    scene.ddata(lambda p: setattr(p.metrics[0], "alias", 99))
+    scene.bd_seq = 5
+    scene.ndeath()
+    assert not broken(scene)
+    assert scene.grader.bounds.names_left == memory.NAMES_MAX
+
+
 # ── health ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

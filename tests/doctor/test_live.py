@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -205,3 +206,15 @@ async def test_wrong_usage_is_exit_code_2(options: tuple[str, str]) -> None:
         code, _out, err = await doctor.ended()
     assert code == 2
     assert "Traceback" not in err
+
+
+async def test_ctrl_c_ends_the_watch_early_with_a_report(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        async with node(broker.url) as planted, Doctor(broker.url, "--json", seconds=600) as doctor:
+            await doctor.watching()
+            planted.births()
+            await asyncio.sleep(0.3)
+            doctor.process.send_signal(signal.SIGINT)
+            code, out, _err = await doctor.ended()
+    report = json.loads(out)
+    assert (code, report["verdict"], report["nodes"][0]["births"]) == (0, "ok", 1)

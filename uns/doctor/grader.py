@@ -26,7 +26,7 @@ from uns.doctor.reading import (
 )
 from uns.doctor.report import Finding, moment, printable
 from uns.doctor.requirements import LEVEL_OF, ids_of
-from uns.doctor.rules import BY_KIND, BY_KIND_RETAINED, RULES, rebirth_overdue
+from uns.doctor.rules import BY_KIND, BY_KIND_RETAINED, REBIRTH_ANSWER_S, RULES, rebirth_overdue
 from uns.doctor.sight import BIRTHS, COMMANDS, DATA, STATE, TOPIC, Outcome, Rule, Sight, StateView, read_state
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.topics import (
@@ -177,14 +177,15 @@ class Grader:
             if overdue is not None:
                 topic = node.descriptor.topic(MessageType.NBIRTH)
                 self._record(RULES["rebirth.answered"], "NBIRTH", str(node.descriptor), overdue, topic, now_ns)
-            if overdue is not None or node.life == "dead":
+            asked = node.rebirth_asked_ns
+            if asked is not None and (node.life == "dead" or now_ns - asked > REBIRTH_ANSWER_S * _S):
                 node.rebirth_asked_ns = None
 
     def receive_interruption(self) -> None:
         """The connection was lost: what was missed meanwhile is nobody's fault."""
         self.interruptions += 1
         for node in self.nodes.values():
-            node.break_off()
+            node.break_off(self.bounds)
 
     def look_again(self) -> None:
         """The listener subscribes once more: what the broker keeps is delivered again, with the retain flag."""
@@ -343,19 +344,17 @@ class Grader:
     def _judge_retain(self, now_ns: int) -> None:
         rule = RULES["retain.off"]
         certificate = RULES["certificate.there"]
-        kept_kinds = {(levels[1], levels[2], levels[3]) for t in self._kept if len(levels := t.split("/")) > 3}
+        kept = _senders(self._kept)
+        certified = _senders(self.certificates)
         for descriptor, kind in sorted(self._live_kinds):
             topic = descriptor.topic(MessageType(kind), "+" if kind.startswith("D") else None)
-            if (descriptor.group_id, kind, descriptor.edge_node_id) not in kept_kinds:
+            sender = (descriptor.group_id, kind, descriptor.edge_node_id)
+            if sender not in kept:
                 subject = f"commands to {descriptor}" if kind in COMMANDS else str(descriptor)
                 self._record(rule, kind, subject, True, topic, now_ns)
             if self.aware and kind in BIRTHS:
-                there = any(self._matches(name, topic) for name in self.certificates)
+                there = sender in certified
                 self._record(certificate, kind, "broker", there or f"no certificate of {topic}", topic, now_ns)
-
-    @staticmethod
-    def _matches(name: str, topic: str) -> bool:
-        return name == topic or (topic.endswith("/+") and name.startswith(topic[:-1]))
 
     def _judge_hosts(self, now_ns: int) -> None:
         for host in self.hosts.values():
@@ -420,3 +419,8 @@ class Grader:
             )
         else:
             self.findings_not_kept += 1
+
+
+def _senders(topics: set[str]) -> set[tuple[str, str, str]]:
+    """Group, message type and edge node of each topic."""
+    return {(levels[1], levels[2], levels[3]) for topic in topics if len(levels := topic.split("/")) > 3}

@@ -193,12 +193,19 @@ class NodeMemory:
                 pass
         self.seq = seq
 
-    def break_off(self) -> None:
-        """Messages may have been missed by the listener itself: do not count them against the node."""
+    def break_off(self, bounds: Bounds) -> None:
+        """The listener itself may have missed messages, births too: nothing is held against the node until its next."""
         self.seq = None
         self.missing.clear()
-        if self.life == "dead":
-            self.life = "unknown"
+        self.life = "unknown"
+        self.died_since_birth = False
+        self.rebirth_asked_ns = None
+        self.first_unconfirmed_ns = None
+        self.awaited.clear()
+        self.data_since_mark = 1  # of what the next mark counts, some may have been missed
+        for device in (self.own, *self.devices.values()):
+            device.life = "unknown"
+            device.forget(bounds)
 
 
 class HostMemory:

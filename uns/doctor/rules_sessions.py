@@ -98,9 +98,7 @@ def _device_born_before(sight: Sight) -> Outcome:
     born = _born_before(sight)
     if born is not True or sight.kind != "DDATA" or sight.device is None:
         return born
-    if sight.device.life == "dead":
-        return "DDATA of a device that is dead or was not born again since the NBIRTH"
-    return True if sight.device.life == "alive" else None
+    return True if sight.device.life == "alive" else "DDATA of a device without a DBIRTH since the NBIRTH"
 
 
 def _births_together(sight: Sight) -> Outcome:
@@ -161,7 +159,7 @@ def _alias_alone(sight: Sight) -> Outcome:
             if metric.name is not None:
                 return f"{metric.label()} with alias {metric.alias}"
             kept = True
-        elif metric.name is not None and known is not None:
+        elif metric.name is not None and known is not None and metric.name != REBIRTH:  # always asked for by name
             entry = known.metrics.get(metric.name)
             if entry is not None and entry.alias is not None:
                 return f"{metric.label()} by name; the birth gave it alias {entry.alias}"

@@ -101,6 +101,7 @@ class _Watcher:
                 if first:
                     raise
                 self._grader.receive_interruption()
+                self._asked.clear()
                 left = self._end - time.monotonic()
                 if left <= 0:
                     break
