@@ -34,6 +34,7 @@ FILE_BYTES_MAX = 256 * 1024 * 1024  # of one file in an inbox
 NAME_BYTES_MAX = 200  # a file system takes 255, and reports add to it
 NOTES_KEPT_S = 30 * 86_400.0
 _T = TypeVar("_T")
+_Mark = tuple[int, int, int]  # size, time of the last change, inode
 _WORK = ".uns"
 _PART = ".part"
 _SENT = ".sent"
@@ -57,7 +58,7 @@ class FolderTroubleError(Exception):
 
     def __init__(self, folder: Path, error: OSError) -> None:
         what, step = _SAYS.get(error.errno or 0, (error.strerror or str(error), "check the folder"))
-        super().__init__(f"{folder}: {what}; {step}")
+        super().__init__(f"{_shown(folder)}: {what}; {step}")
 
 
 def file_name(key: str, suffix: str) -> str:
@@ -199,11 +200,12 @@ class InboxFile(msgspec.Struct, frozen=True):
     data: bytes
     modified_ns: int
     too_large: bool = False
+    mark: _Mark | None = None  # by what it is told from another one of its name
 
     @property
     def name(self) -> str:
-        """Its name in the folder."""
-        return self.path.name
+        """Its name in the folder, as text: a byte that is no UTF-8 is written out."""
+        return _shown(self.path.name)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -247,8 +249,8 @@ class FolderInbox:
         self._file_bytes_max = file_bytes_max
         self._files_max = files_max
         self._now_s = now_s
-        self._seen: dict[Path, tuple[int, int, int]] = {}
-        self._decided: dict[Path, tuple[int, Verdict]] = {}  # handled, and not yet put away
+        self._seen: dict[Path, _Mark] = {}
+        self._decided: dict[Path, tuple[_Mark | None, Verdict]] = {}  # handled, and not yet put away
         self.counters = {"archived": 0, "quarantined": 0}
         self.trouble = ""
         self._log = get_logger("inbox")
@@ -277,8 +279,7 @@ class FolderInbox:
                     continue
                 with suppress(FileNotFoundError):  # its writer renamed it meanwhile
                     found = path.stat()
-                    mark = (found.st_size, found.st_mtime_ns, found.st_ino)
-                    self._seen[path] = mark
+                    mark = self._seen[path] = _mark(found)
                     old = self._now_s() - found.st_mtime >= self._settle_s or found.st_mtime > self._now_s()
                     if path.is_file() and before.get(path) == mark and old:
                         still.append((found.st_mtime_ns, path))
@@ -291,12 +292,16 @@ class FolderInbox:
         return fnmatch.fnmatchcase(name.lower(), self._pattern.lower())
 
     def read(self, path: Path) -> InboxFile | None:
-        """A file with its content; None where it is gone."""
+        """A file with its content; None where it is gone, or is being written."""
         try:
-            found = path.stat()
-            if found.st_size > self._file_bytes_max:
-                return InboxFile(path, b"", found.st_mtime_ns, too_large=True)
-            return InboxFile(path, path.read_bytes(), found.st_mtime_ns)
+            with path.open("rb") as opened:
+                found = os.fstat(opened.fileno())
+                if found.st_size > self._file_bytes_max:
+                    return InboxFile(path, b"", found.st_mtime_ns, too_large=True, mark=_mark(found))
+                data = opened.read(found.st_size + 1)
+                if len(data) != found.st_size or _mark(os.fstat(opened.fileno())) != _mark(found):
+                    return None
+            return InboxFile(path, data, found.st_mtime_ns, mark=_mark(found))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -352,11 +357,11 @@ class FolderInbox:
         if file is None:
             return ""
         decided = self._decided.get(path)
-        if decided is not None and decided[0] == file.modified_ns:
+        if decided is not None and decided[0] == file.mark:
             verdict = decided[1]  # it was told already, and only putting it away failed
         else:
             verdict = await self._judge(file, handle)
-            self._decided = {path: (file.modified_ns, verdict)}
+            self._decided = {path: (file.mark, verdict)}
         put = self.archive if verdict.put == "archive" else self.quarantine
         where = await asyncio.to_thread(put, file, verdict.report)
         self._decided.pop(path, None)
@@ -383,17 +388,23 @@ class FolderInbox:
             )
 
     def _put(self, file: InboxFile, folder: Path, day: str, report: str) -> Path:
-        """Rename a file into a folder; its report first, so that none lies there without."""
+        """Rename a file into a folder; its report first, so that none lies there without.
+
+        Where its writer has put another one in its place meanwhile, that one stays and what was read is written.
+        """
         self._make(folder)
         try:
             folder = folder / day
             folder.mkdir(exist_ok=True)
-            target = _free(folder / _short(file.name))
+            target = _free(folder / _short(file.path.name))
             if report:
                 when = datetime.fromtimestamp(self._now_s(), UTC).isoformat()
                 text = f"file: {file.name}\ntime: {when}\n\n{report}\n"
                 _write_durably(target.with_name(target.name + _REPORT), text.encode(errors="backslashreplace"))
-            _rename(file.path, target)
+            if _mark_at(file.path) == file.mark:
+                _rename(file.path, target)
+            else:
+                _write_durably(target, file.data)
         except OSError as error:
             raise FolderTroubleError(folder, error) from error
         return target
@@ -427,6 +438,22 @@ def _flush_directory(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _shown(name: Path | str) -> str:
+    """A name as text that can be written down anywhere; names on a disk are bytes, and need not be UTF-8."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _mark(found: os.stat_result) -> _Mark:
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _mark_at(path: Path) -> _Mark | None:
+    try:
+        return _mark(path.lstat())
+    except FileNotFoundError:
+        return None
 
 
 def _usable(folder: Path) -> os.stat_result:
