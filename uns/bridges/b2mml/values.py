@@ -216,9 +216,9 @@ class Values:
                 "not-a-time", f"{name} is {shown(text)}", line_of(child), "write it like 2026-06-03T19:02:11Z"
             )
             raise Refused
-        if moment.tzinfo is None:
-            moment = self._in_zone(moment, name, line_of(child), zone)
         try:
+            if moment.tzinfo is None:
+                moment = self._in_zone(moment, name, line_of(child), zone)
             return moment.astimezone(UTC)
         except OverflowError:
             self.findings.error(
