@@ -100,7 +100,8 @@ _INSERT = """
 # An item waits behind an earlier one of its order key, also behind a dead one.
 _DUE = f"""
     SELECT {_ITEM} FROM outbox AS item
-    WHERE state IN {_OPEN} AND state = 'waiting' AND due_at_ns <= ? AND (order_key = '' OR NOT EXISTS (
+    WHERE state IN {_OPEN} AND state = 'waiting' AND (due_at_ns <= ? OR due_at_ns > ?)
+        AND (order_key = '' OR NOT EXISTS (
         SELECT 1 FROM outbox AS earlier WHERE earlier.state IN {_OPEN} AND earlier.order_key <> ''
             AND earlier.order_key = item.order_key AND earlier.id < item.id))
     ORDER BY id LIMIT ?
@@ -245,11 +246,14 @@ class BridgeStore:
 
     # ── delivering ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def due(self, now_ns: int, *, limit: int) -> list[StoredItem]:
-        """Items whose time has come, oldest first, at most one of each order key."""
+    def due(self, now_ns: int, *, limit: int, wait_max_ns: int) -> list[StoredItem]:
+        """Items whose time has come, oldest first, at most one of each order key.
+
+        None waits longer than ``wait_max_ns``: where one seems to, the clock was set back.
+        """
         found: list[StoredItem] = []
         order_keys: set[str] = set()
-        for row in self._all(_DUE, (now_ns, limit)):
+        for row in self._all(_DUE, (now_ns, now_ns + wait_max_ns, limit)):
             if row[4] and row[4] in order_keys:
                 continue
             order_keys.add(row[4])
