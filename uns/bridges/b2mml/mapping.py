@@ -11,7 +11,7 @@ from uns.context.facts import Fact
 from uns.context.records import DispatchStatus, JobOrder, RequestState
 from uns.namespace.model import Equipment, TopicTree
 
-__all__ = ["EquipmentNames", "definition", "definition_state", "response_id", "revision_of_time"]
+__all__ = ["EquipmentNames", "definition", "definition_state", "fact_id", "joined", "response_id", "revision_of_time"]
 
 # Planned is not actual: whatever an order says of the past, it defines a job. What began, the plant itself tells.
 # An order that ended for its sender stays a definition: taking it away would restate the runs that were named after it.
@@ -47,7 +47,7 @@ def definition(
     if recipe is not None and job.work_master_version is not None:
         recipe = f"{recipe}@{job.work_master_version}"
     return Fact(
-        id=job.job_order if job.work_order is None else f"{job.work_order}|{job.job_order}",
+        id=fact_id(job.work_order, job.job_order),
         kind="job",
         equipment=equipment,
         valid_from=valid_from,
@@ -61,6 +61,16 @@ def definition(
         operation=job.operation,
         recipe=recipe,
     )
+
+
+def fact_id(work_order: str | None, job_order: str) -> str:
+    """The id of the fact that an order becomes."""
+    return joined(*(() if work_order is None else (work_order,)), job_order)
+
+
+def joined(*parts: str) -> str:
+    r"""Several ids as one text, different ones as different texts: a ``|`` within an id is written ``\|``."""
+    return "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
 
 
 def response_id(job_order: str, revision: int, *, site: str = "") -> str:

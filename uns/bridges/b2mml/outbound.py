@@ -21,7 +21,7 @@ from uns.actuals.book import JobBook
 from uns.actuals.jobs import JobId, JobView
 from uns.actuals.response import job_response
 from uns.actuals.totals import job_actuals
-from uns.bridges.b2mml.mapping import response_id
+from uns.bridges.b2mml.mapping import fact_id, joined, response_id
 from uns.bridges.b2mml.performance import QUANTITIES, TIMES, canonical, write_performance
 from uns.bridges.port import LogBatch, OutboundItem, RecordReader
 from uns.context.records import JobOrder, JobResponse, Quantity, ResponseAction
@@ -166,7 +166,8 @@ class PerformanceMapping:
         if stands:
             self._wait(job, max(self._due.get(job, now_ns + self._grace_ns), end_ns))
         elif self._since_ns is None or end_ns >= self._since_ns:
-            self._wait(job, max(end_ns, view.known_ns) + self._grace_ns)
+            # Knowledge time never runs back: after a host's clock was ahead once, it stays there.
+            self._wait(job, max(end_ns, min(view.known_ns, now_ns)) + self._grace_ns)
 
     def _wait(self, job: JobId, at_ns: int | None) -> None:
         if at_ns is None:
@@ -246,7 +247,7 @@ class PerformanceMapping:
 
     def _dressed(self, response: JobResponse) -> JobResponse:
         """With what the order says: its schedule, what it makes, and the units in which its sender books."""
-        order = self._orders(_fact_id(response))
+        order = self._orders(fact_id(response.work_order, response.job_order))
         if order is None:
             return response
         return msgspec.structs.replace(
@@ -290,12 +291,7 @@ def _job(text: str) -> JobId:
 
 def _name(job: JobId) -> str:
     """What keys of its responses are made of."""
-    return "|".join((job.work_order or "", job.job_order, job.operation or ""))
-
-
-def _fact_id(response: JobResponse) -> str:
-    """The id of the fact that an order became, as :func:`uns.bridges.b2mml.mapping.definition` gives it."""
-    return response.job_order if response.work_order is None else f"{response.work_order}|{response.job_order}"
+    return joined(job.work_order or "", job.job_order, job.operation or "")
 
 
 def _in_unit_of(amount: Quantity | None, ordered: Quantity | None) -> Quantity | None:
