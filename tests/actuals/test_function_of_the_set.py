@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -171,9 +172,26 @@ def told(follower: Follower) -> dict[JobId, Any]:
 MEMORY = Path("/dev/shm")  # a hundred commits a history, and none needs to survive
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(histories(), st.randoms(use_true_random=False), st.booleans(), st.booleans())
+ARGUMENTS = (histories(), st.randoms(use_true_random=False), st.booleans(), st.booleans())
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(*ARGUMENTS)
 def test_totals_depend_on_nothing_but_the_set(history: History, random: Any, parallel: bool, goes_on: bool) -> None:
+    hold(history, random, parallel=parallel, goes_on=goes_on)
+
+
+@pytest.mark.long
+@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(*ARGUMENTS)
+def test_totals_depend_on_nothing_but_the_set_at_length(
+    history: History, random: Any, parallel: bool, goes_on: bool
+) -> None:
+    hold(history, random, parallel=parallel, goes_on=goes_on)
+
+
+def hold(history: History, random: Any, *, parallel: bool, goes_on: bool) -> None:
+    """One history, both ways."""
     tree = line(allow_parallel=parallel)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as directory:
         orderly = Plant(Path(directory) / "orderly", tree)
