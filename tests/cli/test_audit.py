@@ -6,12 +6,13 @@ import json
 import sqlite3
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.adapters.sqlite.test_audit_log import filled, tamper
+from tests.adapters.sqlite.test_audit_log import FactsTold, filled, job, tamper
 from tests.audit.builders import event
 from tests.servers import free_port
 from uns.adapters.sqlite.record_log import RecordLog
@@ -105,6 +106,26 @@ def test_entries_are_listed_by_who_what_and_when(uns, store: Path):
     assert uns("list", "--store", store, "--since", "1h").out == "", "these entries are of another year"
     assert len(uns("list", "--store", store, "--until", "2027-01-01T00:00:00Z").out.splitlines()) == 10
     assert len(uns("list", "--store", store, "--since", "1970-01-01T00:00:00+00:00").out.splitlines()) == 10
+
+
+END = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def test_what_is_about_an_order_is_found_in_every_message_of_its_facts(uns, tmp_path: Path):
+    store = tmp_path / "records.db"
+    with closing(RecordLog(store)) as records:
+        told = FactsTold(records)
+        told.tell(job("start-9", work_order='WO-"9"'), job("elsewhere", work_order="WO-8"))
+        told.tell(job("start-9", work_order='WO-"9"', source_rev="2", reason="typed wrong", valid_to=END))
+        told.tell(job("start-9", work_order="WO-7", source_rev="3"))
+        records.audit.append([event(action="bridge.dead", subject="mes/0815", detail={"because": 'WO-"9" is locked'})])
+    found = uns("list", "--store", store, "--about", 'WO-"9"').out
+    subjects = [line.split("  ")[-2] for line in found.splitlines()]
+    assert subjects == ["mes/start-9@1", "mes/start-9@2", "mes/start-9@3", "mes/0815"]
+    assert 'valid_to null → "2100-01-01T00:00:00Z"' in found
+    assert 'after revision "1", because "typed wrong"' in found
+    assert r'work_order "WO-\"9\"" → "WO-7"' in found
+    assert uns("list", "--store", store, "--about", "WO-1234").out == ""
 
 
 def test_what_others_wrote_does_not_steer_the_terminal(uns, store: Path):

@@ -34,6 +34,7 @@ __all__ = ["register"]
 
 DEFAULT_STORE = Path("var/host")
 DETAIL_SHOWN_MAX = 160
+FACT_SHOWN_MAX = 1_000
 _PROGRESS_EVERY_S = 1.0
 
 StoreOption = Annotated[
@@ -67,14 +68,17 @@ Examples:
 """
 LIST_HELP = """List audit entries: who did what to what, when and why.
 
+--about finds what names an order, a lot, a document: in the subject, in the detail, or in any message of the same fact.
 --actor and --subject match parts, --action a word or its beginning (fact. or fact.refused). --since and --until take a
-time with a zone, or how long ago (30m, 2h, 7d). --json prints one entry a line.
+time with a zone, or how long ago (30m, 2h, 7d). --json prints one entry a line, whole.
 
 Examples:
 
   uns audit list --since 24h
 
-  uns audit list --action fact. --subject WO-10234 --json
+  uns audit list --about WO-10234
+
+  uns audit list --action fact. --subject mes/mes:4711 --json
 
   uns audit list --store var/mes.bridge.db --action dead_letter. --actor op-17
 """
@@ -152,6 +156,9 @@ def list_(  # noqa: PLR0917 - one parameter an option
     until: Annotated[str | None, typer.Option("--until", help="Before this time, in the same forms.")] = None,
     actor: Annotated[str | None, typer.Option("--actor", help="Part of who.")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Part of what it was done to.")] = None,
+    about: Annotated[
+        str | None, typer.Option("--about", help="Part of the subject, the detail, or a message of the same fact.")
+    ] = None,
     action: Annotated[str | None, typer.Option("--action", help="What was done, or its beginning.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many, the newest ones.")] = None,
     as_json: JsonOption = False,
@@ -167,6 +174,7 @@ def list_(  # noqa: PLR0917 - one parameter an option
         until_ns=_moment(until, "--until"),
         actor=actor,
         subject=subject,
+        about=about,
         action=action,
     )
     with AuditReader(store_file(store)) as reader:
@@ -325,9 +333,34 @@ def _print_at(path: Path, number: int) -> None:
 def _print_entry(entry: AuditEntry) -> None:
     from uns.context.times import rfc3339
 
-    detail = entry.detail if len(entry.detail) <= DETAIL_SHOWN_MAX else entry.detail[:DETAIL_SHOWN_MAX] + "…"
+    detail = _detail_text(entry.detail)
     text = f"{entry.number:>8}  {rfc3339(entry.at_ns)}  {entry.actor}  {entry.action}  {entry.subject}  {detail}"
     print(_safe(text))
+
+
+def _detail_text(detail: str) -> str:
+    """Of a fact what it set or changed, and why; of everything else the detail itself, cut."""
+    try:
+        found = msgspec.json.decode(detail, type=dict[str, Any])
+    except msgspec.DecodeError:
+        found = {}
+    parts = []
+    match found:
+        case {"set": dict() as fields}:
+            parts += [f"{name} {_json(value)}" for name, value in fields.items()]
+        case {"changed": dict() as fields, "before": {"source_rev": earlier}}:
+            pairs = [(name, pair) for name, pair in fields.items() if isinstance(pair, list) and len(pair) == 2]
+            parts += [f"{name} {_json(old)} → {_json(new)}" for name, (old, new) in pairs]
+            parts.append(f"after revision {_json(earlier)}")
+    if parts:
+        parts += [f"because {_json(found['reason'])}"] if found.get("reason") else []
+        detail = ", ".join(parts)
+    bound = FACT_SHOWN_MAX if parts else DETAIL_SHOWN_MAX
+    return detail if len(detail) <= bound else detail[:bound] + "…"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _safe(text: str) -> str:

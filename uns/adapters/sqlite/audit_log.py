@@ -172,6 +172,7 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
     actor: str | None = None
     action: str | None = None
     subject: str | None = None
+    about: str | None = None  # in the subject or the detail, or in another message of the same fact
     after: int = 0
 
 
@@ -371,6 +372,21 @@ def _entry(row: tuple[Any, ...]) -> AuditEntry:
     )
 
 
+# Later messages of a fact tell what changed alone: all of them belong to what any of them names. A subject is
+# `source/id@source_rev`; the expression takes what stands up to the last `@`.
+_OF_A_FACT = "substr(action, 1, 5) = 'fact.'"
+_FACT_KEY = "rtrim(subject, replace(subject, '@', ''))"
+_TOLD_ABOUT = (
+    f"SELECT {_FACT_KEY} FROM audit_log WHERE {_OF_A_FACT} AND instr(subject, '@') > 0 "  # noqa: S608
+    "AND (instr(subject, ?) > 0 OR instr(detail, ?) > 0)"
+)
+
+
+def _within_json(text: str) -> str:
+    """A text as it stands inside of a JSON string."""
+    return msgspec.json.encode(text).decode()[1:-1]
+
+
 def _conditions(query: AuditQuery) -> tuple[str, list[Any]]:
     conditions = ""
     arguments: list[Any] = []
@@ -382,6 +398,10 @@ def _conditions(query: AuditQuery) -> tuple[str, list[Any]]:
         if text is not None:
             conditions += f" AND instr({column}, ?) > 0"
             arguments.append(text)
+    if query.about is not None:
+        named = "instr(subject, ?) > 0 OR instr(detail, ?) > 0"
+        conditions += f" AND ({named} OR ({_OF_A_FACT} AND {_FACT_KEY} IN ({_TOLD_ABOUT})))"
+        arguments += [query.about, _within_json(query.about)] * 2
     if query.action is not None:
         conditions += " AND substr(action, 1, ?) = ?"
         arguments += [len(query.action), query.action]
