@@ -242,7 +242,7 @@ def _time_or_null(column: str) -> str:
 _FOURTH = fourth_step(_RECORD_COLUMNS, _time_or_null)
 
 # When each series has samples, in spans of ten minutes: who reads one metric of a log whose key has the time in front
-# passes over the times in which it was silent (docs/decisions/0009). It lags behind like `newest`, never ahead.
+# passes over the times in which it was silent (docs/decisions/0011). It lags behind like `newest`, never ahead.
 SPAN_NS = 600 * SECOND_NS
 _SIXTH = f"""
         CREATE TABLE series_spans (
