@@ -170,7 +170,7 @@ def test_metrics_are_in_time_order():  # operational-behavior-data-publish-nbirt
         [metric("a"), metric("a")],
         [metric("")],
         [metric("n" * 1025)],
-        [metric("a", DataType.DATASET, None)],
+        [metric("a", DataType.PROPERTY_SET, None)],
         [metric("a", DataType.INT8, 200)],
         [metric(str(i), DataType.STRING, "x" * 10_000) for i in range(110)],  # payload_bytes_max
     ],

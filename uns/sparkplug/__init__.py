@@ -18,7 +18,19 @@ from uns.sparkplug.messages import (
     Publish,
     Subscribe,
 )
-from uns.sparkplug.metrics import BirthMetric, BirthPayload, DataBatch, DataPayload, MetricBinding, Property
+from uns.sparkplug.metrics import (
+    BirthMetric,
+    BirthPayload,
+    DataBatch,
+    DataPayload,
+    DataSetValue,
+    MetaData,
+    MetricBinding,
+    MetricValue,
+    Property,
+    TemplateParameter,
+    TemplateValue,
+)
 from uns.sparkplug.state import HostState
 from uns.sparkplug.topics import DeviceDescriptor, EdgeNodeDescriptor, MessageType, parse_topic
 from uns.sparkplug.transitions import EdgeState, HostNodeState, HostSessionState
@@ -31,6 +43,7 @@ __all__ = [
     "Connect",
     "DataBatch",
     "DataPayload",
+    "DataSetValue",
     "DataType",
     "DeviceDescriptor",
     "Disconnect",
@@ -46,11 +59,15 @@ __all__ = [
     "HostState",
     "Message",
     "MessageType",
+    "MetaData",
     "MetricBinding",
+    "MetricValue",
     "NodeBirth",
     "Property",
     "Publish",
     "Subscribe",
+    "TemplateParameter",
+    "TemplateValue",
     "Value",
     "parse_topic",
 ]

@@ -14,8 +14,8 @@ import msgspec
 
 from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.sparkplug import codec
-from uns.sparkplug.aliases import AliasTable
-from uns.sparkplug.datatypes import SCALARS, DataType
+from uns.sparkplug.aliases import AliasTable, binding_of
+from uns.sparkplug.datatypes import METRIC_TYPES, DataType
 from uns.sparkplug.messages import (
     Action,
     BirthDue,
@@ -41,9 +41,11 @@ from uns.sparkplug.metrics import (
     BirthMetric,
     DataBatch,
     MetricBinding,
+    TemplateValue,
 )
 from uns.sparkplug.sequences import SEQ_MODULUS, check_bd_seq, next_seq
 from uns.sparkplug.state import StateMemory, decode_state, state_topic
+from uns.sparkplug.templates import definitions_of, require_templates
 from uns.sparkplug.topics import (
     NAMESPACE,
     DeviceTopic,
@@ -102,6 +104,7 @@ class EdgeNodeSession:
         self._seq = None
         self._aliases: dict[tuple[str | None, str, DataType], int] = {}
         self._tables: dict[str | None, AliasTable] = {}
+        self._definitions: dict[str, TemplateValue] = {}  # of the NBIRTH that stands
         self._born_at_ns: int | None = None
         self._rebirth_due_ns: int | None = None
         self._primary_host_online = False
@@ -197,6 +200,10 @@ class EdgeNodeSession:
             check_id(device_id, what="device_id"): self._prepare(device_id, metrics, now_ms)
             for device_id, metrics in birth.devices.items()
         }
+        definitions = definitions_of(node_metrics)
+        require_templates(node_metrics, definitions, None)
+        for device_id, metrics in devices.items():
+            require_templates(metrics, definitions, device_id)
         # seq 0 (tck-id-topics-nbirth-seq-num), then one more for each device, DBIRTHs straight after the NBIRTH
         # (tck-id-payloads-dbirth-order). All is encoded before anything is kept.
         payloads: list[tuple[str, bytes]] = [(self._topic(MessageType.NBIRTH), _encode(node_metrics, now_ms, 0))]
@@ -208,6 +215,7 @@ class EdgeNodeSession:
         reborn = self._seq is not None
         self._state = following
         self._seq = seq
+        self._definitions = definitions
         old_tables = self._tables
         self._tables = {None: _table(node_metrics, old_tables.get(None))}
         for device_id, metrics in devices.items():
@@ -236,6 +244,7 @@ class EdgeNodeSession:
         check_id(device_id, what="device_id")
         now_ms = now_ns // _NS_PER_MS
         prepared = self._prepare(device_id, metrics, now_ms)
+        require_templates(prepared, self._definitions, device_id)
         _encode(prepared, now_ms, 0)  # raises before anything is published
         if device_id in self._tables:
             self.device_death(device_id, now_ns)
@@ -346,9 +355,9 @@ class EdgeNodeSession:
                     f"metric name {metric.name!r} of {device_id or 'the node'} is empty, too long or there twice",
                     expected=f"unique names of 1 to {codec.NAME_BYTES_MAX} bytes",
                 )
-            if metric.datatype not in SCALARS:
+            if metric.datatype not in METRIC_TYPES:
                 raise LocalProtocolError(
-                    f"metric {metric.name!r} has datatype {metric.datatype.label}", expected="a scalar type or Bytes"
+                    f"metric {metric.name!r} has datatype {metric.datatype.label}", expected="a type that metrics have"
                 )
             names.add(metric.name)
             alias = None if metric.name in CONTROL_METRICS else self._alias(device_id, metric.name, metric.datatype)
@@ -450,8 +459,13 @@ def _table(metrics: Sequence[BirthMetric], old: AliasTable | None) -> AliasTable
     table = AliasTable()
     for position, metric in enumerate(metrics):
         kept = None if old is None else old.by_name.get(metric.name)
-        if kept is None or (kept.datatype, kept.alias, kept.position) != (metric.datatype, metric.alias, position):
-            kept = MetricBinding(metric.name, metric.datatype, metric.alias, position)
+        said = (metric.datatype, metric.alias, position)
+        if (
+            kept is None
+            or (kept.datatype, kept.alias, kept.position) != said
+            or isinstance(metric.value, TemplateValue)
+        ):
+            kept = binding_of(metric, position)
         table.add(kept)
     return table
 

@@ -110,7 +110,7 @@ class HostApi:
                 "marks_refused": host.gate.delivery.marks_refused,
                 "sparkplug_warnings": sum(host.session.warnings.values()),
                 "sparkplug_violations": sum(host.session.violations.values()),
-                "sparkplug_leniencies": dict(host.session.leniencies),
+                **{f"sparkplug_forgiven_{what.replace('-', '_')}": n for what, n in host.session.leniencies.items()},
             },
         }
 
