@@ -69,6 +69,7 @@ class JobBook:
         self._leaning_on: dict[tuple[str, str], list[_LeaningOn]] = {}
         self._views: dict[JobId, JobView] = {}  # as last built, to tell what changed
         self._changed: dict[JobId, None] = {}
+        self._gone: list[JobId] = []
         self._dirty: set[str] = {"book"}
         self._metrics: dict[str, frozenset[str]] = {}  # per class: those that totals are made from
 
@@ -86,6 +87,7 @@ class JobBook:
 
     def receive_batch(self, batch: LogBatch) -> None:
         """Take the next batch. One that lies behind is not taken again."""
+        self._gone = []
         affected: dict[JobId, None] = {}
         affected.update(dict.fromkeys(self._take_facts(batch)))
         if batch.to > self.position:
@@ -117,6 +119,11 @@ class JobBook:
         """Jobs that began, ended, moved, or got samples or statements since the last call; ask in the same turn."""
         changed, self._changed = self._changed, {}
         return sorted(changed, key=_order)
+
+    def take_forgotten(self) -> list[JobId]:
+        """Jobs that the last batch made it forget. One that comes again does so without what it was before."""
+        gone, self._gone = self._gone, []
+        return gone
 
     def jobs(self) -> list[JobId]:
         """Every job that is remembered."""
@@ -367,6 +374,7 @@ class JobBook:
         del self._stretches[job]
         self._views.pop(job, None)
         self._changed.pop(job, None)
+        self._gone.append(job)
         self._book.forgotten["jobs"] = self._book.forgotten.get("jobs", 0) + 1
         self._dirty.add("book")
 

@@ -57,6 +57,8 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     digest: str
     figures: dict[str, str]  # for people: what a correction corrects
+    at_ns: int = 0  # when it was told
+    is_closed: bool = False  # the book has forgotten the job: what it would say of it later is not the whole
 
 
 class PerformanceMapping:
@@ -126,6 +128,8 @@ class PerformanceMapping:
         self._book.receive_batch(batch)
         for job in self._book.take_changed():
             self._schedule(job, now_ns)
+        for job in self._book.take_forgotten():
+            self._close(job)
         if len(self._due) <= self._pending_max:
             return []
         return self._tell_due(now_ns, at_most=len(self._due) - self._pending_max // 2)
@@ -159,7 +163,8 @@ class PerformanceMapping:
         view = self._book.job(job)
         told = self._told.get(job)
         stands = told is not None and told.key is not None
-        if view is None or (view.pieces and view.end_ns is None) or not (view.pieces or stands):
+        is_closed = told is not None and told.is_closed
+        if view is None or is_closed or (view.pieces and view.end_ns is None) or not (view.pieces or stands):
             self._wait(job, None)
             return
         end_ns = view.end_ns or 0
@@ -168,6 +173,14 @@ class PerformanceMapping:
         elif self._since_ns is None or end_ns >= self._since_ns:
             # Knowledge time never runs back: after a host's clock was ahead once, it stays there.
             self._wait(job, max(end_ns, min(view.known_ns, now_ns)) + self._grace_ns)
+
+    def _close(self, job: JobId) -> None:
+        """A job was forgotten: what it told stands."""
+        self._wait(job, None)
+        told = self._told.get(job)
+        if told is not None:
+            self._told[job] = msgspec.structs.replace(told, is_closed=True)
+            self._mark("told", job)
 
     def _wait(self, job: JobId, at_ns: int | None) -> None:
         if at_ns is None:
@@ -219,11 +232,12 @@ class PerformanceMapping:
         revision = 0 if told is None else told.revision + 1
         action: ResponseAction = "add" if standing is None else "replace" if view.pieces else "delete"
         figures = _figures(plain)
+        at_ns = now_ns if told is None else max(now_ns, told.at_ns + 1000)  # receivers book by this time
         key = response_id(_name(job), revision, site=self._site(view))
         response = msgspec.structs.replace(
             self._dressed(plain),
             response_id=key,
-            published_at=_EPOCH + timedelta(microseconds=now_ns // 1000),
+            published_at=_EPOCH + timedelta(microseconds=at_ns // 1000),
             action=action,
             reverses=standing,
             revision=revision,
@@ -233,7 +247,9 @@ class PerformanceMapping:
         self._book.note(job, actuals.leanings)
         self._remember(
             job,
-            _Told(key=None if action == "delete" else key, revision=revision, digest=digest, figures=figures),
+            _Told(
+                key=None if action == "delete" else key, revision=revision, digest=digest, figures=figures, at_ns=at_ns
+            ),
         )
         return OutboundItem(
             key=key,
