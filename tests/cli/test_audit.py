@@ -128,6 +128,18 @@ def test_what_is_about_an_order_is_found_in_every_message_of_its_facts(uns, tmp_
     assert uns("list", "--store", store, "--about", "WO-1234").out == ""
 
 
+def test_a_posting_is_shown_by_what_it_said(uns, store: Path):
+    detail = {
+        "attempts": 0,
+        "kind": "performance",
+        "receipt": "0815.xml",
+        "subject": "WO-9/10: good 2 C62",
+    }
+    with closing(RecordLog(store / "records.db")) as records:
+        records.audit.append([event(action="bridge.delivered", subject="mes/0815", detail=detail)])
+    assert "performance, WO-9/10: good 2 C62, 0815.xml" in uns("list", "--store", store, "--limit", "1").out
+
+
 def test_what_others_wrote_does_not_steer_the_terminal(uns, store: Path):
     with closing(RecordLog(store / "records.db")) as records:
         records.audit.append([event(actor="\x1b[2Jclean\nslate", subject="\u202egnirts")])

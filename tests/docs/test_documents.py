@@ -82,7 +82,7 @@ def test_no_machine_path_stands_in_the_tree() -> None:
     found = []
     for path in ROOT.rglob("*"):
         relative = path.relative_to(ROOT)
-        if relative.parts[0] in {".git", ".venv", ".hypothesis"} or any(
+        if relative.parts[0] in {".git", ".venv", ".hypothesis", "build"} or any(
             part.endswith(("_cache", ".egg-info")) for part in relative.parts
         ):
             continue

@@ -339,7 +339,7 @@ def _print_entry(entry: AuditEntry) -> None:
 
 
 def _detail_text(detail: str) -> str:
-    """Of a fact what it set or changed, and why; of everything else the detail itself, cut."""
+    """Of a fact what it set or changed, and why; of a posting what it said; of everything else the detail, cut."""
     try:
         found = msgspec.json.decode(detail, type=dict[str, Any])
     except msgspec.DecodeError:
@@ -352,6 +352,8 @@ def _detail_text(detail: str) -> str:
             pairs = [(name, pair) for name, pair in fields.items() if isinstance(pair, list) and len(pair) == 2]
             parts += [f"{name} {_json(old)} → {_json(new)}" for name, (old, new) in pairs]
             parts.append(f"after revision {_json(earlier)}")
+        case {"subject": str(posted), "kind": str(kind)}:
+            parts += [kind, posted, *(str(found[name]) for name in ("receipt", "because") if found.get(name))]
     if parts:
         parts += [f"because {_json(found['reason'])}"] if found.get("reason") else []
         detail = ", ".join(parts)
