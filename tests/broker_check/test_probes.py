@@ -11,6 +11,8 @@ from uns.runtime.broker_check import needs, standard
 from uns.runtime.broker_check.check import PROBES, check_broker
 from uns.runtime.broker_check.probing import Probing
 
+pytestmark = pytest.mark.integration
+
 BY_NAME = {probe.name: probe for probe in PROBES}
 EIGHT = [probe.name for probe in standard.STANDARD_PROBES]
 

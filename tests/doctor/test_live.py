@@ -88,7 +88,7 @@ async def node(url: str) -> AsyncIterator[Recorder]:
 
 async def test_our_own_gateway_and_host_break_no_must(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:
-        async with Plc(VARIABLES) as plc, Doctor(broker.url, "--json", seconds=7) as doctor:
+        async with Plc(VARIABLES) as plc, Doctor(broker.url, "--json", seconds=60) as doctor:
             await doctor.watching()
             async with confirming_host(broker.url) as host:
                 config = load(tmp_path, opcua_node(WIRING, broker=broker.url, url=plc.url, source=EVERY))
@@ -100,6 +100,8 @@ async def test_our_own_gateway_and_host_break_no_must(tmp_path: Path) -> None:
                             await asyncio.sleep(0.005)
                         await eventually(lambda: edge.stats["waiting"] == 0)
                 assert host.births
+                await asyncio.sleep(0.5)  # the answers to the last marks
+            doctor.process.send_signal(signal.SIGINT)
             code, out, err = await doctor.ended()
     report = json.loads(out)
     findings = [f"{f['rule']}: {f['seen']}" for subject in report["subjects"] for f in subject["findings"]]

@@ -23,6 +23,9 @@ _RIGHTS, *_OTHER_NEEDS = NEEDS
 PROBES: tuple[Probe, ...] = (_RIGHTS, *STANDARD_PROBES, *_OTHER_NEEDS)
 _BESIDE = "keep_alive"  # it waits; the others run meanwhile
 _LAST = "retained_after_restart"  # it ends every connection
+_WITHOUT_RIGHTS = {"mqtt_5", "node_rights"}  # they use no topic of the prefix, or can do without
+_DENIED = "what this user writes under uns-probe/ does not arrive: see `rights`"
+_BOUND = "this broker takes the client id from the credential, and the probe needs two connections at a time"
 _ORDER: tuple[Verdict, ...] = ("fails", "warns", "not_probed", "ok")
 
 
@@ -41,16 +44,23 @@ async def check_broker(
         pass
     say(f"probing {address.url}; topics are {probing.prefix}/#, cleared in the end")
     bound = await _is_id_bound(probing)
-    found: dict[str, Finding] = {}
+    by_name = {probe.name: probe for probe in PROBES}
+    found = {_RIGHTS.name: await _run(probing, _RIGHTS, "")}
+    denied = found[_RIGHTS.name].verdict == "fails"
+
+    def why_not(probe: Probe) -> str:
+        if denied and probe.name not in _WITHOUT_RIGHTS:
+            return _DENIED
+        return _BOUND if bound and probe.needs_two else ""
+
     try:
-        beside = next(probe for probe in PROBES if probe.name == _BESIDE)
         async with asyncio.TaskGroup() as tasks:
-            long = tasks.create_task(_run(probing, beside, bound))
+            beside = tasks.create_task(_run(probing, by_name[_BESIDE], why_not(by_name[_BESIDE])))
             for probe in PROBES:
-                if probe.name not in {_BESIDE, _LAST}:
-                    found[probe.name] = await _run(probing, probe, bound)
-            found[_BESIDE] = await long
-        found[_LAST] = await _run(probing, next(probe for probe in PROBES if probe.name == _LAST), bound)
+                if probe.name not in {*found, _BESIDE, _LAST}:
+                    found[probe.name] = await _run(probing, probe, why_not(probe))
+            found[_BESIDE] = await beside
+        found[_LAST] = await _run(probing, by_name[_LAST], why_not(by_name[_LAST]))
     finally:
         await _clear(probing)
     findings = [found[probe.name] for probe in PROBES]
@@ -88,12 +98,11 @@ async def check_own_broker(kind: BrokerKind, *, tell: Callable[[str], None] | No
         return await check_broker(BrokerAddress(url=broker.url), restart=restart, tell=tell)
 
 
-async def _run(probing: Probing, probe: Probe, bound: bool) -> Finding:
+async def _run(probing: Probing, probe: Probe, why_not: str) -> Finding:
+    verdict: Verdict = "not_probed"
+    seen = why_not
     try:
-        if bound and probe.needs_two:
-            verdict: Verdict = "not_probed"
-            seen = "this broker takes the client id from the credential, and the probe needs two connections at a time"
-        else:
+        if not why_not:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 verdict, seen = await probe.run(probing)
     except (UnreachableError, TimeoutError, OSError) as error:
