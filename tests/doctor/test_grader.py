@@ -297,6 +297,33 @@ def test_names_beyond_the_bound_are_counted_and_their_data_is_not_judged():
     assert not broken(scene)
 
 
+def test_devices_of_all_nodes_have_a_bound():
+    scene = Scene()
+    scene.grader.bounds.devices_left = 3
+    for n in range(5):
+        scene.nbirth(node=f"E{n}")
+        scene.dbirth(node=f"E{n}")
+    assert scene.report().traffic.devices_not_remembered == 2
+
+
+def test_a_long_name_counts_as_several():
+    scene = Scene()
+    scene.nbirth(lambda p: scene.add(p, "n" * 1000, DOUBLE, double_value=1.0))
+    assert memory.NAMES_MAX - scene.grader.bounds.names_left == 3 + 16
+
+
+def test_definitions_beyond_the_bound_are_not_remembered_and_nobody_is_blamed(monkeypatch: pytest.MonkeyPatch):
+    from tests.doctor.test_rules import define, instance
+    from uns.doctor import following
+
+    monkeypatch.setattr(following, "DEFINITIONS_MAX", 0)
+    scene = Scene()
+    scene.nbirth(lambda p: define(scene, p))
+    scene.dbirth(lambda p: instance(scene, p))
+    assert not broken(scene)
+    assert scene.report().traffic.names_not_remembered == 1
+
+
 def test_findings_and_subjects_have_a_bound(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "FINDINGS_MAX", 10)
     monkeypatch.setattr(limits, "SUBJECTS_MAX", 10)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from uns.doctor.memory import Bounds, HostMemory, NodeMemory, fingerprint
-from uns.doctor.rules_structures import definitions_of
+from uns.doctor.memory import Bounds, HostMemory, NodeMemory, cost_of, fingerprint
+from uns.doctor.rules_structures import Definitions, definitions_of
 from uns.doctor.sight import Sight, StateView
 from uns.sparkplug.metrics import REBIRTH
 from uns.sparkplug.sequences import SEQ_MODULUS
@@ -90,11 +90,7 @@ def _node_birth(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:
     node.life = "alive"
     node.own.life = "alive"
     node.own.learn(sight.metrics, whole=sight.whole, bounds=bounds)
-    definitions = definitions_of(sight.metrics) if sight.whole else None
-    if definitions is not None and len(definitions) > DEFINITIONS_MAX:
-        bounds.definitions_forgotten += len(definitions)
-        definitions = None
-    node.definitions = definitions
+    _definitions(node, definitions_of(sight.metrics) if sight.whole else None, bounds)
     node.seq = sight.raw.seq if sight.raw is not None and sight.raw.seq is not None else 0
     node.missing.clear()
     if sight.bd_seq is not None:
@@ -107,6 +103,19 @@ def _node_birth(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:
     node.rebirth_asked_ns = None
     node.nbirths += 1
     node.births.append(sight.now_ns)
+
+
+def _definitions(node: NodeMemory, found: Definitions | None, bounds: Bounds) -> None:
+    bounds.names_left += node.definitions_cost
+    node.definitions, node.definitions_cost = None, 0
+    if found is None:
+        return
+    cost = sum(cost_of((name, *members, *parameters)) for name, (members, parameters) in found.items())
+    if len(found) > DEFINITIONS_MAX or cost > bounds.names_left:
+        bounds.definitions_forgotten += len(found)
+        return
+    bounds.names_left -= cost
+    node.definitions, node.definitions_cost = found, cost
 
 
 def _node_death(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:

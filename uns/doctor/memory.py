@@ -6,6 +6,7 @@ Nothing here judges: the rules compare a message with this memory as it was befo
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = [
     "DEVICES_MAX",
+    "DEVICES_TOTAL_MAX",
     "NAMES_MAX",
     "Bounds",
     "DeviceMemory",
@@ -23,11 +25,14 @@ __all__ = [
     "MetricMemory",
     "NodeMemory",
     "SeqStep",
+    "cost_of",
     "fingerprint",
 ]
 
 DEVICES_MAX = 2_000  # remembered of one node
-NAMES_MAX = 500_000  # metric names remembered of all nodes together
+DEVICES_TOTAL_MAX = 50_000  # remembered of all nodes together
+NAMES_MAX = 500_000  # names of up to NAME_CHARACTERS remembered of all nodes together; a longer one counts as several
+NAME_CHARACTERS = 64
 LATE_MAX = 8  # how far behind a message still counts as late, not as a second step
 _BD_SEQS = 8
 _STATES = 8
@@ -39,6 +44,7 @@ class Bounds(msgspec.Struct):
     """What is left of the bounds that all nodes share, and what did not fit."""
 
     names_left: int = NAMES_MAX
+    devices_left: int = DEVICES_TOTAL_MAX
     names_forgotten: int = 0
     devices_forgotten: int = 0
     definitions_forgotten: int = 0
@@ -55,31 +61,36 @@ class MetricMemory(msgspec.Struct, gc=False):
 class DeviceMemory:
     """The births of one device; a node's own metrics are kept in one of these too."""
 
-    __slots__ = ("aliases", "life", "metrics", "names_known")
+    __slots__ = ("aliases", "cost", "life", "metrics", "names_known")
 
     def __init__(self) -> None:
         self.life: Life = "unknown"
         self.names_known = False  # a birth was read whole
+        self.cost = 0  # taken from the bound
         self.metrics: dict[str, MetricMemory] = {}
         self.aliases: dict[int, str] = {}
 
     def learn(self, metrics: list[RawMetric], *, whole: bool, bounds: Bounds) -> None:
         """Keep the names of a birth, in place of those of the one before."""
         self.forget(bounds)
-        if not whole or len(metrics) > bounds.names_left:
-            bounds.names_forgotten += len(metrics) if whole else 0
+        names = {metric.name for metric in metrics if metric.name is not None}
+        cost = cost_of(names)
+        if not whole or cost > bounds.names_left:
+            bounds.names_forgotten += len(names)
             return
         for metric in metrics:
             if metric.name is not None:
                 self.metrics[metric.name] = MetricMemory(metric.alias, metric.datatype, fingerprint(metric))
                 if metric.alias is not None:
                     self.aliases[metric.alias] = metric.name
-        bounds.names_left -= len(self.metrics)
+        self.cost = cost
+        bounds.names_left -= cost
         self.names_known = True
 
     def forget(self, bounds: Bounds) -> None:
         """Give the names back to the bound."""
-        bounds.names_left += len(self.metrics)
+        bounds.names_left += self.cost
+        self.cost = 0
         self.metrics = {}
         self.aliases = {}
         self.names_known = False
@@ -113,6 +124,7 @@ class NodeMemory:
         self.own = DeviceMemory()
         self.devices: dict[str, DeviceMemory] = {}
         self.definitions: dict[str, tuple[frozenset[str], frozenset[str]]] | None = None
+        self.definitions_cost = 0
 
         self.seq: int | None = None
         self.missing: deque[int] = deque(maxlen=LATE_MAX)
@@ -154,9 +166,10 @@ class NodeMemory:
             return self.own
         found = self.devices.get(device_id)
         if found is None:
-            if len(self.devices) >= DEVICES_MAX:
+            if len(self.devices) >= DEVICES_MAX or not bounds.devices_left:
                 bounds.devices_forgotten += 1
                 return None
+            bounds.devices_left -= 1
             found = self.devices[device_id] = DeviceMemory()
         return found
 
@@ -222,6 +235,11 @@ class HostMemory:
         self.legacy = ""  # the text on the topic of version 2.2
         self.v3_seen = False
         self.problem = ""  # the newest STATE that was none
+
+
+def cost_of(names: Iterable[str]) -> int:
+    """What names take of ``NAMES_MAX``."""
+    return sum(1 + len(name) // NAME_CHARACTERS for name in names)
 
 
 def fingerprint(metric: RawMetric) -> object:

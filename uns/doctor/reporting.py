@@ -258,7 +258,7 @@ def _traffic(grader: Grader, seconds: float) -> TrafficReport:
         payloads_too_large=grader.payloads_too_large,
         nodes_not_remembered=grader.nodes_not_remembered,
         devices_not_remembered=grader.bounds.devices_forgotten,
-        names_not_remembered=grader.bounds.names_forgotten,
+        names_not_remembered=grader.bounds.names_forgotten + grader.bounds.definitions_forgotten,
         topics_too_long=grader.topics_too_long,
         findings_not_kept=grader.findings_not_kept,
         interruptions=grader.interruptions,

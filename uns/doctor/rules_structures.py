@@ -9,7 +9,7 @@ from uns.doctor.sight import BIRTHS, COMMANDS, DATA, PAYLOADS, Check, Outcome, R
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.metrics import PROPERTY_QUALITY
 
-__all__ = ["STRUCTURE_RULES", "definitions_of"]
+__all__ = ["STRUCTURE_RULES", "Definitions", "definitions_of"]
 
 _BASIC = range(DataType.INT8, DataType.TEXT + 1)
 _PROPERTY_TYPES = frozenset(_BASIC) | {DataType.PROPERTY_SET, DataType.PROPERTY_SET_LIST}
