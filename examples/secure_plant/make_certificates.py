@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from uns.errors import ConfigurationError, UnsError
-from uns.namespace.acl import access_grants, parse_reader
+from uns.namespace.acl import access_grants, parse_bridge, parse_reader
 from uns.namespace.loader import load_tree
 
 __all__ = ["Authority", "make_certificates"]
@@ -156,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--broker-name", action="append", help="name or address that clients use; localhost by default")
     parser.add_argument("--host-id", action="append", help="as in `uns tree render acl`")
     parser.add_argument("--reader", action="append", help="as in `uns tree render acl`")
+    parser.add_argument("--bridge", action="append", help="as in `uns tree render acl`")
     parser.add_argument("--days", type=float, default=LEAF_DAYS, help="how long they are valid")
     options = parser.parse_args(arguments)
     try:
@@ -163,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             load_tree(options.tree),
             host_ids=tuple(options.host_id or ["uns-host-1"]),
             readers=None if options.reader is None else [parse_reader(text) for text in options.reader],
+            bridges=[parse_bridge(text) for text in options.bridge or ()],
         )
         credentials = [grant.credential for grant in grants]
         names = tuple(options.broker_name or ("localhost", "127.0.0.1"))

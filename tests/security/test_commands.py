@@ -83,6 +83,14 @@ def test_a_key_that_others_can_read_is_refused(tmp_path):
         address.check()
 
 
+def test_a_file_that_is_not_there_is_named_without_those_that_are(tmp_path):
+    certificates.make_certificates(tmp_path, ["somebody"])
+    ca, cert, key = (str(tmp_path / name) for name in ("ca.pem", "nobody.pem", "somebody.key"))
+    with pytest.raises(ConfigurationError) as raised:
+        BrokerAddress(url="mqtts://localhost", ca_file=ca, cert_file=cert, key_file=key).check()
+    assert str(raised.value).startswith(f"{cert}: TLS files cannot be used")
+
+
 def test_each_connection_has_its_own_files_and_name():
     address = BrokerAddress(url="mqtts://b", cert_file="{connection}.pem", username="u-{connection}", ca_file="ca.pem")
     own = address.of_connection("uns-host-1-out")
@@ -105,11 +113,26 @@ def test_making_them_again_renews_all_but_the_authority(tmp_path):
     assert {name for name in before if before[name] == after[name]} == {"ca.pem", "ca.key"}
 
 
+BRIDGES = ("--bridge", "mes@mes", "--bridge", "history")
+
+
 def test_the_script_certifies_whom_the_list_names(tmp_path, capsys):
-    arguments = ("--tree", PLANT, "--directory", str(tmp_path), "--reader", "historian", "--broker-name", "b.example")
+    arguments = (
+        "--tree",
+        PLANT,
+        "--directory",
+        str(tmp_path),
+        "--reader",
+        "historian",
+        "--broker-name",
+        "b.example",
+        *BRIDGES,
+    )
     assert certificates.main(arguments) == 0
     assert {"uns-host-1-out.pem", "historian.pem", "broker.pem"} <= {path.name for path in tmp_path.iterdir()}
-    assert "fact/mes" in capsys.readouterr().out
+    assert (tmp_path / "bridge" / "history.pem").exists()
+    out = capsys.readouterr().out
+    assert out.count("fact/mes") == 1, "a bridge that states facts has the credential of its source"
 
 
 def test_no_certificate_and_no_key_is_committed():

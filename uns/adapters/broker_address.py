@@ -90,8 +90,11 @@ def tls_context(address: BrokerAddress) -> ssl.SSLContext:
         if address.cert_file is not None:
             context.load_cert_chain(address.cert_file, address.key_file)
     except (OSError, ssl.SSLError) as error:
-        files = ", ".join(f for f in (address.ca_file, address.cert_file, address.key_file) if f is not None)
+        files = [f for f in (address.ca_file, address.cert_file, address.key_file) if f is not None]
+        missing = [f for f in files if not Path(f).exists()]  # the error itself does not name it
         raise ConfigurationError(
-            f"TLS files cannot be used: {error}", where=files, next_step="check paths, rights and PEM format"
+            f"TLS files cannot be used: {error}",
+            where=", ".join(missing or files),
+            next_step="check paths, rights and PEM format",
         ) from error
     return context
