@@ -348,6 +348,16 @@ def test_data_that_comes_faster_than_it_is_read_is_graded_by_its_head(monkeypatc
     assert requirement(scene, "payloads-ddata-seq-inc").ok == 50
 
 
+def test_births_that_come_faster_than_they_are_read_are_graded_by_their_head(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "BIRTH_METRICS_PER_SECOND_MAX", 10)
+    scene = Scene()
+    for _ in range(10):
+        scene.births()
+    assert scene.report().traffic.births_unread == 16
+    assert requirement(scene, "topics-nbirth-seq-num").ok == 10
+    assert not broken(scene)
+
+
 def test_a_payload_beyond_its_bound_is_counted_and_not_read():
     scene = Scene()
     scene.send("spBv1.0/G/NBIRTH/E", b"\0" * (reading.PAYLOAD_BYTES_MAX + 1))

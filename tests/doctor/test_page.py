@@ -43,6 +43,8 @@ def test_the_bounds_are_told() -> None:
     for bound in (grader.NODES_MAX, memory.DEVICES_MAX, memory.NAMES_MAX, grader.FINDINGS_MAX):
         assert f"{bound:,}" in DOCTOR
     assert f"{grader.DATA_METRICS_PER_SECOND_MAX:,}" in DOCTOR
+    assert f"{grader.BIRTH_METRICS_PER_SECOND_MAX:,}" in DOCTOR
+    assert f"{memory.DEVICES_TOTAL_MAX:,}" in DOCTOR
     assert (reading.PAYLOAD_BYTES_MAX, reading.DEPTH_MAX) == (1 << 20, 8)
     assert (reporting.STORM_BIRTHS, reporting.STORM_S, reporting.SILENT_S) == (5, 60, 60)
     assert (reporting.CLOCK_AHEAD_MS_MAX, reporting.CLOCK_BEHIND_MS_MAX) == (2_000, 5_000)

@@ -276,6 +276,8 @@ def _notes(grader: Grader) -> list[str]:
         notes.append(f"the connection was lost {grader.interruptions} times; what came meanwhile was not seen")
     if grader.data_metrics_unread:
         notes.append(f"{grader.data_metrics_unread} metrics of DATA came faster than they are read; seq was graded")
+    if grader.births_unread:
+        notes.append(f"{grader.births_unread} births came faster than they are read; seq was graded")
     if grader.nodes_not_remembered or grader.bounds.names_forgotten or grader.findings_not_kept:
         notes.append("more nodes, names or findings than are remembered: see traffic; watch a part with --group")
     return notes
