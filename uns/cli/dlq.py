@@ -105,6 +105,8 @@ def retry(
         for one in keys:
             store.retry(one, actor=_actor(), now_ns=time.time_ns())
             print(f"{one} waits for delivery")
+        if not keys:
+            print("no dead letters")
 
 
 def drop(

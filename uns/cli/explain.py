@@ -282,10 +282,12 @@ def _read(file: Path) -> list[JobResponse]:
     missing = missing_library()
     if missing:
         raise ConfigurationError("performance files cannot be read", next_step=missing)
-    from uns.bridges.b2mml import read_performance
+    from uns.bridges.b2mml import Limits, read_performance
 
     try:
-        reading = read_performance(file.read_bytes(), file=file.name)
+        with file.open("rb") as opened:
+            body = opened.read(Limits().body_bytes_max + 1)
+        reading = read_performance(body, file=file.name)
     except OSError as error:
         raise ConfigurationError(f"the file cannot be read: {error.strerror}", where=str(file)) from error
     if not reading.responses:

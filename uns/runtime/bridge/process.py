@@ -200,6 +200,7 @@ def check_bridge(config: BridgeConfig) -> list[Finding]:
             config.broker.check()
     except ConfigurationError as error:
         findings.append(Finding(rule="broker", text=str(error)))
+    findings += _check_store(config)
     try:
         with contextlib.closing(RecordCursor(config.record_log)) as log:
             findings.append(Finding(rule="record-log", text=f"{log.head()} positions", severity="info"))
@@ -210,6 +211,17 @@ def check_bridge(config: BridgeConfig) -> list[Finding]:
             Finding(rule="record-log", text=str(error), next_step="check host.store, and that the host has run once")
         )
     return findings
+
+
+def _check_store(config: BridgeConfig) -> list[Finding]:
+    if not config.store.exists():
+        return []
+    try:
+        with contextlib.closing(BridgeStore(config.store)) as store:
+            store.counts()
+    except (ConfigurationError, StorageError) as error:
+        return [Finding(rule="store", text=str(error))]
+    return []
 
 
 async def _check_target(target: Target) -> list[Finding]:
@@ -235,4 +247,9 @@ def list_bridge(config: BridgeConfig) -> BridgeStats:
         stats.counters = counts.counters
         if counts.oldest_unsent_ns is not None:
             stats.oldest_unsent_s = (time.time_ns() - counts.oldest_unsent_ns) / 1e9
+        stats.position = counts.progress.position
+    if stats.state == "stopped":
+        with contextlib.suppress(StorageError), contextlib.closing(RecordCursor(config.record_log)) as log:
+            stats.head = log.head()
+    stats.lag_positions = max(stats.head - stats.position, 0)
     return stats
