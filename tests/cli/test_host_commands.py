@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.plants import Plant, plant
+from benchmarks.emulated_edge import EmulatedEdge
+from tests.runtime.plants import NODE, Plant, births_of, plant
 from tests.servers import eventually, mosquitto
 
 pytestmark = pytest.mark.integration
@@ -103,6 +104,21 @@ async def test_the_story_is_told_from_fact_to_record(made: Plant):
     code, out, _ = await uns("host", "status", made=made)
     assert "recorded 1 = resolved 1 + unassigned 0 + unresolved 0" in out
     assert "acme.dallas/gw-1" in out
+
+
+async def test_the_status_names_what_is_silent(tmp_path: Path, broker):
+    async with plant(tmp_path, broker.url) as made:
+        await made.start_host()
+        code, out, _ = await uns("host", "status", made=made)
+        assert code == 0
+        assert "  ! not heard of since this host started" in out, "a gateway of the tree that never came"
+        made.edge = EmulatedEdge(made.address, NODE, {"reactor4": births_of(made.tree, "reactor4")})
+        await made.start_edge()
+        made.edge.put("reactor4", [("temperature", 182.0, 1_780_515_120_125)])
+        await made.until_drained()
+        assert (await document("host", "status", made=made))["edge_nodes"][0]["not_heard"] == ["reactor5"]
+        code, out, _ = await uns("host", "status", made=made)
+        assert "  ! nothing comes from reactor5: `uns-edge check`" in out
 
 
 async def test_a_refused_fact_ends_with_1_and_the_reason(made: Plant):

@@ -165,6 +165,8 @@ def _print_status(found: dict[str, Any]) -> None:
         name = f"{node['group_id']}/{node['edge_node_id']}"
         numbers = f"{node['received']:>12} {node['recorded']:>12} {node['rejected']:>9} {node['unmapped']:>9}"
         print(f"{name:32} {node['state']:10} {numbers}")
+        if trouble := _trouble(node):
+            print(f"  ! {trouble}")
     print()
     c = found["counters"]
     print(
@@ -181,6 +183,23 @@ def _print_status(found: dict[str, Any]) -> None:
         f"restated intervals {c['restated_intervals']}"
     )
     print(_orders(found["orders"]))
+
+
+_REASONS = {
+    "held": "it has not spoken since this host started",
+    "ndeath": "it stopped, or lost its connection (ndeath)",
+}
+
+
+def _trouble(node: dict[str, Any]) -> str:
+    """What somebody who is called at night has to know of an edge node; "" where it is well."""
+    if not node["online"]:
+        if node["since"] is None:
+            return "not heard of since this host started: is it running, and does it reach the broker?"
+        reason = _REASONS.get(node["reason"], node["reason"])
+        return f"since {node['since']}" + (f": {reason}" if reason else "")
+    silent = ", ".join(node["not_heard"])
+    return f"nothing comes from {silent}: `uns-edge check` there says which source does not answer" if silent else ""
 
 
 def _orders(orders: dict[str, Any]) -> str:

@@ -117,9 +117,11 @@ class HostApi:
     def _edge_nodes(self, terms: RecordTerms, raw: RawTerms) -> list[dict[str, Any]]:
         nodes = self._host.session.nodes
         names = {str(edge_node): edge_node for edge_node in nodes}
+        declared = self._declared()
         found = []
-        for name in sorted({*names, *terms.recorded, *terms.unrecorded, *raw.counters}):
+        for name in sorted({*names, *declared, *terms.recorded, *terms.unrecorded, *raw.counters}):
             node = nodes[names[name]] if name in names else None
+            online = set() if node is None or not node.online else {d for d in node.devices if node.devices[d].online}
             counted = raw.counters.get(name, {})
             unrecorded = terms.unrecorded.get(name, {})
             group_id, _, edge_node_id = name.partition("/")
@@ -136,12 +138,22 @@ class HostApi:
                     "devices": {}
                     if node is None
                     else {device_id: device.online for device_id, device in node.devices.items()},
+                    "not_heard": [equipment for equipment in declared.get(name, ()) if equipment not in online],
                     "received": counted.get("received", 0) + counted.get("foreign_received", 0),
                     "recorded": terms.recorded.get(name, 0),
                     "rejected": unrecorded.get("rejected", 0),
                     "unmapped": unrecorded.get("unmapped", 0),
                 }
             )
+        return found
+
+    def _declared(self) -> dict[str, list[str]]:
+        """The edge nodes that the tree names, with the equipment that each of them feeds: its devices."""
+        tree = self._host.tree
+        found: dict[str, list[str]] = {}
+        for equipment in tree.equipment.values():
+            for gateway in equipment.gateways:
+                found.setdefault(f"{tree.group_id(equipment.site)}/{gateway}", []).append(equipment.id)
         return found
 
     async def health(self, _query: Query) -> dict[str, Any]:
