@@ -67,3 +67,26 @@ async def test_a_clock_that_is_set_back_does_not_hold_back_an_item_that_waits_al
         books.refusals.clear()
         await work.drained()
     assert books.values == [1.0, 2.0]
+
+
+async def test_books_that_are_taken_away_stop_delivery_until_they_are_back(work: Work) -> None:
+    books = work.harness.books  # type: ignore[attr-defined]
+    work.log.write(1.0, 2.0)
+    async with work.running():
+        await work.drained()
+        elsewhere = work.directory / "elsewhere"
+        elsewhere.mkdir()
+        files = sorted(work.directory.glob("bridge.db*"))
+        for file in files:
+            file.rename(elsewhere / file.name)
+        work.log.write(3.0)
+        stats = await work.until("it says so", error_class="storage")
+        assert "were deleted, moved or replaced" in stats.reason
+        assert "put the file back" in stats.reason
+        assert books.values == [1.0, 2.0]
+        for file in files:
+            (elsewhere / file.name).rename(file)
+        await work.drained()
+    async with work.running():
+        await work.drained()
+    assert books.values == [1.0, 2.0, 3.0]

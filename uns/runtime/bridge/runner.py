@@ -284,6 +284,7 @@ class BridgeRunner:
 
     def _read_once(self) -> tuple[int, bool]:
         """One batch: how many items it made, and whether there is more to read at once."""
+        self.store.check_there()
         if self._unsent >= self.limits.outbox_items_max:
             self._unsent = self.store.unsent()
             if self._unsent >= self.limits.outbox_items_max:
@@ -337,6 +338,7 @@ class BridgeRunner:
             if self._target_position is not None:
                 await self._blocking(self._align)
             self._started = True
+        await self._blocking(self.store.check_there)
         limit, wait_max_ns = self.target.items_max, self._wait_max_ns
         due = await self._blocking(lambda: self.store.due(now_ns, limit=limit, wait_max_ns=wait_max_ns))
         if not due:
