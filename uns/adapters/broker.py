@@ -1,8 +1,8 @@
 """Brokers that we start ourselves: amqtt inside this process, or mosquitto as a child.
 
 The embedded one is for demo, development and tests on 127.0.0.1. It enforces no keep-alive, hands retained messages to
-clients that did not ask for them and delivers QoS 0 at QoS 1: no claim of reliability rests on it. This is the only
-module that imports amqtt.
+clients that did not ask for them and delivers QoS 0 at QoS 1: no claim of reliability rests on it. It keeps birth
+certificates, as a Sparkplug aware broker does. This is the only module that imports amqtt.
 """
 
 from __future__ import annotations
@@ -22,12 +22,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from amqtt.broker import Broker
+from amqtt.broker import Broker, BrokerContext
 from amqtt.contexts import BrokerConfig, ListenerConfig
+from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.session import ApplicationMessage, Session
 
-from uns.errors import UnreachableError
+from uns.errors import RemoteProtocolError, UnreachableError
+from uns.sparkplug.topics import DeviceTopic, MessageType, NodeTopic, is_id_too_long, parse_topic
 
-__all__ = ["EmbeddedBroker", "MosquittoProcess", "find_mosquitto", "free_port"]
+__all__ = [
+    "CERTIFICATES_BYTES_MAX",
+    "CERTIFICATES_MAX",
+    "CERTIFICATES_TOPIC",
+    "BirthCertificates",
+    "EmbeddedBroker",
+    "MosquittoProcess",
+    "find_mosquitto",
+    "free_port",
+]
+
+CERTIFICATES_TOPIC = "$sparkplug/certificates"
+CERTIFICATES_MAX = 10_000
+CERTIFICATES_BYTES_MAX = 64 << 20
 
 _LOOPBACK = "127.0.0.1"
 
@@ -46,6 +62,7 @@ class EmbeddedBroker:
 
     def __init__(self, *, port: int = 0) -> None:
         self.port = port
+        self.certificates: BirthCertificates | None = None  # once it runs
         self._broker: Broker | None = None
 
     @property
@@ -62,9 +79,13 @@ class EmbeddedBroker:
             listeners={"default": ListenerConfig(bind=f"{_LOOPBACK}:{self.port}")},
             # Anonymous is allowed because nothing but loopback is bound; $SYS topics are left out because after a
             # client's own $ publish amqtt never sends its Will.
-            plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+            plugins={
+                "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
+                f"{__name__}.{BirthCertificates.__name__}": {},
+            },
         )
         self._broker = Broker(config)
+        self.certificates = self._broker.plugins_manager.get_plugin(BirthCertificates.__name__)
         try:
             await self._broker.start()
         except Exception as error:
@@ -82,6 +103,59 @@ class EmbeddedBroker:
             with contextlib.suppress(Exception):  # it trips over sessions that end while it stops
                 async with asyncio.timeout(5.0):
                     await self._broker.shutdown()
+
+
+class BirthCertificates(BaseAuthPlugin):  # type: ignore[misc]  # amqtt is not typed for us
+    """A plugin of amqtt: every NBIRTH and DBIRTH that passes is kept, retained, under ``$sparkplug/certificates/``.
+
+    tck-id-conformance-mqtt-aware-store, -nbirth-mqtt-topic, -nbirth-mqtt-retain and the same of dbirth.
+    Only the broker writes there: amqtt stops listening to a client that publishes on any ``$`` topic, and one whose
+    Will lies there is refused here, since Wills pass amqtt's plugins by. For the same reason NDEATH is handed on with
+    the timestamp that its node gave it, or none; giving it another is allowed, not asked for
+    (tck-id-conformance-mqtt-aware-ndeath-timestamp).
+    """
+
+    def __init__(self, context: BrokerContext) -> None:
+        super().__init__(context)
+        self.certificates_max = CERTIFICATES_MAX
+        self.bytes_max = CERTIFICATES_BYTES_MAX
+        self.refused = 0  # births that found no room, and stand under no certificate
+        self._sizes: dict[str, int] = {}
+        self._bytes = 0
+
+    async def authenticate(self, *, session: Session) -> bool | None:
+        """Refuse a Will on a topic of the broker's own; say nothing of anybody else."""
+        return False if session.will_flag and (session.will_topic or "").startswith("$") else None
+
+    async def on_broker_message_broadcast(self, *, client_id: str, message: ApplicationMessage) -> None:  # noqa: ARG002
+        """A message of a client goes out to subscribers; amqtt calls this by its name."""
+        payload = bytes(message.data or b"")
+        if not payload or not _is_birth(message.topic):
+            return
+        topic = f"{CERTIFICATES_TOPIC}/{message.topic}"
+        before = self._sizes.pop(topic, 0)
+        self._bytes -= before
+        if len(self._sizes) >= self.certificates_max or self._bytes + len(payload) > self.bytes_max:
+            self.refused += 1
+            if before:  # an older birth would give wrong aliases: better none
+                await self.context.retain_message(topic, b"")
+            return
+        self._sizes[topic] = len(payload)
+        self._bytes += len(payload)
+        await self.context.retain_message(topic, payload, message.qos)
+        await self.context.broadcast_message(topic, payload, message.qos)
+
+
+def _is_birth(topic: str) -> bool:
+    try:
+        parsed = parse_topic(topic)
+    except RemoteProtocolError:
+        return False
+    return (
+        isinstance(parsed, NodeTopic | DeviceTopic)
+        and parsed.message_type in {MessageType.NBIRTH, MessageType.DBIRTH}
+        and not is_id_too_long(topic)
+    )
 
 
 def find_mosquitto() -> str | None:
