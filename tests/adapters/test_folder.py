@@ -166,6 +166,20 @@ async def test_what_is_refused_lies_in_quarantine_with_its_report(tmp_path: Path
     assert (tmp_path / "quarantine/bad.xml").read_text() == "<bad"
 
 
+async def test_files_in_quarantine_are_counted_until_they_are_moved_away(tmp_path: Path) -> None:
+    inbox = inbox_of(tmp_path, pattern="*")
+    for name in ("1.xml", "2.xml"):
+        (tmp_path / "in" / name).write_text("<bad")
+
+    async def handle(file: InboxFile) -> Verdict:
+        return Verdict("quarantine", "not well-formed")
+
+    await running(inbox, handle, lambda: inbox.set_aside == 2)
+    for path in (tmp_path / "quarantine").iterdir():
+        path.unlink()
+    await running(inbox, handle, lambda: inbox.set_aside == 0)
+
+
 async def test_a_file_waits_while_the_host_does_not_answer(tmp_path: Path) -> None:
     inbox = inbox_of(tmp_path)
     (tmp_path / "in/order.xml").write_text("<order/>")

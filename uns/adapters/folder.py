@@ -32,6 +32,7 @@ __all__ = ["FILE_BYTES_MAX", "FolderInbox", "FolderOutbox", "FolderTroubleError"
 
 FILE_BYTES_MAX = 256 * 1024 * 1024  # of one file in an inbox
 NAME_BYTES_MAX = 200  # a file system takes 255, and reports add to it
+SET_ASIDE_MAX = 1_000  # files in the quarantine are counted so far
 NOTES_KEPT_S = 30 * 86_400.0
 _T = TypeVar("_T")
 _Mark = tuple[int, int, int]  # size, time of the last change, inode
@@ -252,6 +253,7 @@ class FolderInbox:
         self._seen: dict[Path, _Mark] = {}
         self._decided: dict[Path, tuple[_Mark | None, Verdict]] = {}  # handled, and not yet put away
         self.counters = {"archived": 0, "quarantined": 0}
+        self.set_aside = 0  # files in the quarantine now, up to SET_ASIDE_MAX: somebody has to look at them
         self.trouble = ""
         self._log = get_logger("inbox")
 
@@ -260,6 +262,7 @@ class FolderInbox:
         while True:
             trouble = ""
             try:
+                self.set_aside = await asyncio.to_thread(self._count_set_aside)
                 for path in await asyncio.to_thread(self.look):
                     trouble = await self._take(path, handle) or trouble
             except FolderTroubleError as error:
@@ -286,6 +289,15 @@ class FolderInbox:
         except OSError as error:
             raise FolderTroubleError(self.inbox, error) from error
         return [path for _, path in sorted(still)[: self._files_max]]
+
+    def _count_set_aside(self) -> int:
+        found = 0
+        with suppress(OSError), os.scandir(self._quarantine) as entries:  # it is made with the first file
+            for entry in entries:
+                found += self._fits(entry.name) and not entry.name.startswith(".") and not entry.name.endswith(_REPORT)
+                if found == SET_ASIDE_MAX:
+                    break
+        return found
 
     def _fits(self, name: str) -> bool:
         """Upper and lower case aside: who writes from Windows does not see it."""

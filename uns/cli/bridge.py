@@ -140,3 +140,5 @@ def _print(stats: BridgeStats) -> None:
         print(f"  ! {stats.reason}" + (f"; {stats.next_step}" if stats.next_step else ""))
     if stats.inbound_reason:
         print(f"  ! orders do not come in: {stats.inbound_reason}")
+    if stats.quarantined:
+        print(f"  ! {stats.quarantined} files lie in the quarantine of the inbox: the report beside each says why")

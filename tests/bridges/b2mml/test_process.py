@@ -35,6 +35,8 @@ async def test_orders_come_in_over_the_broker_and_what_happened_is_counted(bench
     counters = bench.listed()["counters"]
     assert (counters["orders_read"], counters["orders_refused"]) == (302, 1)
     assert (counters["facts_accepted"], counters["files_taken"], counters["files_quarantined"]) == (301, 1, 2)
+    said = "2 files lie in the quarantine of the inbox"
+    await until(lambda: said in bench.command("bridge", "list", str(bench.config)), "who asks is told of them")
     assert await bench.bridge.terminate() == 0
 
 

@@ -89,6 +89,11 @@ class B2mmlTarget:
         """What keeps files from being taken now; empty where nothing does."""
         return "" if self._inbox is None else self._inbox.trouble
 
+    @property
+    def inbound_set_aside(self) -> int:
+        """Files in the quarantine now."""
+        return 0 if self._inbox is None else self._inbox.set_aside
+
     async def start(self) -> int | Transient | Auth | None:
         """Get the outbox ready."""
         return None if self._outbox is None else await self._outbox.start()

@@ -80,6 +80,7 @@ class BridgeStats(msgspec.Struct, kw_only=True):
     dead_letters: int = 0
     oldest_unsent_s: float | None = None
     inbound_reason: str = ""  # what keeps orders from being brought in
+    quarantined: int = 0  # files that were set aside and still lie there
     counters: dict[str, int] = {}
     at_ns: int = 0
 
@@ -190,6 +191,7 @@ class BridgeRunner:
             dead_letters=counts.states["dead"],
             oldest_unsent_s=None if counts.oldest_unsent_ns is None else (now_ns - counts.oldest_unsent_ns) / 1e9,
             inbound_reason="" if self.stopped else getattr(self.target, "inbound_trouble", ""),
+            quarantined=getattr(self.target, "inbound_set_aside", 0),
             counters=counts.counters,
             at_ns=now_ns,
         )
