@@ -141,4 +141,5 @@ def _print(stats: BridgeStats) -> None:
     if stats.inbound_reason:
         print(f"  ! orders do not come in: {stats.inbound_reason}")
     if stats.quarantined:
-        print(f"  ! {stats.quarantined} files lie in the quarantine of the inbox: the report beside each says why")
+        files = "1 file lies" if stats.quarantined == 1 else f"{stats.quarantined} files lie"
+        print(f"  ! {files} in the quarantine of the inbox: the report beside says why")
