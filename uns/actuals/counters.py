@@ -19,7 +19,16 @@ from operator import sub
 
 import msgspec
 
-from uns.actuals.evidence import EXACT, SampleRef, Step, StepKind, decimal_of, ref_of, usable_value
+from uns.actuals.evidence import (
+    EXACT,
+    VALUE_MAX,
+    SampleRef,
+    Step,
+    StepKind,
+    decimal_of,
+    ref_of,
+    usable_value,
+)
 from uns.enrichment.log import MetricRow
 from uns.enrichment.plan import FLAG_CLOCK_SUSPECT
 from uns.enrichment.samples import Quality
@@ -125,6 +134,7 @@ class CounterRun(msgspec.Struct, kw_only=True):
             and _MEASURED.issuperset(map(type, values))
             and values[0] >= self.value
             and list(values) == sorted(values)
+            and values[-1] <= VALUE_MAX
         ):
             return False
         if times[-1] - self.last.source_time_ns > GAP_NS and (

@@ -12,9 +12,21 @@ from uns.enrichment.log import MetricRow
 from uns.enrichment.plan import FLAG_CLOCK_SUSPECT
 from uns.enrichment.samples import Quality
 
-__all__ = ["EXACT", "SampleRef", "Step", "StepKind", "decimal_of", "is_believed", "plain", "ref_of", "usable_value"]
+__all__ = [
+    "EXACT",
+    "VALUE_MAX",
+    "SampleRef",
+    "Step",
+    "StepKind",
+    "decimal_of",
+    "is_believed",
+    "plain",
+    "ref_of",
+    "usable_value",
+]
 
 EXACT = Context(prec=100)  # no counter needs more digits: sums and differences are exact
+VALUE_MAX = 1e30  # nothing counts or measures further: what a device says beyond is what lay in its memory
 
 StepKind = Literal["rollover", "reset", "dip", "gap", "jump", "boundary"]
 
@@ -43,12 +55,17 @@ def is_believed(row: MetricRow) -> bool:
 
 
 def usable_value(row: MetricRow) -> int | float | None:
-    """The number that a sample tells; None where it is bad, stale, null, no finite number, or of a suspect clock."""
+    """The number that a sample tells.
+
+    None where it is bad, stale, null, no finite number, beyond ``VALUE_MAX``, or of a suspect clock.
+    """
     _, _, value, quality, flags, _ = row
     if quality >= Quality.BAD or flags & FLAG_CLOCK_SUSPECT:
         return None
     if isinstance(value, str):  # beyond 64 bits, or NaN and the infinities
         return int(value) if value.isdecimal() else None
+    if isinstance(value, float) and not -VALUE_MAX <= value <= VALUE_MAX:
+        return None
     return value
 
 

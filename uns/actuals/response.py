@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from uns.actuals.evidence import EXACT, decimal_of, plain
+from uns.actuals.evidence import EXACT, VALUE_MAX, decimal_of, plain
 from uns.actuals.jobs import LotUse
 from uns.actuals.totals import JobActuals, QualityActual
 from uns.context.records import (
@@ -27,6 +27,7 @@ from uns.sparkplug.datatypes import DataType
 __all__ = ["QUANTITY_PLACES_MAX", "job_response"]
 
 QUANTITY_PLACES_MAX = 12  # digits after the point of a quantity that is told; what is counted stays exact
+_MEASURE_PLACES_MAX = 30  # of a quality value; most of what is smaller is how floats are subtracted
 _MEAN_DIGITS = 9  # of a mean: more would only tell how floats are added
 
 _NAMELESS = "?"  # a job whose name is nothing that can be printed
@@ -137,11 +138,13 @@ def _summary(quality: QualityActual, tree: TopicTree) -> QualitySummary:
         unit=quality.unit or "",
         samples=quality.samples,
         min=_decimal(quality.lowest, single=single),
-        mean=None if quality.mean is None else plain(Decimal(f"{quality.mean:.{_MEAN_DIGITS}g}")),
+        mean=None
+        if quality.mean is None
+        else _rounded(Decimal(f"{quality.mean:.{_MEAN_DIGITS}g}"), _MEASURE_PLACES_MAX),
         max=_decimal(quality.highest, single=single),
         last=_decimal(quality.last, single=single),
-        low=_decimal(quality.low),
-        high=_decimal(quality.high),
+        low=_limit(quality.low),
+        high=_limit(quality.high),
         out_of_range_s=quality.out_of_range_s,
     )
 
@@ -151,13 +154,18 @@ def _name(text: str | None) -> str | None:
 
 
 def _decimal(value: float | None, *, single: bool = False) -> Decimal | None:
-    return None if value is None else plain(decimal_of(value, single=single))
+    return None if value is None else _rounded(decimal_of(value, single=single), _MEASURE_PLACES_MAX)
 
 
-def _rounded(value: Decimal) -> Decimal:
-    if int(value.as_tuple().exponent) >= -QUANTITY_PLACES_MAX:
-        return value
-    return plain(EXACT.quantize(value, Decimal(1).scaleb(-QUANTITY_PLACES_MAX)))
+def _limit(value: float | None) -> Decimal | None:
+    """A limit of a range; one that nothing reaches is none."""
+    return None if value is None or abs(value) > VALUE_MAX else _decimal(value)
+
+
+def _rounded(value: Decimal, places: int = QUANTITY_PLACES_MAX) -> Decimal:
+    if int(value.as_tuple().exponent) >= -places:
+        return plain(value)
+    return plain(EXACT.quantize(value, Decimal(1).scaleb(-places)))
 
 
 def _moment(time_ns: int | None) -> datetime | None:
