@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from uns.errors import ConfigurationError, StorageError, StorageFullError
 
@@ -226,7 +227,9 @@ class DatabaseFile:
 def open_for_reading(path: Path, *, identity: str) -> Iterator[sqlite3.Connection | None]:
     """A store that may be in use by ``uns-edge run``; nothing is written. None while a first run is making it."""
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(bytes(path))}?mode=ro", uri=True, timeout=5)
+        ) as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
                 yield None
                 return

@@ -28,6 +28,7 @@ __all__ = [
     "Head",
     "anchor_of",
     "append",
+    "bounded_text",
     "entry_hash",
     "first_head",
 ]
@@ -98,7 +99,7 @@ def append(head: Head, component: str, events: Iterable[AuditEvent]) -> list[Aud
     number, previous = head.number, head.hash
     for event in events:
         number += 1
-        actor, action, subject = _text(event.actor), _text(event.action), _text(event.subject)
+        actor, action, subject = bounded_text(event.actor), bounded_text(event.action), bounded_text(event.subject)
         detail = _detail(event.detail)
         made = _hash(number, event.at_ns, component, actor, action, subject, detail, previous)
         entries.append(
@@ -131,8 +132,8 @@ def _hash(*fields: int | str) -> str:
     return hashlib.sha256(_encode(fields)).hexdigest()
 
 
-def _text(text: str) -> str:
-    """Text that every JSON and every database keeps as it is."""
+def bounded_text(text: str) -> str:
+    """Text that every JSON and every database keeps as it is; what is too long is cut."""
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= TEXT_CHARACTERS_MAX else text[: TEXT_CHARACTERS_MAX - len(_CUT)] + _CUT
@@ -142,7 +143,7 @@ def _detail(detail: dict[str, Any]) -> str:
     try:
         text = _encode_sorted(detail).decode()
     except UnicodeEncodeError:  # half a surrogate pair somewhere
-        text = _encode({"unreadable": _text(repr(detail))}).decode()
+        text = _encode({"unreadable": bounded_text(repr(detail))}).decode()
     if len(text) > DETAIL_CHARACTERS_MAX:
         cut = {"characters": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
         text = _encode({"cut": cut, "start": text[: DETAIL_CHARACTERS_MAX // 2]}).decode()

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from uns.audit.chain import Anchor, AuditEvent, Head
+from uns.audit.chain import Anchor, AuditEvent, Head, bounded_text
 from uns.context.facts import Fact
 from uns.context.store import KnownFact
 
@@ -86,7 +86,7 @@ def fact_accepted(fact: Fact, before: KnownFact | None, row: Sequence[Any], at_n
         "action": fact.action,
         "rev": 1 if before is None else before.rev + 1,
         "source_rev": fact.source_rev,
-        "reason": fact.reason,
+        "reason": None if fact.reason is None else bounded_text(fact.reason),  # the only one without a bound
         "row_sha256": row_hash(row),
     }
     if before is None:

@@ -197,6 +197,9 @@ class Verifier:
 
     def _first_bad(self, entry: AuditEntry, *, is_own: bool) -> None:
         place = self._expected
+        if entry.number < 1:
+            self._bad = _finding("inserted", entry.number, f"entry {entry.number} was put in: the first one is 1")
+            return
         if is_own and entry.number == place:
             self._bad = self._does_not_follow(entry)
             return

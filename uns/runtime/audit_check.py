@@ -73,15 +73,14 @@ def verify_store(
         if at_broker is not None and at_broker.anchor is None:
             text = at_broker.trouble or "nothing is retained there: it was taken away, or the broker keeps nothing"
             verifier.unanchored(f"no anchor at {at_broker.where}, {at_broker.topic}: {text}")
-        facts = None if snapshot.facts is None else reader.fact_rows()
+        facts = reader.fact_rows()
         for entry in reader.entries(to=max(snapshot.last, snapshot.head.number)):
-            if verifier.receive(entry) and facts is not None:
+            if verifier.receive(entry):
                 facts.receive(entry, verifier)
             if progress is not None and verifier.entries % _PROGRESS_EVERY == 0:
                 progress(verifier.entries, snapshot.entries)
         verifier.counted(snapshot.entries)
-        if facts is not None and snapshot.facts is not None:
-            facts.finish(snapshot.facts, verifier)
+        facts.finish(snapshot.facts or 0, verifier)
         return verifier.finish()
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import msgspec
 
@@ -186,6 +187,7 @@ class AuditReader:
                 "there is no such store", where=str(path), expected="records.db, a bridge's store, or their directory"
             )
         self._connection = _open(path)
+        self._connection.text_factory = _as_it_is
         with translated(path):
             found = self._connection.execute(
                 "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ('audit_log', 'audit_head', 'facts')"
@@ -271,6 +273,11 @@ class AuditReader:
 
     # ── facts: what an entry says of a row, held against the row ─────────────────────────────────────────────────
 
+    @property
+    def has_facts(self) -> bool:
+        """Whether the store has the table of facts: a record log does."""
+        return "facts" in self._tables
+
     def fact_rows(self) -> FactRows:
         """For the facts of a record log."""
         return FactRows(self)
@@ -286,10 +293,19 @@ def _open(path: Path) -> sqlite3.Connection:
             return connection
         connection.close()
         with translated(path):
-            return sqlite3.connect(f"file:{path.absolute()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+            uri = f"file:{quote(bytes(path.absolute()))}?mode=ro&immutable=1"
+            return sqlite3.connect(uri, uri=True, isolation_level=None)
     except sqlite3.Error:  # whoever asks next tells what is wrong
         pass
     return connection
+
+
+def _as_it_is(text: bytes) -> str | bytes:
+    """Text that is none is what somebody put there; it comes as bytes, which no entry and no fact is."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
 
 
 class FactRows:
@@ -301,13 +317,20 @@ class FactRows:
         self._before = 0
         self._lost = 0
         self._begun_ns: int | None = None
+        self._gone = not reader.has_facts
+        self._told = False
 
     def receive(self, entry: AuditEntry, verifier: Verifier) -> None:
         """Look at the row that an entry speaks of."""
-        if entry.action == BEGUN:
+        if entry.action == BEGUN and self._begun_ns is None:  # a later one would take what came since as given
             self._begun_ns = entry.at_ns
-            self._before = int(_detail(entry).get("before", {}).get("facts", 0))
+            self._before = _count(_detail(entry))
+            if self._before and self._gone:
+                self._all_gone(entry, verifier)
         if entry.action != FACT_ACCEPTED:
+            return
+        if self._gone:
+            self._all_gone(entry, verifier)
             return
         self._accepted += 1
         detail = _detail(entry)
@@ -324,7 +347,7 @@ class FactRows:
 
     def finish(self, facts: int, verifier: Verifier) -> None:
         """Facts that no entry speaks of; ``facts`` is how many there were at the snapshot."""
-        if self._begun_ns is None:
+        if self._begun_ns is None or self._gone:
             return  # the log itself is empty, or its beginning is gone: that is told already
         surplus = facts - self._before - (self._accepted - self._lost)
         if surplus > 0:
@@ -333,6 +356,11 @@ class FactRows:
             verifier.differs(None, f"{surplus} facts are in the record log that no entry speaks of{told}")
         elif surplus < 0:
             verifier.differs(None, f"{-surplus} facts are gone that were there before the log began")
+
+    def _all_gone(self, entry: AuditEntry, verifier: Verifier) -> None:
+        if not self._told:
+            self._told = True
+            verifier.differs(entry.number, f"entry {entry.number} tells of facts, and their table is not there")
 
     def _unaudited(self, *, limit: int) -> list[str]:
         """Only when something is wrong: a look through everything."""
@@ -348,6 +376,13 @@ class FactRows:
 
 
 _FACT = f"SELECT {', '.join(FACT_COLUMNS)} FROM facts WHERE source = ? AND id = ? AND source_rev = ?"  # noqa: S608
+
+
+def _count(detail: dict[str, Any]) -> int:
+    """The facts that stood there when the log began."""
+    before = detail.get("before")
+    found = before.get("facts", 0) if isinstance(before, dict) else 0
+    return found if isinstance(found, int) else 0
 
 
 def _detail(entry: AuditEntry) -> dict[str, Any]:

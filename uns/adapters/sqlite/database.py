@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 import msgspec
 
@@ -138,7 +139,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Keep its transactions short: a long one holds the WAL."""
     with translated(path):
         connection = sqlite3.connect(
-            f"file:{path.absolute()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=5.0
+            f"file:{quote(bytes(path.absolute()))}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=5.0,
         )
         connection.execute("PRAGMA query_only=ON")
     return connection

@@ -1,0 +1,1 @@
+"""The audit log, gaps, SQL views and the access list, attacked."""
