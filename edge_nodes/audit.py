@@ -66,6 +66,7 @@ class EdgeAudit:
         self._database: Database | None = None
         self._waiting: deque[AuditEvent] = deque(maxlen=WAITING_MAX)
         self._is_connected = False
+        self._came: bytes | None = None  # on :attr:`topic`, before the file is open
         self._log = get_logger("audit")
 
     async def run(self) -> None:
@@ -84,6 +85,8 @@ class EdgeAudit:
         self._trail = trail
         if self._is_connected:
             trail.connected()
+        if self._came is not None:
+            await trail.receive(self._came)
         while self._waiting:
             trail.note(self._waiting.popleft())
         await trail.run()
@@ -121,8 +124,10 @@ class EdgeAudit:
             self._trail.connected()
 
     async def receive(self, payload: bytes) -> None:
-        """A message on :attr:`topic`. What comes before the file is open comes again with the next connection."""
-        if self._trail is not None:
+        """A message on :attr:`topic`; the last one waits until the file is open."""
+        if self._trail is None:
+            self._came = payload
+        else:
             await self._trail.receive(payload)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -86,6 +86,9 @@ class AuditTrail:
         self._coalescer = Coalescer(life.component)
         self._notes: deque[AuditEvent] = deque()
         self._notes_lost = 0
+        self._writing = asyncio.Lock()  # one takes notes to the disk at a time: who stops meets who runs
+        self._taken: asyncio.Future[None] | None = None
+        self._trouble = ""
         self._wake = asyncio.Event()
         self._judged = False  # what stood at the broker before us; until then it stays there
         self._retained_until_s: float | None = None
@@ -117,10 +120,13 @@ class AuditTrail:
                 if self._shared:
                     await self._blocking(self._audit.refresh)
             except StorageError as error:
-                self._log.warning("audit entries cannot be written, trying again", error=str(error))
+                if self._trouble != str(error):
+                    self._trouble = str(error)
+                    self._log.warning("audit entries cannot be written, trying again", error=self._trouble)
                 await asyncio.sleep(ANCHOR_EVERY_S)
                 continue
-            await self._nothing_retained()
+            self._trouble = ""
+            self._nothing_retained()
             if await self._anchor():
                 await asyncio.sleep(ANCHOR_EVERY_S)
 
@@ -208,7 +214,7 @@ class AuditTrail:
             self.note(event)
         return False
 
-    async def _nothing_retained(self) -> None:
+    def _nothing_retained(self) -> None:
         if self._judged or self._retained_until_s is None or time.monotonic() < self._retained_until_s:
             return
         self._judged = True
@@ -224,7 +230,8 @@ class AuditTrail:
                 where=self.topic,
                 at_ns=self._now_ns(),
             )
-            await self._blocking(lambda: self._audit.append([event]))
+            self._notes.append(event)
+            self._wake.set()
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -244,9 +251,15 @@ class AuditTrail:
                 )
             )
             self._notes_lost = 0
-        notes = list(self._notes)
-        if notes:
-            await self._blocking(lambda: self._audit.append(notes))
+        if self._notes:  # the disk takes them or not, whether somebody waits for it or not
+            self._taken = asyncio.ensure_future(self._take_notes())
+            await asyncio.shield(self._taken)
+
+    async def _take_notes(self) -> None:
+        async with self._writing:
+            notes = list(self._notes)
+            if notes:
+                await self._blocking(lambda: self._audit.append(notes))
             for _ in notes:
                 self._notes.popleft()
 
@@ -255,11 +268,12 @@ class AuditTrail:
         head = self._audit.head
         anchor = msgspec.json.encode(anchor_of(head, self._life.component, self._now_ns()))
         shown = False
-        if self._show is not None and self._judged and head != self._shown:
+        told = not any(event.action == MISMATCH for event in self._notes)  # before that the old one is the evidence
+        if self._show is not None and self._judged and told and head != self._shown:
             self._show(self.topic, anchor)
             self._shown, shown = head, True
             self.counters["audit_anchors"] += 1
-        if self._anchor_file is not None and head != self._filed:
+        if self._anchor_file is not None and told and head != self._filed:
             await self._blocking(lambda: self._write_file(anchor))
             self._filed, shown = head, True
         return shown
