@@ -34,6 +34,7 @@ __all__ = ["register"]
 
 DEFAULT_STORE = Path("var/host")
 DETAIL_SHOWN_MAX = 160
+LISTED_MAX = 1_000_000_000
 FACT_SHOWN_MAX = 1_000
 _PROGRESS_EVERY_S = 1.0
 
@@ -160,7 +161,9 @@ def list_(  # noqa: PLR0917 - one parameter an option
         str | None, typer.Option("--about", help="Part of the subject, the detail, or a message of the same fact.")
     ] = None,
     action: Annotated[str | None, typer.Option("--action", help="What was done, or its beginning.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many, the newest ones.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, max=LISTED_MAX, help="At most so many, the newest ones.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """See LIST_HELP."""
@@ -172,10 +175,10 @@ def list_(  # noqa: PLR0917 - one parameter an option
     query = AuditQuery(
         since_ns=_moment(since, "--since"),
         until_ns=_moment(until, "--until"),
-        actor=actor,
-        subject=subject,
-        about=about,
-        action=action,
+        actor=_text(actor, "--actor"),
+        subject=_text(subject, "--subject"),
+        about=_text(about, "--about"),
+        action=_text(action, "--action"),
     )
     with AuditReader(store_file(store)) as reader:
         entries = reader.find(query)
@@ -257,8 +260,16 @@ def _named(chosen: str | None, found: str, path: Path) -> str:
     return name
 
 
+def _text(text: str | None, option: str) -> str | None:
+    from uns.errors import ConfigurationError
+
+    if text is not None and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigurationError("the text is not UTF-8", where=option, expected="what an entry may hold: Unicode")
+    return text
+
+
 def _moment(text: str | None, option: str) -> int | None:
-    from uns.context.times import ns_of
+    from uns.context.times import MIN_NS, ns_of
     from uns.errors import ConfigurationError
     from uns.runtime.host.options import parse_duration_ns
 
@@ -268,7 +279,7 @@ def _moment(text: str | None, option: str) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         try:
-            return time.time_ns() - parse_duration_ns(text)
+            return max(time.time_ns() - parse_duration_ns(text), MIN_NS)
         except ConfigurationError:
             moment = None
     ns = None if moment is None or moment.tzinfo is None else ns_of(moment)

@@ -54,7 +54,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_size(text: str) -> int:
     """``2GB``, ``512MiB``, ``1000`` to bytes; raise :class:`ConfigurationError` for another form."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)", text.strip())
     if found is None or found[2].upper() not in _SIZES:
         raise ConfigurationError(f"{text!r} is no size", expected="a number with B, KB, MB, GB, KiB, MiB or GiB")
     return int(float(found[1]) * _SIZES[found[2].upper()])
@@ -62,7 +62,7 @@ def parse_size(text: str) -> int:
 
 def parse_duration_ns(text: str) -> int:
     """``300s``, ``7d`` to nanoseconds; raise :class:`ConfigurationError` for another form."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text.strip())
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*(ms|s|m|h|d)", text.strip())
     if found is None:
         raise ConfigurationError(f"{text!r} is no duration", expected="a number with ms, s, m, h or d")
     return int(float(found[1]) * _DURATIONS[found[2]])
