@@ -50,7 +50,7 @@ def item(key: str, *, body: bytes = b"<doc/>", kind: str = "performance", positi
 
 def put(store: BridgeStore, *items: OutboundItem) -> list[int]:
     store.take_in(items, progress=None, state={}, now_ns=1)
-    return [stored.id for stored in store.due(2, limit=100)]
+    return [stored.id for stored in store.due(2, limit=100, wait_max_ns=10)]
 
 
 def entries(path: Path, **query: Any) -> list[AuditEntry]:
