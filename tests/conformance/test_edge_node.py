@@ -1,0 +1,294 @@
+"""An edge node of ours on the wire, rule by rule. The specification says most rules two or three times over."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.conformance.lives import BD_SEQ, NODE, Sent, edge_life
+from uns.sparkplug import Subscribe
+from uns.sparkplug.sequences import next_bd_seq
+
+PREFIX = f"spBv1.0/{NODE.group_id}"
+DOUBLE, INT64, BOOLEAN = 10, 4, 11
+
+
+def one(sent: Sent, name: str):
+    (found,) = [metric for metric in sent.payload.metrics if metric.name == name]
+    return found
+
+
+def stamped_when_sent(messages: list[Sent]) -> bool:
+    return all(s.payload.HasField("timestamp") and s.payload.timestamp == s.at_ms for s in messages)
+
+
+# ── the Will, and the death ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.tck("tck-id-message-flow-edge-node-birth-publish-will-message", "tck-id-payloads-ndeath-will-message")
+def test_the_will_of_each_connect_is_an_ndeath():
+    assert edge_life().connect.will.topic == f"{PREFIX}/NDEATH/{NODE.edge_node_id}"
+
+
+@pytest.mark.tck("tck-id-message-flow-edge-node-birth-publish-will-message-topic", "tck-id-topics-ndeath-topic")
+def test_ndeath_topic_of_the_will_and_of_the_goodbye():
+    (death,) = edge_life().sent("NDEATH")
+    assert death.message.topic == edge_life().will.message.topic == "spBv1.0/acme.dallas/NDEATH/gw-1"
+
+
+@pytest.mark.tck(
+    "tck-id-message-flow-edge-node-birth-publish-will-message-qos",
+    "tck-id-message-flow-edge-node-birth-publish-will-message-will-retained",
+    "tck-id-payloads-ndeath-will-message-qos",
+    "tck-id-payloads-ndeath-will-message-retain",
+)
+def test_the_will_has_qos_1_and_is_not_retained():
+    assert (edge_life().will.message.qos, edge_life().will.message.retain) == (1, False)
+
+
+@pytest.mark.tck(
+    "tck-id-message-flow-edge-node-birth-publish-will-message-payload",
+    "tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq",
+)
+def test_the_payload_of_the_will_is_protobuf_with_the_bd_seq_of_this_connect():
+    found = one(edge_life().will, "bdSeq")
+    assert (found.datatype, found.long_value) == (INT64, BD_SEQ)
+    assert [next_bd_seq(n) for n in (0, 8, 254, 255)] == [1, 9, 255, 0]
+
+
+@pytest.mark.tck(
+    "tck-id-payloads-ndeath-bdseq",
+    "tck-id-payloads-nbirth-bdseq",
+    "tck-id-topics-nbirth-bdseq-included",
+    "tck-id-topics-nbirth-bdseq-matching",
+    "tck-id-message-flow-edge-node-birth-publish-nbirth-payload-bdSeq",
+)
+def test_every_nbirth_has_the_bd_seq_of_the_will():
+    births = edge_life().sent("NBIRTH")
+    assert len(births) == 2
+    for birth in births:
+        found = one(birth, "bdSeq")
+        assert (found.datatype, found.long_value) == (INT64, one(edge_life().will, "bdSeq").long_value)
+
+
+# ── NBIRTH ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.tck("tck-id-topics-nbirth-topic", "tck-id-message-flow-edge-node-birth-publish-nbirth-topic")
+def test_nbirth_topic():
+    assert {sent.message.topic for sent in edge_life().sent("NBIRTH")} == {"spBv1.0/acme.dallas/NBIRTH/gw-1"}
+
+
+@pytest.mark.tck(
+    "tck-id-topics-nbirth-mqtt",
+    "tck-id-payloads-nbirth-qos",
+    "tck-id-payloads-nbirth-retain",
+    "tck-id-message-flow-edge-node-birth-publish-nbirth-qos",
+    "tck-id-message-flow-edge-node-birth-publish-nbirth-retained",
+)
+def test_nbirth_has_qos_0_and_is_not_retained():
+    assert {(sent.message.qos, sent.message.retain) for sent in edge_life().sent("NBIRTH")} == {(0, False)}
+
+
+@pytest.mark.tck(
+    "tck-id-topics-nbirth-seq-num",
+    "tck-id-payloads-nbirth-seq",
+    "tck-id-payloads-sequence-num-req-nbirth",
+    "tck-id-message-flow-edge-node-birth-publish-nbirth-payload-seq",
+    "tck-id-message-flow-edge-node-birth-publish-nbirth-payload",
+)
+def test_the_payload_of_an_nbirth_is_protobuf_with_seq_0():
+    for sent in edge_life().sent("NBIRTH"):
+        assert sent.payload.HasField("seq")
+        assert sent.payload.seq == 0
+
+
+@pytest.mark.tck("tck-id-topics-nbirth-timestamp", "tck-id-payloads-nbirth-timestamp")
+def test_nbirth_is_stamped_when_it_is_sent():
+    assert stamped_when_sent(edge_life().sent("NBIRTH"))
+
+
+@pytest.mark.tck(
+    "tck-id-topics-nbirth-rebirth-metric",
+    "tck-id-payloads-nbirth-rebirth-req",
+    "tck-id-operational-behavior-data-commands-rebirth-name",
+    "tck-id-operational-behavior-data-commands-rebirth-name-aliases",
+    "tck-id-operational-behavior-data-commands-rebirth-datatype",
+    "tck-id-operational-behavior-data-commands-rebirth-value",
+)
+def test_nbirth_has_node_control_rebirth_false_without_an_alias():
+    for birth in edge_life().sent("NBIRTH"):
+        found = one(birth, "Node Control/Rebirth")
+        assert (found.datatype, found.WhichOneof("value"), found.boolean_value) == (BOOLEAN, "boolean_value", False)
+        assert not found.HasField("alias")
+        assert any(metric.HasField("alias") for metric in birth.payload.metrics)
+
+
+# ── DBIRTH ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.tck(
+    "tck-id-topics-dbirth-topic",
+    "tck-id-message-flow-device-birth-publish-dbirth-topic",
+    "tck-id-message-flow-device-birth-publish-dbirth-match-edge-node-topic",
+)
+def test_dbirth_topics_are_those_of_the_node_with_the_device():
+    topics = [sent.message.topic for sent in edge_life().sent("DBIRTH")]
+    d1, d2 = "spBv1.0/acme.dallas/DBIRTH/gw-1/d1", "spBv1.0/acme.dallas/DBIRTH/gw-1/d2"
+    assert topics == [d1, d2, d1, d1, d2]
+
+
+@pytest.mark.tck(
+    "tck-id-topics-dbirth-mqtt",
+    "tck-id-payloads-dbirth-qos",
+    "tck-id-payloads-dbirth-retain",
+    "tck-id-message-flow-device-birth-publish-dbirth-qos",
+    "tck-id-message-flow-device-birth-publish-dbirth-retained",
+)
+def test_dbirth_has_qos_0_and_is_not_retained():
+    assert {(sent.message.qos, sent.message.retain) for sent in edge_life().sent("DBIRTH")} == {(0, False)}
+
+
+@pytest.mark.tck("tck-id-topics-dbirth-timestamp", "tck-id-payloads-dbirth-timestamp")
+def test_dbirth_is_stamped_when_it_is_sent():
+    assert stamped_when_sent(edge_life().sent("DBIRTH"))
+
+
+@pytest.mark.tck("tck-id-message-flow-device-birth-publish-dbirth-payload", "tck-id-payloads-dbirth-seq")
+def test_the_payload_of_a_dbirth_is_protobuf_with_a_seq():
+    assert all(sent.payload.HasField("seq") and sent.payload.metrics for sent in edge_life().sent("DBIRTH"))
+
+
+@pytest.mark.tck("tck-id-payloads-dbirth-order")
+def test_dbirths_come_straight_after_the_nbirth():
+    kinds = [sent.kind for sent in edge_life().sent()]
+    for at, kind in enumerate(kinds):
+        if kind == "NBIRTH":
+            assert kinds[at + 1 : at + 4] in (["DBIRTH", "DBIRTH", "DDATA"], ["DBIRTH", "DBIRTH", "NDATA"])
+
+
+# ── DATA ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.tck("tck-id-topics-ndata-topic")
+def test_ndata_topic():
+    assert {sent.message.topic for sent in edge_life().sent("NDATA")} == {"spBv1.0/acme.dallas/NDATA/gw-1"}
+
+
+@pytest.mark.tck("tck-id-topics-ddata-topic")
+def test_ddata_topic():
+    topics = {sent.message.topic for sent in edge_life().sent("DDATA")}
+    assert topics == {"spBv1.0/acme.dallas/DDATA/gw-1/d1", "spBv1.0/acme.dallas/DDATA/gw-1/d2"}
+
+
+@pytest.mark.tck("tck-id-topics-ndata-mqtt", "tck-id-payloads-ndata-qos", "tck-id-payloads-ndata-retain")
+def test_ndata_has_qos_0_and_is_not_retained():
+    assert {(sent.message.qos, sent.message.retain) for sent in edge_life().sent("NDATA")} == {(0, False)}
+
+
+@pytest.mark.tck("tck-id-topics-ddata-mqtt", "tck-id-payloads-ddata-qos", "tck-id-payloads-ddata-retain")
+def test_ddata_has_qos_0_and_is_not_retained():
+    assert {(sent.message.qos, sent.message.retain) for sent in edge_life().sent("DDATA")} == {(0, False)}
+
+
+@pytest.mark.tck("tck-id-topics-ndata-timestamp", "tck-id-payloads-ndata-timestamp")
+def test_ndata_is_stamped_when_it_is_sent():
+    assert stamped_when_sent(edge_life().sent("NDATA"))
+
+
+@pytest.mark.tck("tck-id-topics-ddata-timestamp", "tck-id-payloads-ddata-timestamp")
+def test_ddata_is_stamped_when_it_is_sent():
+    assert stamped_when_sent(edge_life().sent("DDATA"))
+
+
+# ── seq ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def steps_to(kind: str) -> set[int]:
+    """How much seq grows from the message before to each of this type."""
+    alive = [sent for sent in edge_life().sent() if sent.kind != "NDEATH"]
+    pairs = itertools.pairwise(alive)
+    return {(after.payload.seq - before.payload.seq) % 256 for before, after in pairs if after.kind == kind}
+
+
+@pytest.mark.tck(
+    "tck-id-payloads-sequence-num-always-included", "tck-id-payloads-ndata-seq", "tck-id-payloads-ddata-seq"
+)
+def test_everything_but_a_death_has_a_seq_of_0_to_255():
+    for sent in edge_life().sent():
+        if sent.kind != "NDEATH":
+            assert sent.payload.HasField("seq")
+            assert 0 <= sent.payload.seq <= 255
+
+
+@pytest.mark.tck("tck-id-payloads-sequence-num-incrementing")
+def test_after_seq_255_comes_0():
+    seqs = [sent.payload.seq for sent in edge_life().sent("DBIRTH", "NDATA", "DDATA", "DDEATH")]
+    assert 0 in [after for before, after in itertools.pairwise(seqs) if before == 255]
+    assert max(seqs) == 255
+
+
+@pytest.mark.tck(
+    "tck-id-topics-dbirth-seq",
+    "tck-id-payloads-dbirth-seq-inc",
+    "tck-id-message-flow-device-birth-publish-dbirth-payload-seq",
+)
+def test_a_dbirth_has_the_next_seq():
+    assert steps_to("DBIRTH") == {1}
+
+
+@pytest.mark.tck("tck-id-topics-ndata-seq-num", "tck-id-payloads-ndata-seq-inc")
+def test_an_ndata_has_the_next_seq():
+    assert steps_to("NDATA") == {1}
+
+
+@pytest.mark.tck("tck-id-topics-ddata-seq-num", "tck-id-payloads-ddata-seq-inc")
+def test_a_ddata_has_the_next_seq():
+    assert steps_to("DDATA") == {1}
+
+
+# ── DDEATH ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.tck("tck-id-topics-ddeath-topic", "tck-id-operational-behavior-device-ddeath")
+def test_a_lost_device_is_told_on_its_ddeath_topic():
+    assert [sent.message.topic for sent in edge_life().sent("DDEATH")] == ["spBv1.0/acme.dallas/DDEATH/gw-1/d1"]
+
+
+@pytest.mark.tck("tck-id-topics-ddeath-mqtt")
+def test_ddeath_has_qos_0_and_is_not_retained():
+    assert {(sent.message.qos, sent.message.retain) for sent in edge_life().sent("DDEATH")} == {(0, False)}
+
+
+@pytest.mark.tck("tck-id-payloads-ddeath-timestamp")
+def test_ddeath_is_stamped_when_it_is_sent():
+    assert stamped_when_sent(edge_life().sent("DDEATH"))
+
+
+@pytest.mark.tck(
+    "tck-id-topics-ddeath-seq-num",
+    "tck-id-payloads-ddeath-seq",
+    "tck-id-payloads-ddeath-seq-inc",
+    "tck-id-payloads-ddeath-seq-number",
+)
+def test_a_ddeath_has_the_next_seq():
+    assert all(sent.payload.HasField("seq") for sent in edge_life().sent("DDEATH"))
+    assert steps_to("DDEATH") == {1}
+
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.tck("tck-id-payloads-timestamp-in-UTC", "tck-id-payloads-metric-timestamp-in-UTC")
+def test_timestamps_are_ms_since_the_epoch_in_utc():
+    for sent in edge_life().sent("NBIRTH", "DBIRTH", "NDATA", "DDATA"):
+        assert sent.payload.timestamp == sent.at_ms
+        for metric in sent.payload.metrics:
+            assert sent.at_ms - 1000 <= metric.timestamp <= sent.at_ms
+
+
+def test_the_life_has_everything_in_it():
+    kinds = {sent.kind for sent in edge_life().sent()}
+    assert kinds == {"NBIRTH", "DBIRTH", "NDATA", "DDATA", "DDEATH", "NDEATH"}
+    assert any(isinstance(action, Subscribe) for action, _ in edge_life().actions)
