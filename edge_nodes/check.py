@@ -10,8 +10,9 @@ import msgspec
 
 from edge_nodes.definition import Definition, metric_names
 from edge_nodes.node_file import NodeConfig
-from edge_nodes.runtime import make_source, refuse_births_that_do_not_fit, refuse_orphans
-from edge_nodes.store import waiting_orphans
+from edge_nodes.retired import retired_metrics
+from edge_nodes.runtime import make_source, refuse_births_that_do_not_fit
+from edge_nodes.store import registered_metrics, waiting_orphans
 from uns.adapters.mqtt import MqttConnection
 from uns.errors import ConnectionLost, UnreachableError
 from uns.namespace.findings import Finding
@@ -31,14 +32,19 @@ class CheckReport(msgspec.Struct):
 
 
 async def check_node(config: NodeConfig, findings: Sequence[Finding], *, offline: bool) -> CheckReport:
-    """Look at store, PLCs and broker; raises :class:`ConfigurationError` where the definition orphans a backlog."""
+    """Look at store, PLCs and broker; raises :class:`ConfigurationError` where the births do not fit into payloads."""
     report = CheckReport(config.gateway, str(config.edge_node), len(config.metrics))
     report.findings += [str(finding) for finding in findings]
     names = metric_names(config)
-    orphans = waiting_orphans(config.store.path, identity=str(config.edge_node), names=names)
-    refuse_orphans(orphans, where=config.store.path)
-    report.lines.append(f"store {config.store.path}: the definition fits what waits")
-    definition = Definition(config, range(1, len(names) + 1))
+    identity, path = str(config.edge_node), config.store.path
+    waiting = waiting_orphans(path, identity=identity, names=names)
+    registered = {} if not waiting else registered_metrics(path, identity=identity)
+    retired = retired_metrics(waiting, registered, names)
+    report.lines.append(f"store {path}: {_told(len(retired))}")
+    for metric in retired:
+        report.lines.append(f"  {metric.was.device_id}/{metric.name}: {waiting[metric.was]} values wait")
+    first_free = max(registered, default=0) + 1
+    definition = Definition(config, range(first_free, first_free + len(names)), retired)
     refuse_births_that_do_not_fit(config, definition)
     if offline:
         return report
@@ -59,6 +65,12 @@ async def check_node(config: NodeConfig, findings: Sequence[Finding], *, offline
             report.findings += [f"{name}: {line}" for line in answer]
     await _check_broker(config, report)
     return report
+
+
+def _told(retired: int) -> str:
+    if not retired:
+        return "the definition fits what waits"
+    return f"{retired} retired metrics stay in the births until their values are confirmed"
 
 
 async def _check_broker(config: NodeConfig, report: CheckReport) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -11,6 +11,7 @@ from edge_nodes.backlog import sample_properties
 from edge_nodes.modbus.config import ModbusConfig
 from edge_nodes.node_file import NodeConfig
 from edge_nodes.reduction import Reduction
+from edge_nodes.retired import RetiredMetric, retired_birth
 from edge_nodes.rows import GAP, LastSample, MetricName
 from edge_nodes.wiring import MetricKey, MetricWiring, TimeLimits
 from uns.delivery.messages import GAP_METRIC
@@ -40,9 +41,12 @@ class _Metric(msgspec.Struct, frozen=True):
 
 
 class Definition:
-    """The metrics of a gateway under the numbers that its store gave them."""
+    """The metrics of a gateway under the numbers that its store gave them.
 
-    def __init__(self, config: NodeConfig, numbers: Iterable[int]) -> None:
+    ``retired`` are metrics of earlier definitions whose values still wait: births announce them, too.
+    """
+
+    def __init__(self, config: NodeConfig, numbers: Iterable[int], retired: Sequence[RetiredMetric] = ()) -> None:
         self._config = config
         self._sources = {source.options.name: source for source in config.sources}
         self._metrics: dict[int, _Metric] = {}
@@ -68,18 +72,36 @@ class Definition:
             self.devices_of_source[wiring.source].add(wiring.equipment)
             self.sources_of_device.setdefault(wiring.equipment, set()).add(wiring.source)
         self._properties = {
-            device: device_properties(config.tree, config.tree.equipment[device]) for device in self.devices
+            device: device_properties(config.tree, config.tree.equipment[device])
+            for device in dict.fromkeys([*self._by_device, *(metric.was.device_id for metric in retired)])
+            if device in config.tree.equipment
         }
         self.device_of: dict[int, str | None] = {n: m.wiring.equipment for n, m in self._metrics.items()}
         self.device_of[GAP] = None
         self._text_room: dict[str, int] = {}
         self.time_source_of: dict[int, int] = {n: int(m.time_source) for n, m in self._metrics.items()}
         self.time_source_of[GAP] = int(TimeSource.GATEWAY)
+        self._retired: dict[str, list[RetiredMetric]] = {}
+        for old in retired:
+            self._retired.setdefault(old.was.device_id, []).append(old)
+            self.device_of[old.number] = old.was.device_id
+            self.time_source_of[old.number] = int(TimeSource.DEVICE)  # who read it is not known any more: rows say it
+            self.sources_of_device.setdefault(old.was.device_id, set())
 
     @property
     def devices(self) -> list[str]:
-        """Equipment ids, in the order of the node file."""
-        return list(self._by_device)
+        """Equipment ids, in the order of the node file; then those of which only old values wait."""
+        return list(dict.fromkeys([*self._by_device, *self._retired]))
+
+    @property
+    def retired(self) -> list[RetiredMetric]:
+        """Metrics of earlier definitions whose values wait."""
+        return [metric for metrics in self._retired.values() for metric in metrics]
+
+    def keep_retired(self, waiting: Collection[MetricName]) -> None:
+        """From the next birth on, announce only those retired metrics that are among ``waiting``."""
+        kept = {device: [m for m in metrics if m.was in waiting] for device, metrics in self._retired.items()}
+        self._retired = {device: metrics for device, metrics in kept.items() if metrics}
 
     @property
     def definition_hash(self) -> str:
@@ -123,15 +145,14 @@ class Definition:
 
         Texts that would make the birth too long for any payload are shown as null too: without a birth nothing goes.
         """
-        found = list(self._properties[device])
+        found = list(self._properties.get(device, ()))
         text_room = self._text_room_of(device)
-        for metric in self._by_device[device]:
+        for metric in self._by_device.get(device, ()):
             contract = metric.wiring.contract
             sample = last.get(metric.number)
-            if sample is not None and isinstance(sample[2], str | bytes):
-                text_room -= len(sample[2]) if isinstance(sample[2], bytes) else len(sample[2].encode())
-                if text_room < 0:
-                    sample = None
+            text_room -= _text_bytes(sample)
+            if text_room < 0 and _text_bytes(sample):
+                sample = None
             if sample is None:
                 found.append(BirthMetric(name=contract.name, datatype=contract.datatype, properties=metric.properties))
                 continue
@@ -149,11 +170,15 @@ class Definition:
                     ),
                 )
             )
+        for old in self._retired.get(device, ()):
+            sample = last.get(old.number)
+            text_room -= _text_bytes(sample)
+            found.append(retired_birth(old, None if text_room < 0 and _text_bytes(sample) else sample))
         return found
 
     def longest_samples(self) -> dict[int, LastSample]:
         """Last samples that make births as long as they can become, but for their texts."""
-        return dict.fromkeys(self._metrics, _LONGEST_SAMPLE)
+        return dict.fromkeys([*self._metrics, *(metric.number for metric in self.retired)], _LONGEST_SAMPLE)
 
     def _text_room_of(self, device: str) -> int:
         if device not in self._text_room:
@@ -167,7 +192,13 @@ class Definition:
         """The bindings of a birth by metric number."""
         if device is None:
             return {GAP: bindings[GAP_METRIC]}
-        return {metric.number: bindings[metric.wiring.contract.name] for metric in self._by_device[device]}
+        found = {m.number: bindings[m.wiring.contract.name] for m in self._by_device.get(device, ())}
+        return found | {m.number: bindings[m.name] for m in self._retired.get(device, ())}
+
+
+def _text_bytes(sample: LastSample | None) -> int:
+    value = None if sample is None else sample[2]
+    return len(value.encode()) if isinstance(value, str) else len(value) if isinstance(value, bytes) else 0
 
 
 def _time_properties(time_source: TimeSource, limits: TimeLimits) -> list[Property]:

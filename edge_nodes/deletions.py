@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -16,10 +17,11 @@ IDS_MAX = 20_000  # of one DELETE
 
 
 class Deletions:
-    """Collects ranges of ids and deletes them about once a second."""
+    """Collects ranges of ids and deletes them about once a second; ``after`` is awaited when some were deleted."""
 
-    def __init__(self, store: StoreThread) -> None:
+    def __init__(self, store: StoreThread, *, after: Callable[[], Awaitable[None]] | None = None) -> None:
         self._store = store
+        self._after = after
         self._ranges: list[tuple[int, int]] = []
         self._log = structlog.get_logger(component="store")
 
@@ -38,6 +40,8 @@ class Deletions:
     async def flush(self) -> None:
         """Delete and count all that was added."""
         store = self._store.store
+        if not self._ranges:
+            return
         while self._ranges:
             ranges, self._ranges = self._ranges, []
             try:
@@ -50,3 +54,5 @@ class Deletions:
                 self._ranges = ranges + self._ranges
                 self._log.warning("confirmed rows cannot be deleted yet", reason=str(error))
                 return
+        if self._after is not None:
+            await self._after()

@@ -18,7 +18,7 @@ import structlog
 from edge_nodes.audit import EdgeAudit
 from edge_nodes.backlog import plan_payloads
 from edge_nodes.backoff import Backoff
-from edge_nodes.definition import Definition
+from edge_nodes.definition import Definition, metric_names
 from edge_nodes.deletions import Deletions
 from edge_nodes.intake import StoreThread
 from edge_nodes.node_file import NodeConfig
@@ -130,7 +130,8 @@ class Publisher:
         self._bindings: dict[int, MetricBinding] = {}
         self._up_sources: set[str] = set()
         self._history_devices: set[str] = set()  # born only because rows of theirs wait
-        self.deletions = Deletions(store)
+        self._current_names = metric_names(config)
+        self.deletions = Deletions(store, after=self._look_for_retired)
         self._tokens = 0.0
         self._tokens_at = 0.0
         self._anchor = (0, 0.0)
@@ -372,7 +373,8 @@ class Publisher:
         if reason == "rebirth" and self._audit is not None:
             self._audit.command_executed("rebirth")
         is_first = self._delivery.session_id != self._session.session_id
-        alive = {device for device in self._definition.devices if self._is_up(device)} | self._session.devices
+        devices = set(self._definition.devices)
+        alive = {device for device in devices if self._is_up(device)} | (self._session.devices & devices)
         self._session.birth(self._definition.node_birth(sorted(alive), self._last), self._now())
         self.counters.births += 1
         self.counters.device_births += len(alive)
@@ -389,6 +391,12 @@ class Publisher:
     def _is_up(self, device: str) -> bool:
         return not self._definition.sources_of_device[device].isdisjoint(self._up_sources)
 
+    async def _look_for_retired(self) -> None:
+        """Retired metrics whose last value was just confirmed are not announced again."""
+        if self._definition.retired:
+            waiting = await self._store.call(self._store.store.orphans, self._current_names)
+            self._definition.keep_retired(waiting)
+
     def _bear_device(self, device: str) -> None:
         self._session.device_birth(device, self._definition.device_birth(device, self._last), self._now())
         self._bindings |= self._definition.bind(device, self._session.bindings(device))
@@ -397,7 +405,7 @@ class Publisher:
     def _update_devices(self) -> None:
         """Bear devices whose source came; end those whose sources are all gone and whose rows are on their way."""
         history_done = self._delivery.history_position >= self._delivery.live_start
-        for device in self._definition.devices:
+        for device in sorted(self._session.devices.union(self._definition.devices)):
             is_born, is_up = device in self._session.devices, self._is_up(device)
             if is_up:
                 self._history_devices.discard(device)

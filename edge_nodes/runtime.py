@@ -26,21 +26,20 @@ from edge_nodes.modbus.config import ModbusConfig
 from edge_nodes.node_file import NodeConfig, SourceConfig
 from edge_nodes.publisher import Publisher
 from edge_nodes.reduction import Reducer
-from edge_nodes.rows import MetricName
+from edge_nodes.retired import retired_metrics
 from edge_nodes.store import EdgeStore
 from edge_nodes.wiring import MetricKey
 from uns.errors import ConfigurationError, ConnectionLost, LocalProtocolError
 from uns.source import Source
 from uns.sparkplug.edge import EdgeNodeSession
 
-__all__ = ["EdgeRuntime", "make_source", "refuse_births_that_do_not_fit", "refuse_orphans", "run"]
+__all__ = ["EdgeRuntime", "make_source", "refuse_births_that_do_not_fit", "run"]
 
 STATS_INTERVAL_S = 1.0
 DRAIN_STORE_S = 2.0  # commit what was read
 DRAIN_CONFIRM_S = 4.0  # wait for the host's answers
 LAST_ENTRY_S = 1.0  # the audit log tells of the stop
 DRAIN_LEAVE_S = 1.5  # NDEATH and DISCONNECT; together below the 10 s after which SIGKILL may come
-ORPHANS_SHOWN_MAX = 5
 
 
 def make_source(config: SourceConfig, numbers: Mapping[MetricKey, int]) -> Source:
@@ -54,24 +53,6 @@ def make_source(config: SourceConfig, numbers: Mapping[MetricKey, int]) -> Sourc
     return OpcUaSource(config, numbers)
 
 
-def refuse_orphans(orphans: Mapping[MetricName, int], *, where: Path) -> None:
-    """Raise :class:`ConfigurationError` where rows wait that no birth of this definition could announce."""
-    if not orphans:
-        return
-    shown = [
-        f"{name.device_id}/{name.name} ({name.datatype.label}): {count} values wait"
-        for name, count in list(orphans.items())[:ORPHANS_SHOWN_MAX]
-    ]
-    if len(orphans) > ORPHANS_SHOWN_MAX:
-        shown.append(f"and {len(orphans) - ORPHANS_SHOWN_MAX} more metrics")
-    raise ConfigurationError(
-        f"the definition lacks or retypes {len(orphans)} metrics whose values wait to be confirmed",
-        where=str(where),
-        next_step="run the old definition until all is confirmed (waiting 0), then change it",
-        findings=shown,
-    )
-
-
 def refuse_births_that_do_not_fit(config: NodeConfig, definition: Definition) -> None:
     """Raise :class:`ConfigurationError` where the births cannot be published, before anybody waits for them."""
     session = EdgeNodeSession(config.edge_node)
@@ -81,19 +62,26 @@ def refuse_births_that_do_not_fit(config: NodeConfig, definition: Definition) ->
     try:
         session.birth(definition.node_birth(definition.devices, definition.longest_samples()), 0)
     except LocalProtocolError as error:
-        raise ConfigurationError(str(error), where=str(config.file)) from error
+        old = len(definition.retired)
+        raise ConfigurationError(
+            str(error),
+            where=str(config.file),
+            next_step=f"{old} retired metrics wait to be confirmed: run the old definition until waiting is 0"
+            if old
+            else "spread the metrics over more equipment or gateways",
+        ) from error
 
 
 class EdgeRuntime:
     """All parts of one gateway, wired."""
 
     def __init__(self, config: NodeConfig, store: EdgeStore) -> None:
-        """Wire everything; raises :class:`ConfigurationError` where the definition would orphan a backlog."""
+        """Wire everything; raises :class:`ConfigurationError` where the births do not fit into payloads."""
         names = metric_names(config)
-        refuse_orphans(store.orphans(names), where=config.store.path)
         numbers = store.register(names)
+        retired = retired_metrics(store.orphans(names), store.registered, names)
         self.config = config
-        self.definition = Definition(config, numbers)
+        self.definition = Definition(config, numbers, retired)
         refuse_births_that_do_not_fit(config, self.definition)
         store.register([], definition=self.definition.definition_hash)
         self.store = StoreThread(store)
@@ -194,6 +182,7 @@ class EdgeRuntime:
             "online": publisher.is_online,
             "broker": publisher.broker,
             "health": publisher.health or ("the disk takes nothing" if self.intake.disk_full else ""),
+            "retired": len(self.definition.retired),
             "store_set_aside": None if self.store.store.set_aside is None else str(self.store.store.set_aside),
             "sources": {
                 source.name: {"state": self.intake.sources.get(source.name, "connecting"), **source.counters()}
@@ -237,6 +226,7 @@ async def run(config: NodeConfig, *, stats_file: Path | None = None) -> dict[str
         edge_node=str(config.edge_node),
         metrics=len(config.metrics),
         waiting=store.counters.waiting,
+        retired=len(runtime.definition.retired),
     )
     return await runtime.run(stop, stats_file=stats_file)
 

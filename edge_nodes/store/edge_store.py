@@ -25,7 +25,7 @@ from edge_nodes.store.file import DatabaseFile, OwnBoundError, open_for_reading
 from uns.errors import StorageError, StorageFullError
 from uns.sparkplug.datatypes import DataType, Value
 
-__all__ = ["Committed", "Counters", "EdgeStore", "WhenFull", "waiting_orphans"]
+__all__ = ["Committed", "Counters", "EdgeStore", "WhenFull", "registered_metrics", "waiting_orphans"]
 
 WhenFull = Literal["drop_oldest", "drop_newest"]
 _T = TypeVar("_T")
@@ -135,6 +135,11 @@ class EdgeStore:
                 self._names[number] = MetricName(device_id, name_text, DataType(datatype))
         numbers = {name: number for number, name in self._names.items()}
         return [numbers[name] for name in names]
+
+    @property
+    def registered(self) -> dict[int, MetricName]:
+        """All metrics that this store ever had, by number; later ones have higher numbers."""
+        return dict(self._names)
 
     def orphans(self, names: Iterable[MetricName]) -> dict[MetricName, int]:
         """Metrics with waiting rows that are not among ``names``, and how many rows each has."""
@@ -392,6 +397,15 @@ def waiting_orphans(path: Path, *, identity: str, names: Iterable[MetricName]) -
         return {}
     with open_for_reading(path, identity=identity) as connection:
         return {} if connection is None else _orphans(connection.execute, names)
+
+
+def registered_metrics(path: Path, *, identity: str) -> dict[int, MetricName]:
+    """As :attr:`EdgeStore.registered`, of a store that may be in use: it is only read. Empty if there is no store."""
+    if not path.exists():
+        return {}
+    with open_for_reading(path, identity=identity) as connection:
+        found = () if connection is None else connection.execute("SELECT id, device_id, name, datatype FROM metrics")
+        return {number: MetricName(device, name, DataType(datatype)) for number, device, name, datatype in found}
 
 
 def _orphans(execute: Any, names: Iterable[MetricName]) -> dict[MetricName, int]:

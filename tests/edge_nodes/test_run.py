@@ -17,10 +17,11 @@ from asyncua import ua
 
 from edge_nodes.check import check_node
 from tests.edge_nodes.gateway import Plc, confirming_host, gateway
-from tests.edge_nodes.nodes import load, opcua_node
+from tests.edge_nodes.nodes import TREE, load, opcua_node
 from tests.servers import eventually, mosquitto
 from uns.adapters.broker import free_port
 from uns.errors import ConfigurationError
+from uns.sparkplug.messages import DeviceBorn, DeviceDied
 
 pytestmark = pytest.mark.integration
 
@@ -253,20 +254,52 @@ async def test_a_full_store_drops_by_policy_and_the_gap_travels(tmp_path: Path) 
     assert kept == list(range(stats["dropped"], count + 1)), "the oldest went"
 
 
-async def test_a_definition_that_would_orphan_a_backlog_is_refused(tmp_path: Path) -> None:
-    async with Plc(VARIABLES) as plc:
-        node = opcua_node(WIRING, broker=f"mqtt://127.0.0.1:{free_port()}", url=plc.url, source=EVERY)
+async def test_the_backlog_of_a_changed_definition_is_delivered(tmp_path: Path) -> None:
+    """One metric is removed, one retyped while values wait: both travel, and vanish at the birth that follows."""
+    port = free_port()
+    async with Plc({**VARIABLES, "Count2": (2.5, ua.VariantType.Double)}) as plc:
+        node = opcua_node(WIRING, broker=f"mqtt://127.0.0.1:{port}", url=plc.url, source=EVERY)
         async with gateway(load(tmp_path, node)) as edge:
             await eventually(lambda: edge.stats["stored"] == 2)
-        changed = load(tmp_path, node.replace('        big: {node: "nsu=urn:plc4;s=Big"}\n', ""))
-        with pytest.raises(ConfigurationError, match="run the old definition until all is confirmed") as caught:
-            await check_node(changed, [], offline=True)
-        assert caught.value.findings == ("reactor4/big (UInt64): 1 values wait",)
-        with pytest.raises(ConfigurationError):
-            async with gateway(changed):
-                pass
-        async with gateway(load(tmp_path, node)) as edge:
-            assert edge.stats["waiting"] == 2
+            await plc.write("Count", 41)
+            await eventually(lambda: edge.stats["stored"] == 3)
+        node = node.replace('        big: {node: "nsu=urn:plc4;s=Big"}\n', "").replace("s=Count", "s=Count2")
+        changed = load(tmp_path, node, TREE.replace("count: {type: UInt32}", "count: {type: Double}"))
+        report = await check_node(changed, [], offline=True)
+        assert report.lines[1:] == [
+            "  reactor4/count@UInt32: 2 values wait",
+            "  reactor4/big: 1 values wait",
+        ]
+        with mosquitto(tmp_path, port=port) as broker:
+            async with confirming_host(broker.url) as host, gateway(changed) as edge:
+                await eventually(lambda: edge.stats["waiting"] == 0 and edge.stats["retired"] == 0)
+                found = {(s.metric, s.value) for s in host.samples if s.device_id}
+                assert {("count@UInt32", 0), ("count@UInt32", 41), ("big", 0), ("count", 2.5)} <= found
+                (birth,) = (b.birth for b in host.births if isinstance(b, DeviceBorn))
+                retired = {m.name: m.datatype.label for m in birth.metrics if m.property_value("retired")}
+                assert retired == {"count@UInt32": "UInt32", "big": "UInt64"}
+            async with confirming_host(broker.url) as host:  # its question is answered by a rebirth
+                async with gateway(changed):
+                    await eventually(lambda: any(isinstance(b, DeviceBorn) for b in host.births))
+                device = next(b for b in host.births if isinstance(b, DeviceBorn))
+                names = [m.name for m in device.birth.metrics if not m.name.startswith("Properties/")]
+                assert names == ["count"]
+
+
+async def test_a_device_that_is_no_more_lives_while_its_backlog_is_sent(tmp_path: Path) -> None:
+    port = free_port()
+    async with Plc({**VARIABLES, "Level": (1.5, ua.VariantType.Float)}) as plc:
+        node = opcua_node(WIRING, broker=f"mqtt://127.0.0.1:{port}", url=plc.url, source=EVERY)
+        more = node.rstrip() + '\n      tank1:\n        level: {node: "nsu=urn:plc4;s=Level"}\n'
+        async with gateway(load(tmp_path, more)) as edge:
+            await eventually(lambda: edge.stats["stored"] == 3)
+        with mosquitto(tmp_path, port=port) as broker:
+            async with confirming_host(broker.url) as host, gateway(load(tmp_path, node)) as edge:
+                await eventually(lambda: edge.stats["waiting"] == 0)
+                assert ("tank1", "level", 1.5) in {(s.device_id, s.metric, s.value) for s in host.samples}
+                await eventually(lambda: edge.stats["device_deaths"] == 1)
+                await eventually(lambda: [e.device_id for e in host.events if isinstance(e, DeviceDied)] == ["tank1"])
+    assert edge.stats["stored"] == edge.stats["confirmed"]
 
 
 async def test_a_second_gateway_on_the_same_store_is_refused(tmp_path: Path) -> None:
