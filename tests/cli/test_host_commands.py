@@ -157,6 +157,12 @@ async def test_wrong_usage_is_one_clear_message_and_2(arguments, text):
     assert len(err.strip().splitlines()) <= 2, err
 
 
+async def test_a_time_that_cannot_be_read_is_wrong_usage(made: Plant):
+    code, _, err = await uns("get", "reactor4/temperature", "--at", "yesterday", made=made)
+    assert code == 2
+    assert "'yesterday' is no time" in err
+
+
 @pytest.mark.parametrize("command", [("ls",), ("get", "reactor4"), ("explain", "a/b"), ("host", "status"), ("watch",)])
 async def test_without_a_host_it_ends_with_3_and_says_what_to_do(command, tmp_path):
     code, _, err = await uns(*command, "--host-api", f"unix:{tmp_path}/none.sock")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -93,3 +94,14 @@ def test_mistakes_are_said_in_one_line(arguments, given, code, said):
     assert said in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
     assert b"Traceback" not in done.stderr
+
+
+def test_a_float_is_shown_as_the_node_meant_it():
+    metrics = [
+        {"name": "a", "datatype": "Float", "value": 49.6},
+        {"alias": 1, "field": "float_value", "value": 52.7},
+    ]
+    payload = run("encode", "-", given=json.dumps({"timestamp": 1, "metrics": metrics}).encode()).stdout
+    out = run("decode", "-", given=payload).stdout.decode()
+    assert "Float  49.6\n" in out
+    assert "float_value  52.7\n" in out

@@ -441,7 +441,7 @@ async def test_the_api_shows_the_namespace_and_tells_the_story_of_a_record(made:
             await get_json(made.api, "/get", {"path": path})
     with pytest.raises(NotFoundError, match="before"):
         await get_json(made.api, "/get", {"path": "reactor4/temperature", "at": "2001-01-01T00:00:00Z"})
-    with pytest.raises(NotFoundError, match="zone"):
+    with pytest.raises(ConfigurationError, match="zone"):
         await get_json(made.api, "/get", {"path": "reactor4/temperature", "at": "2001-01-01T00:00:00"})
 
 

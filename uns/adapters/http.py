@@ -85,8 +85,8 @@ def parse_api_address(text: str) -> ApiAddress:
 class ApiServer:
     """Serve ``answers`` (path to function) and ``streams`` (path to generator, one JSON line each).
 
-    A function gets the query as a mapping. :class:`NotFoundError` becomes 404, any other error of ours 400, both with
-    ``{"error": …}``.
+    A function gets the query as a mapping. :class:`NotFoundError` becomes 404, :class:`ConfigurationError` 400, others
+    of ours 500, each with ``{"error": …}``.
     """
 
     def __init__(self, address: ApiAddress, *, answers: Mapping[str, Answer], streams: Mapping[str, Stream]) -> None:
@@ -178,7 +178,7 @@ def _streaming(stream: Stream) -> Callable[[web.Request], Awaitable[web.StreamRe
 
 
 def _error(error: UnsError) -> web.Response:
-    status = 404 if isinstance(error, NotFoundError) else 400
+    status = 404 if isinstance(error, NotFoundError) else 400 if isinstance(error, ConfigurationError) else 500
     body = msgspec.json.encode({"error": str(error)})
     return web.Response(status=status, body=body, content_type="application/json")
 
@@ -211,11 +211,15 @@ async def _get(address: ApiAddress, path: str, query: Query, total_s: float | No
         text = msgspec.json.decode(body, type=dict[str, str])["error"]
     except (msgspec.DecodeError, KeyError):
         text = f"HTTP {response.status}"
-    raise NotFoundError(text)
+    raise ConfigurationError(text) if response.status == 400 else NotFoundError(text)
 
 
 async def get_json(address: ApiAddress | str, path: str, query: Query | None = None, *, timeout_s: float = 30.0) -> Any:
-    """The answer of a running host; raises :class:`UnreachableError` or :class:`NotFoundError`."""
+    """The answer of a running host.
+
+    Raises :class:`UnreachableError`, :class:`ConfigurationError` for a question that cannot be read, or
+    :class:`NotFoundError`.
+    """
     async with _get(_address(address), path, query or {}, timeout_s) as response:
         return msgspec.json.decode(await response.read())
 

@@ -219,7 +219,12 @@ def _line(metric: MetricDocument) -> str:
         parts.append(f"alias {metric.alias}")
     if metric.rejected is not None:
         return "  ".join([*parts, f"unreadable: {metric.rejected}", f"raw {_short(metric.raw)}"])
-    parts += [str(datatype), "null" if metric.is_null else _short(metric.value)]
+    value = metric.value
+    if isinstance(value, float) and datatype in {"Float", "float_value"}:
+        from uns.enrichment.values import float32_text
+
+        value = float(float32_text(value))  # as the node meant it, not with the digits of 64 bits
+    parts += [str(datatype), "null" if metric.is_null else _short(value)]
     parts += [word for word in ("is_historical", "is_transient") if getattr(metric, word)]
     if metric.timestamp is not None:
         parts.append(_time(metric.timestamp))
