@@ -21,3 +21,10 @@ def _logs_end_with_their_test() -> Iterator[None]:
     """A command configures logs for its process; here they would go to a stream that its test has closed."""
     yield
     structlog.reset_defaults()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """``pytest -k tck-id-…`` runs the tests of that requirement."""
+    for item in items:
+        for mark in item.iter_markers("tck"):
+            item.extra_keyword_matches.update(mark.args)

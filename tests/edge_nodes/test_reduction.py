@@ -40,6 +40,11 @@ def reduce(*samples, enabled: bool = True, deadband: float = 0.0, last=(), **fie
     return rows
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-data-publish-dbirth-change",
+    "tck-id-operational-behavior-data-publish-nbirth-change",
+    "tck-id-principles-rbe-recommended",
+)
 def test_the_same_value_again_is_reduced() -> None:
     rows = reduce(1.0, 1.0, 2.0, 2.0, 1.0)
     assert rows.values == [1.0, 2.0, 1.0]

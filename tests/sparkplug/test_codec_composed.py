@@ -73,6 +73,13 @@ def data_round_trip(subject: BirthMetric, value):
 # ── DataSet ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-dataset-column-num-headers",
+    "tck-id-payloads-dataset-column-size",
+    "tck-id-payloads-dataset-parameter-type-req",
+    "tck-id-payloads-dataset-types-def",
+    "tck-id-payloads-dataset-types-type",
+)
 def test_dataset_in_birth_and_data():
     # payloads-dataset-column-size, -column-num-headers, -types-def, -types-num, -types-type, -types-value,
     # -parameter-type-req; payloads-template-dataset-value
@@ -105,6 +112,11 @@ def test_empty_dataset_is_no_null():
     assert round_trip(metric("t", DataType.DATASET, None)).value is None
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-dataset-types-num",
+    "tck-id-payloads-dataset-types-value",
+    "tck-id-payloads-template-dataset-value",
+)
 @pytest.mark.parametrize(
     "value",
     [
@@ -195,6 +207,18 @@ def test_cells_are_bounded_before_they_are_built():
 # ── templates ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-template-definition-is-definition",
+    "tck-id-payloads-template-definition-parameters-default",
+    "tck-id-payloads-template-definition-ref",
+    "tck-id-payloads-template-is-definition-definition",
+    "tck-id-payloads-template-parameter-name-type",
+    "tck-id-payloads-template-parameter-type-req",
+    "tck-id-payloads-template-parameter-value",
+    "tck-id-payloads-template-parameter-value-type",
+    "tck-id-payloads-template-ref-definition",
+    "tck-id-payloads-template-version",
+)
 def test_template_definition():
     # payloads-template-definition-is-definition, -definition-ref, -ref-definition, -is-definition,
     # -is-definition-definition, -definition-parameters-default, -version; -parameter-name-required, -name-type,
@@ -211,6 +235,12 @@ def test_template_definition():
     assert all(member.HasField("datatype") for member in wire.metrics)
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-template-instance-is-definition",
+    "tck-id-payloads-template-is-definition",
+    "tck-id-payloads-template-is-definition-instance",
+    "tck-id-payloads-template-ref-instance",
+)
 def test_template_instance_nested():
     # payloads-template-instance-is-definition (written out), -instance-ref, -ref-instance, -is-definition-instance
     subject = metric("pump 1", DataType.TEMPLATE, PUMP_OF_MOTOR, alias=9)
@@ -221,6 +251,10 @@ def test_template_instance_nested():
     assert (inner.template_ref, inner.HasField("is_definition"), inner.is_definition) == ("Motor", True, False)
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-template-instance-members-data",
+    "tck-id-payloads-template-instance-parameters",
+)
 def test_template_in_data_holds_some_members_and_no_types():
     # payloads-template-instance-members-data, -instance-parameters, payloads-metric-datatype-not-req
     part = TemplateValue(template_ref="Motor", metrics=(metric("on", DataType.BOOLEAN, True),))
@@ -313,6 +347,10 @@ def test_parameter_of_no_basic_type_is_rejected(number):
     assert [one.reason for one in codec.decode_birth(wire.SerializeToString()).rejected] == ["wrong_type"]
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-template-parameter-name-required",
+    "tck-id-payloads-template-parameter-type-value",
+)
 @pytest.mark.parametrize(
     "value",
     [
@@ -379,6 +417,7 @@ SETS = (
 )
 
 
+@pytest.mark.tck("tck-id-payloads-metric-propertyvalue-type-value")
 def test_property_sets_and_lists_nest():  # payloads-metric-propertyvalue-type-value, -propertyset-keys-array-size
     assert round_trip(metric(properties=SETS)).properties == SETS
     table = table_of(metric("a", alias=1))

@@ -30,6 +30,11 @@ def one_value(datatype, value) -> str:
     return wire.SerializeToString().hex(" ")
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-ndeath-seq",
+    "tck-id-topics-ndeath-payload",
+    "tck-id-topics-ndeath-seq",
+)
 def test_ndeath_is_the_golden_vector():  # payloads-ndeath-seq, topics-ndeath-payload: bdSeq Int64 and nothing else
     assert codec.encode_death(0) == bytes.fromhex("120B0A0562645365712004 5800".replace(" ", ""))
     assert codec.decode_death(codec.encode_death(255)) == 255
@@ -51,6 +56,10 @@ def test_rebirth_command_is_the_golden_vector():  # operational-behavior-data-co
     assert payload == golden
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-propertyset-quality-value-type",
+    "tck-id-payloads-propertyset-quality-value-value",
+)
 def test_quality_property_is_the_golden_vector():  # payloads-propertyset-quality-value-type, -value
     payload = birth_of(metric(properties=(Property(PROPERTY_QUALITY, DataType.INT32, 500),)))
     assert bytes.fromhex("4A100A075175616C69747912050803 18F403".replace(" ", "")) in payload
@@ -133,6 +142,13 @@ def test_value_that_cannot_be_is_rejected_with_its_reason(datatype, wire, reason
     assert (data.values, data.times_ms) == ([1.5], [2])  # the neighbour is not touched
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-alias-data-cmd-requirement",
+    "tck-id-payloads-metric-datatype-not-req",
+    "tck-id-payloads-name-requirement",
+    "tck-id-topics-ddata-payload",
+    "tck-id-topics-ndata-payload",
+)
 def test_data_carries_alias_and_no_name_no_datatype():
     # payloads-alias-data-cmd-requirement, payloads-metric-datatype-not-req, payloads-name-requirement
     table = table_of(metric("a", alias=300), metric("b"))
@@ -144,6 +160,15 @@ def test_data_carries_alias_and_no_name_no_datatype():
     assert (second.name, second.HasField("alias"), second.HasField("datatype")) == ("b", False, False)
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-alias-birth-requirement",
+    "tck-id-payloads-metric-datatype-req",
+    "tck-id-payloads-metric-datatype-value",
+    "tck-id-payloads-metric-datatype-value-type",
+    "tck-id-payloads-name-birth-data-requirement",
+    "tck-id-topics-dbirth-metrics",
+    "tck-id-topics-nbirth-metrics",
+)
 def test_birth_metrics_carry_name_alias_datatype_timestamp():
     # payloads-alias-birth-requirement, payloads-metric-datatype-req, payloads-name-birth-data-requirement
     wire = Payload.FromString(birth_of(metric("a", alias=0, timestamp_ms=5), metric("b"))).metrics
@@ -167,6 +192,7 @@ def test_metric_without_alias_is_not_the_one_with_alias_zero():
     assert [r.reason for r in nameless.rejected] == ["unknown_metric"]
 
 
+@pytest.mark.tck("tck-id-payloads-name-cmd-requirement")
 def test_commands_and_births_differ_in_seq():  # payloads-ncmd-seq, payloads-dcmd-seq: none
     command = Payload.FromString(codec.encode_command([metric()], timestamp_ms=5))
     assert not command.HasField("seq")
@@ -284,6 +310,10 @@ def test_properties_without_types_in_data_are_read_by_their_field():  # property
     assert data.leniencies["property_set_unreadable"] == 1
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-propertyset-keys-array-size",
+    "tck-id-payloads-propertyset-values-array-size",
+)
 def test_property_lists_of_different_lengths_reject_the_metric():  # payloads-propertyset-keys-array-size
     wire = Payload(timestamp=1)
     wire.metrics.add(alias=1, double_value=1.0).properties.keys.append(PROPERTY_QUALITY)

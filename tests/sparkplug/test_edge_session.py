@@ -74,6 +74,7 @@ def test_will_is_an_ndeath_with_the_bd_seq_of_the_coming_birth():
     assert session.state is EdgeState.CONNECTING
 
 
+@pytest.mark.tck("tck-id-topics-nbirth-bdseq-increment")
 @pytest.mark.parametrize("bd_seq", [-1, 256])
 def test_bd_seq_beyond_its_range_is_a_local_error(bd_seq):
     with pytest.raises(LocalProtocolError, match="bdSeq"):
@@ -92,6 +93,10 @@ def test_client_id_is_stable_and_tells_nodes_apart():
     assert client_id(NODE) != client_id(EdgeNodeDescriptor("acme.dallas", "gw-2"))
 
 
+@pytest.mark.tck(
+    "tck-id-message-flow-device-dcmd-subscribe",
+    "tck-id-message-flow-edge-node-ncmd-subscribe",
+)
 def test_subscribes_to_commands_state_and_extras_before_the_birth():
     # message-flow-edge-node-ncmd-subscribe, message-flow-device-dcmd-subscribe
     session = edge_session(
@@ -137,6 +142,7 @@ def test_birth_sequence():
     assert (session.seq, sorted(session.devices), session.state) == (2, ["d1", "d2"], EdgeState.ONLINE)
 
 
+@pytest.mark.tck("tck-id-payloads-alias-uniqueness")
 def test_aliases_are_unique_over_node_and_devices():  # payloads-alias-uniqueness
     session = online_edge(birth=node_birth(devices={"d1": [metric("x")], "d2": [metric("x"), metric("y")]}))
     found = [b.alias for device in (None, "d1", "d2") for b in session.bindings(device).values() if b.alias is not None]
@@ -150,6 +156,11 @@ def test_alias_of_another_session_never_resolves():
     assert not aliases[0] & aliases[1]
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-data-publish-dbirth-values",
+    "tck-id-operational-behavior-data-publish-nbirth-order",
+    "tck-id-operational-behavior-data-publish-nbirth-values",
+)
 def test_metrics_are_in_time_order():  # operational-behavior-data-publish-nbirth-order, -dbirth-order, -values
     session = subscribed_edge()
     session.actions()
@@ -212,6 +223,7 @@ def test_data_topics_and_flags():  # topics-ndata-topic, -mqtt, -timestamp, topi
     assert Payload.FromString(device.payload).timestamp == T0_MS + 3
 
 
+@pytest.mark.tck("tck-id-operational-behavior-data-publish-dbirth-order")
 def test_live_data_is_put_in_time_order_and_history_is_left():  # operational-behavior-data-publish-dbirth-order
     session = online_edge()
     bindings = session.bindings("reactor4")
@@ -230,6 +242,7 @@ def test_live_data_is_put_in_time_order_and_history_is_left():  # operational-be
     assert [(m.timestamp, m.is_historical) for m in history] == [(9, True), (5, True)]
 
 
+@pytest.mark.tck("tck-id-message-flow-device-birth-publish-nbirth-wait")
 def test_data_before_the_birth_is_a_local_error():  # payloads-ddata-order, device-birth-publish-nbirth-wait
     session = subscribed_edge()
     with pytest.raises(LocalProtocolError, match="expected state online"):
@@ -244,6 +257,12 @@ def test_data_of_a_device_that_is_not_born_is_a_local_error():
         session.publish_data("other", batch_of([], []), T0)
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-data-publish-dbirth",
+    "tck-id-operational-behavior-data-publish-nbirth",
+    "tck-id-topics-dbirth-metric-reqs",
+    "tck-id-topics-nbirth-metric-reqs",
+)
 def test_binding_of_another_session_or_device_is_a_local_error():
     session, other = online_edge(bd_seq=1), online_edge(bd_seq=2)
     with pytest.raises(LocalProtocolError, match="not in the birth"):
@@ -289,6 +308,11 @@ def test_birth_of_a_live_device_is_preceded_by_its_death():
 # ── rebirth ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-data-commands-rebirth-action-2",
+    "tck-id-operational-behavior-data-commands-rebirth-action-3",
+    "tck-id-payloads-nbirth-bdseq-repeat",
+)
 def test_rebirth_keeps_session_bd_seq_and_aliases_and_starts_seq_at_zero():
     # payloads-nbirth-bdseq-repeat, operational-behavior-data-commands-rebirth-action-*
     session = online_edge(bd_seq=7)
@@ -307,6 +331,7 @@ def test_rebirth_keeps_session_bd_seq_and_aliases_and_starts_seq_at_zero():
     session.publish_data("reactor4", batch_of([before["temperature"]], [3.0]), T0)
 
 
+@pytest.mark.tck("tck-id-operational-behavior-data-commands-rebirth-action-1")
 def test_no_data_between_a_rebirth_request_and_the_births():  # operational-behavior-data-commands-rebirth-action-1
     session = online_edge()
     batch = data_for(session, "temperature")
@@ -439,6 +464,12 @@ def test_other_topics_are_handed_on():
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath",
+    "tck-id-operational-behavior-edge-node-intentional-disconnect-packet",
+    "tck-id-payloads-ndeath-will-message-publisher",
+    "tck-id-payloads-ndeath-will-message-publisher-disconnect-mqtt311",
+)
 def test_close_publishes_ndeath_at_qos_0_before_disconnect():
     # operational-behavior-edge-node-intentional-disconnect-ndeath, payloads-ndeath-will-message-publisher-*
     session = online_edge(bd_seq=7)
@@ -452,6 +483,7 @@ def test_close_publishes_ndeath_at_qos_0_before_disconnect():
     assert (session.actions(), session.events()) == ([], [])
 
 
+@pytest.mark.tck("tck-id-principles-birth-certificates-order")
 def test_close_before_the_birth_has_nothing_to_die():  # principles-birth-certificates-order
     session = subscribed_edge()
     session.actions()
@@ -495,6 +527,13 @@ def waiting_edge() -> EdgeNodeSession:
     return session
 
 
+@pytest.mark.tck(
+    "tck-id-message-flow-edge-node-birth-publish-phid-wait",
+    "tck-id-message-flow-edge-node-birth-publish-phid-wait-id",
+    "tck-id-message-flow-edge-node-birth-publish-phid-wait-online",
+    "tck-id-operational-behavior-edge-node-birth-sequence-wait",
+    "tck-id-operational-behavior-primary-application-state-with-multiple-servers-state-subs",
+)
 def test_births_wait_for_the_primary_host():
     # message-flow-edge-node-birth-publish-phid-wait, -online, operational-behavior-edge-node-birth-sequence-wait
     session = waiting_edge()
@@ -521,6 +560,11 @@ def test_state_may_come_before_the_subscription_is_confirmed():
     assert session.events() == [HostStateChanged(True, T0_MS), BirthDue("connected")]
 
 
+@pytest.mark.tck(
+    "tck-id-message-flow-edge-node-birth-publish-phid-offline",
+    "tck-id-operational-behavior-edge-node-termination-host-offline",
+    "tck-id-operational-behavior-edge-node-termination-host-offline-timestamp",
+)
 def test_primary_host_that_goes_offline_ends_the_session():
     # message-flow-edge-node-birth-publish-phid-offline, edge-node-termination-host-offline(-timestamp)
     session = waiting_edge()

@@ -132,6 +132,7 @@ def test_every_connect_has_a_newer_timestamp_even_if_the_clock_stepped_back():
     assert state_of(connect.will)["timestamp"] == T0_MS + 1
 
 
+@pytest.mark.tck("tck-id-message-flow-hid-sparkplug-state-message-delivered")
 @pytest.mark.parametrize("timestamp", [0, T0_MS - 1, T0_MS])
 def test_offline_state_of_ours_is_healed_with_the_same_timestamp(timestamp):
     # message-flow-hid-sparkplug-state-message-delivered
@@ -202,6 +203,7 @@ def test_old_will_found_at_start_and_own_echo_are_no_events():
     assert host.events() == []
 
 
+@pytest.mark.tck("tck-id-operational-behavior-host-application-host-id")
 def test_our_id_used_by_another_host_is_told():  # operational-behavior-host-application-host-id
     host = online_host()
     host.receive_message(STATE_TOPIC, state_payload(timestamp=T0_MS + 9), retain=False, now_ns=T0)
@@ -220,6 +222,10 @@ def test_own_death_is_not_healed():
 # ── births ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.tck(
+    "tck-id-topic-structure-namespace-duplicate-device-id-across-edge-node",
+    "tck-id-topic-structure-namespace-unique-device-id",
+)
 def test_births_make_node_and_device_known():
     host = online_host()
     peer = Peer(host)
@@ -367,6 +373,7 @@ def test_data_is_handed_on_in_order_of_arrival():
     assert host.nodes[NODE].seq == 3
 
 
+@pytest.mark.tck("tck-id-operational-behavior-host-reordering-success")
 def test_gap_delays_conclusions_and_never_data():
     # operational-behavior-host-reordering-start, -success
     host = online_host(reorder_timeout_ms=5000)
@@ -380,6 +387,14 @@ def test_gap_delays_conclusions_and_never_data():
     assert rebirths(host) == []
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-data-commands-ncmd-rebirth-name",
+    "tck-id-operational-behavior-data-commands-ncmd-rebirth-value",
+    "tck-id-operational-behavior-data-commands-ncmd-rebirth-verb",
+    "tck-id-operational-behavior-host-reordering-param",
+    "tck-id-operational-behavior-host-reordering-rebirth",
+    "tck-id-operational-behavior-host-reordering-start",
+)
 def test_reorder_timeout_asks_for_a_rebirth():  # operational-behavior-host-reordering-rebirth, -param
     host = online_host(reorder_timeout_ms=5000)
     peer = born(host)
@@ -487,6 +502,12 @@ def test_unknown_metric_of_a_foreign_node_is_rejected_and_the_rest_is_used():
 # ── deaths ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-offline",
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-tags-stale",
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-offline",
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-tags-stale",
+)
 def test_death_with_the_bd_seq_of_the_birth_takes_node_and_devices_offline():
     # operational-behavior-edge-node-termination-host-action-ndeath-*: stamped with the time of receipt
     host = online_host()
@@ -520,6 +541,10 @@ def test_data_after_a_death_asks_for_a_rebirth():  # a constant bdSeq: the late 
     assert peer.data()[-1] == RebirthRequested(NODE, "after_death")
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-offline",
+    "tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-tags-stale",
+)
 def test_device_death():  # edge-node-termination-host-action-ddeath-devices-offline, -tags-stale
     host = online_host()
     peer = born(host)

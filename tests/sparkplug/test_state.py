@@ -49,6 +49,7 @@ def test_state_truncated_at_every_byte():
 ONLINE_5, OFFLINE_5, OFFLINE_9 = HostState(True, 5), HostState(False, 5), HostState(False, 9)
 
 
+@pytest.mark.tck("tck-id-message-flow-edge-node-birth-publish-phid-wait-timestamp")
 @pytest.mark.parametrize(
     ("before", "state", "counts"),
     [

@@ -35,6 +35,11 @@ def changed(value: TemplateValue, **more) -> TemplateValue:
     return msgspec.structs.replace(value, **more)
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-template-definition-nbirth",
+    "tck-id-payloads-template-instance-ref",
+    "tck-id-topics-nbirth-templates",
+)
 def test_definitions_stand_in_the_nbirth_and_instances_anywhere():
     # tck-id-topics-nbirth-templates, tck-id-payloads-template-definition-nbirth, -definition-members
     session = subscribed_edge()
@@ -51,6 +56,13 @@ def test_definitions_stand_in_the_nbirth_and_instances_anywhere():
     assert [m.value for m in device.metrics] == [pump]
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-template-definition-members",
+    "tck-id-payloads-template-definition-nbirth-only",
+    "tck-id-payloads-template-definition-parameters",
+    "tck-id-payloads-template-instance-members",
+    "tck-id-payloads-template-instance-members-birth",
+)
 @pytest.mark.parametrize(
     ("given", "tck_id"),
     [

@@ -36,16 +36,22 @@ def test_every_state_can_be_reached_and_every_input_is_used(name):
     assert {received for _, received in table} == set(inputs)
 
 
+@pytest.mark.tck("tck-id-operational-behavior-primary-application-state-with-multiple-servers-single-server")
 @pytest.mark.parametrize("name", ["edge", "host"])
 def test_a_connection_can_be_lost_in_every_state(name):
     table, states, inputs, start = TABLES[name]
     assert all(table[state, inputs.DISCONNECTED] is start for state in states)
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-ddata-order",
+    "tck-id-payloads-ndata-order",
+)
 def test_data_is_possible_online_only():  # payloads-ndata-order, payloads-ddata-order
     assert {state for state, received in EDGE_TRANSITIONS if received is EdgeInput.PUBLISH} == {EdgeState.ONLINE}
 
 
+@pytest.mark.tck("tck-id-message-flow-edge-node-birth-publish-connect")
 def test_births_need_a_connection():  # message-flow-edge-node-birth-publish-connect
     births = {state for state, received in EDGE_TRANSITIONS if received is EdgeInput.BIRTH}
     assert births == {EdgeState.BIRTH_DUE, EdgeState.REBIRTH_DUE, EdgeState.ONLINE}
