@@ -15,6 +15,7 @@ from tests.enrichment.builders import at, when
 from uns.actuals.order_board import OrderBoard
 from uns.actuals.response import job_response
 from uns.adapters.sqlite.record_cursor import Progress
+from uns.enrichment.samples import Quality
 from uns.namespace.model import TopicTree
 from uns.sparkplug.datatypes import DataType
 
@@ -83,3 +84,18 @@ def test_orders_are_shown_though_a_counter_said_garbage(plant: Plant) -> None:
     (order,) = [message for message in messages if b"uns1.work_order_state" in message.payload]
     assert b'"good":{"value":"2"' in order.payload
     assert JOB.job_order.encode() in order.payload
+
+
+def test_what_a_sample_at_the_very_start_replaced_was_not_measured_in_the_job(plant: Plant) -> None:
+    """A PLC names its job and tells its values at one time."""
+    plant.samples((MEASURED, 99.0, -2))
+    plant.samples((MEASURED, 22.0, 0), (MEASURED, 23.0, 30))
+    (quality,) = plant.actuals().quality
+    assert (quality.lowest, quality.highest, quality.mean, quality.out_of_range_s) == (22.0, 23.0, 22.5, 0)
+
+
+def test_a_bad_sample_at_the_very_start_leaves_nothing_measured(plant: Plant) -> None:
+    plant.samples((MEASURED, 99.0, -2))
+    plant.samples((MEASURED, 22.0, 0, Quality.BAD))
+    (quality,) = plant.actuals().quality
+    assert (quality.lowest, quality.highest, quality.last, quality.mean) == (None, None, None, None)

@@ -25,6 +25,7 @@ class QualityRun(msgspec.Struct, kw_only=True):
     highest: int | float | None = None
     last: int | float | None = None
     held: int | float | None = None  # what holds now
+    is_inherited: bool = False  # it held before the piece began
     since_ns: int = 0
     weighted: float = 0.0  # value times nanoseconds
     weight_ns: int = 0
@@ -46,12 +47,17 @@ class QualityRun(msgspec.Struct, kw_only=True):
         value = None if held is None else usable_value(held)
         if value is not None:
             run.held = run.last = run.lowest = run.highest = value
+            run.is_inherited = True
         return run
 
     def advance(self, rows: Sequence[MetricRow]) -> None:
         """Take the next samples, in order of key."""
         for row in rows:
             value = usable_value(row)
+            if self.is_inherited and is_believed(row):
+                self.is_inherited = False
+                if row[0] == self.since_ns:  # replaced at the very start: it did not hold in the piece
+                    self.held = self.last = self.lowest = self.highest = None
             if value is None:
                 self.left_out += 1
                 if is_believed(row):
