@@ -91,7 +91,9 @@ def test_what_a_sample_at_the_very_start_replaced_was_not_measured_in_the_job(pl
     plant.samples((MEASURED, 99.0, -2))
     plant.samples((MEASURED, 22.0, 0), (MEASURED, 23.0, 30))
     (quality,) = plant.actuals().quality
-    assert (quality.lowest, quality.highest, quality.mean, quality.out_of_range_s) == (22.0, 23.0, 22.5, 0)
+    assert (quality.lowest, quality.highest, quality.mean, quality.out_of_range_s) == (
+        22.0, 23.0, 22.5, Decimal(0),
+    )  # fmt: skip
 
 
 def test_a_bad_sample_at_the_very_start_leaves_nothing_measured(plant: Plant) -> None:

@@ -55,9 +55,7 @@ class QualityRun(msgspec.Struct, kw_only=True):
         for row in rows:
             value = usable_value(row)
             if self.is_inherited and is_believed(row):
-                self.is_inherited = False
-                if row[0] == self.since_ns:  # replaced at the very start: it did not hold in the piece
-                    self.held = self.last = self.lowest = self.highest = None
+                self._begin(row[0])
             if value is None:
                 self.left_out += 1
                 if is_believed(row):
@@ -83,6 +81,12 @@ class QualityRun(msgspec.Struct, kw_only=True):
         ended = msgspec.structs.replace(self)
         ended._hold(None, max(until_ns, self.since_ns))  # noqa: SLF001 - its own kind
         return ended
+
+    def _begin(self, at_ns: int) -> None:
+        """The first sample of the piece; what it replaces at the very start did not hold in the piece."""
+        self.is_inherited = False
+        if at_ns == self.since_ns:
+            self.held = self.last = self.lowest = self.highest = None
 
     def _hold(self, value: float | None, at_ns: int) -> None:
         if self.held is not None:
