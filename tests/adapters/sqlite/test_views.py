@@ -220,6 +220,17 @@ def test_an_order_that_has_begun_where_nothing_is_recorded_has_its_stated_times(
     ]
 
 
+def test_a_job_that_another_one_or_idle_ended_is_ended(story: Story):
+    story.samples(1)
+    story.tell(state="released", valid_from=0, operation="0010", recipe="RCP-7@3")
+    story.tell(id="start", state="running", operation=None, valid_from=2)
+    running = ("running", clock(2), None, "0010", "RCP-7@3")
+    columns = "state, actual_from_time, actual_to_time, operation, recipe"
+    assert story.orders(columns) == [running], "what the last statement leaves open, the plan says"
+    story.tell(id="idle", job_order=None, work_order=None, operation=None, valid_from=9)
+    assert story.orders(columns) == [("ended", clock(2), clock(9), "0010", "RCP-7@3")]
+
+
 def test_a_cancelled_order_stays_visible_and_ran_nowhere(story: Story):
     story.samples(1)
     story.tell(state="released", valid_from=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uns.adapters.sqlite.audit_log import AUDIT_TABLES
 from uns.adapters.sqlite.database import Migration
-from uns.adapters.sqlite.record_views import fourth_step
+from uns.adapters.sqlite.record_views import fourth_step, seventh_step
 from uns.enrichment.plan import FLAG_BIRTH, FLAG_CLOCK_SUSPECT, FLAG_TIME_GATEWAY, FLAG_TIME_SERVER, MAX_NS, MIN_NS
 
 __all__ = ["FAR_ORDINAL", "MIGRATIONS", "SECOND_NS", "SPAN_NS"]
@@ -262,4 +262,5 @@ MIGRATIONS = (
     Migration(4, _FOURTH),
     Migration(5, AUDIT_TABLES),
     Migration(6, _SIXTH),
+    Migration(7, seventh_step(_time_or_null)),
 )

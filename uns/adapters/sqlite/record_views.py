@@ -12,7 +12,7 @@ from collections.abc import Callable
 from uns.context.levels import DEFINITION_STATES, NEVER_STATES
 from uns.enrichment.plan import MAX_NS
 
-__all__ = ["fourth_step"]
+__all__ = ["fourth_step", "seventh_step"]
 
 _Time = Callable[[str], str]
 _SECOND_NS = 1_000_000_000
@@ -155,15 +155,17 @@ def _text(field: str, table: str) -> str:
 _JOBS = f"""json_each(coalesce({_text("job_orders", "context_intervals")},
             json_array({_text("job_order", "context_intervals")}))) AS jobs"""
 
+_WORK_OF_JOB = f"""iif(jobs.value IS {_text("job_order", "context_intervals")}, context_intervals.work_order, (
+                SELECT min({_text("work_order", "facts_now")}) FROM facts_now
+                WHERE facts_now.kind = 'job' AND {_text("job_order", "facts_now")} = jobs.value))"""  # noqa: S608
+
 
 def _order_runs(time: _Time) -> str:
     """Which job ran where, from when to when: a row for each stretch with one context, for parallel jobs each."""
     between = _samples_between("context_intervals.equipment", "context_intervals.from_ns", "context_intervals.to_ns")
     return f"""
         CREATE VIEW order_runs AS SELECT
-            iif(jobs.value IS {_text("job_order", "context_intervals")}, context_intervals.work_order, (
-                SELECT min({_text("work_order", "facts_now")}) FROM facts_now
-                WHERE facts_now.kind = 'job' AND {_text("job_order", "facts_now")} = jobs.value)) AS work_order,
+            {_WORK_OF_JOB} AS work_order,
             jobs.value AS job_order,
             context_intervals.equipment AS equipment,
             context_intervals.status AS status,
@@ -193,7 +195,8 @@ def _samples_of_order(status: str) -> str:
                     AND context_intervals.known_to_ns = {MAX_NS}
                     AND context_intervals.from_ns >= runs.from_ns AND context_intervals.from_ns < runs.to_ns
                 CROSS JOIN {_JOBS}
-                WHERE coalesce(jobs.value, '') = orders.job {where})"""  # noqa: S608
+                WHERE coalesce(jobs.value, '') = orders.job
+                    AND coalesce({_WORK_OF_JOB}, '') = orders.work {where})"""  # noqa: S608
 
 
 def _orders(time: _Time) -> str:
@@ -213,7 +216,8 @@ def _orders(time: _Time) -> str:
                 ORDER BY {state} NOT IN ({planned}, {_words(NEVER_STATES)}) DESC, f.valid_from_ns DESC,
                 {rank}, f.id DESC, f.source DESC) AS place
             FROM facts_now AS f WHERE {is_job}) WHERE place = 1),
-        planned AS (SELECT * FROM (SELECT {key}, f.valid_from_ns, f.valid_to_ns, row_number() OVER (
+        planned AS (SELECT * FROM (SELECT {key}, f.valid_from_ns, f.valid_to_ns,
+                {_text("operation", "f")} AS operation, {_text("recipe", "f")} AS recipe, row_number() OVER (
                 PARTITION BY coalesce({_text("job_order", "f")}, ''), coalesce({_text("work_order", "f")}, '')
                 ORDER BY {rank}, f.id DESC, f.source DESC) AS place
             FROM facts AS f JOIN facts_now ON facts_now.source = f.source AND facts_now.id = f.id
@@ -225,7 +229,9 @@ def _orders(time: _Time) -> str:
             max(to_ns) AS to_ns FROM at_equipment GROUP BY 1, 2),
         orders AS (SELECT job, work FROM stated UNION SELECT job, work FROM runs),
         times AS (SELECT orders.job AS job, orders.work AS work, stated.state AS said, stated.is_plan AS is_plan,
-            stated.equipment AS place, stated.operation AS operation, stated.recipe AS recipe,
+            stated.equipment AS place, stated.is_actual AND stated.valid_to_ns IS NULL AS is_open,
+            coalesce(stated.operation, planned.operation) AS operation,
+            coalesce(stated.recipe, planned.recipe) AS recipe,
             planned.valid_from_ns AS planned_from_ns, planned.valid_to_ns AS planned_to_ns,
             coalesce(runs.from_ns, iif(stated.is_actual, stated.valid_from_ns, NULL)) AS actual_from_ns,
             coalesce(runs.to_ns, iif(stated.is_actual, coalesce(stated.valid_to_ns, {MAX_NS}), NULL)) AS actual_to_ns
@@ -238,8 +244,9 @@ def _orders(time: _Time) -> str:
             nullif(orders.job, '') AS job_order,
             orders.operation AS operation,
             orders.recipe AS recipe,
-            iif(orders.actual_to_ns IS NOT NULL AND coalesce(orders.is_plan, 1),
-                iif(orders.actual_to_ns = {MAX_NS}, 'running', 'ended'), orders.said) AS state,
+            CASE WHEN orders.actual_to_ns < {MAX_NS} AND (coalesce(orders.is_plan, 1) OR orders.is_open) THEN 'ended'
+                WHEN orders.actual_to_ns IS NOT NULL AND coalesce(orders.is_plan, 1) THEN 'running'
+                ELSE orders.said END AS state,
             orders.place AS equipment,
             runs.equipment AS ran_at,
             {time("orders.planned_from_ns")} AS planned_from_time,
@@ -254,6 +261,11 @@ def _orders(time: _Time) -> str:
             {_samples_of_order("resolved")} AS samples_resolved,
             {_samples_of_order("unresolved")} AS samples_unresolved
         FROM times AS orders LEFT JOIN runs ON runs.job = orders.job AND runs.work = orders.work"""  # noqa: S608
+
+
+def seventh_step(time: _Time) -> str:
+    """``orders`` anew: it said `running` of a job that something else had ended, and counted what a namesake made."""
+    return f"DROP VIEW orders;\n{_orders(time)}"
 
 
 def _lots(time: _Time) -> str:

@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from uns.bridges.postgres.views import second_step
+from uns.bridges.postgres.views import second_step, third_step
 from uns.enrichment.plan import (
     FLAG_BIRTH,
     FLAG_CLOCK_SUSPECT,
@@ -222,4 +222,8 @@ CROSS JOIN LATERAL jsonb_array_elements_text(
 WHERE known_to_ns = {MAX_NS};
 """  # noqa: S608 - numbers and words of ours
 
-MIGRATIONS = (PostgresMigration(1, _FIRST), PostgresMigration(2, second_step(_record_columns())))
+MIGRATIONS = (
+    PostgresMigration(1, _FIRST),
+    PostgresMigration(2, second_step(_record_columns())),
+    PostgresMigration(3, third_step()),
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from uns.context.levels import DEFINITION_STATES, NEVER_STATES
 from uns.enrichment.plan import MAX_NS
 
-__all__ = ["second_step"]
+__all__ = ["second_step", "third_step"]
 
 _TABLES = """
 CREATE TABLE {schema}.gap_revisions (
@@ -100,13 +100,15 @@ _SAMPLES_OF_INTERVAL = """(
 _JOBS = """CROSS JOIN LATERAL jsonb_array_elements_text(CASE jsonb_typeof(i.body -> 'job_orders')
     WHEN 'array' THEN i.body -> 'job_orders' ELSE jsonb_build_array(i.body -> 'job_order') END) AS jobs (job)"""
 
+_WORK_OF_JOB = """CASE WHEN jobs.job IS NOT DISTINCT FROM i.body ->> 'job_order' THEN i.work_order ELSE (
+        SELECT min(f.body ->> 'work_order' COLLATE "C") FROM {schema}.facts_now AS f
+        WHERE f.kind = 'job' AND f.body ->> 'job_order' = jobs.job) END"""
+
 
 def _order_runs() -> str:
     return f"""
 CREATE VIEW {{schema}}.order_runs AS SELECT
-    CASE WHEN jobs.job IS NOT DISTINCT FROM i.body ->> 'job_order' THEN i.work_order ELSE (
-        SELECT min(f.body ->> 'work_order' COLLATE "C") FROM {{schema}}.facts_now AS f
-        WHERE f.kind = 'job' AND f.body ->> 'job_order' = jobs.job) END AS work_order,
+    {_WORK_OF_JOB} AS work_order,
     jobs.job AS job_order,
     i.equipment,
     i.status,
@@ -130,7 +132,8 @@ def _samples_of_order(status: str) -> str:
     return f"""(SELECT coalesce(sum({_SAMPLES_OF_INTERVAL}), 0)::bigint
         FROM {{schema}}.context_intervals AS i {_JOBS}
         WHERE i.equipment IN (SELECT jsonb_array_elements_text(runs.equipment)) AND i.known_to_ns = {MAX_NS}
-        AND i.from_ns >= runs.from_ns AND i.from_ns < runs.to_ns AND coalesce(jobs.job, '') = orders.job {where})"""  # noqa: S608
+        AND i.from_ns >= runs.from_ns AND i.from_ns < runs.to_ns
+        AND coalesce(jobs.job, '') = orders.job AND coalesce({_WORK_OF_JOB}, '') = orders.work {where})"""  # noqa: S608
 
 
 def _orders() -> str:
@@ -140,15 +143,15 @@ def _orders() -> str:
     planned, never = _words(DEFINITION_STATES), _words(NEVER_STATES)
     ties = 'f.id COLLATE "C" DESC, f.source COLLATE "C" DESC'
     return f"""
-DROP VIEW {{schema}}.orders;
-CREATE VIEW {{schema}}.orders AS WITH
+CREATE OR REPLACE VIEW {{schema}}.orders AS WITH
 stated AS (SELECT DISTINCT ON ({job}, {work}) {job} AS job, {work} AS work, f.equipment, f.valid_from_ns,
     f.valid_to_ns, {state} AS state, {state} NOT IN ({planned}, {never}) AS is_actual,
     {state} IN ({planned}) AS is_plan,
     f.body ->> 'operation' AS operation, f.body ->> 'recipe' AS recipe
     FROM {{schema}}.facts_now AS f WHERE f.kind = 'job' AND f.body ->> 'job_order' IS NOT NULL
     ORDER BY {job}, {work}, {state} NOT IN ({planned}, {never}) DESC, f.valid_from_ns DESC, {rank}, {ties}),
-planned AS (SELECT DISTINCT ON ({job}, {work}) {job} AS job, {work} AS work, f.valid_from_ns, f.valid_to_ns
+planned AS (SELECT DISTINCT ON ({job}, {work}) {job} AS job, {work} AS work, f.valid_from_ns, f.valid_to_ns,
+    f.body ->> 'operation' AS operation, f.body ->> 'recipe' AS recipe
     FROM {{schema}}.facts AS f JOIN {{schema}}.facts_now ON facts_now.source = f.source AND facts_now.id = f.id
     WHERE f.kind = 'job' AND f.body ->> 'job_order' IS NOT NULL AND f.action <> 'delete' AND {state} IN ({planned})
     ORDER BY {job}, {work}, {rank}, {ties}),
@@ -158,7 +161,9 @@ runs AS (SELECT job, work, jsonb_agg(equipment ORDER BY equipment COLLATE "C") A
     max(to_ns) AS to_ns FROM at_equipment GROUP BY 1, 2),
 keys AS (SELECT job, work FROM stated UNION SELECT job, work FROM runs),
 orders AS (SELECT keys.job, keys.work, stated.state AS said, stated.is_plan, stated.equipment AS place,
-    stated.operation, stated.recipe, planned.valid_from_ns AS planned_from_ns, planned.valid_to_ns AS planned_to_ns,
+    stated.is_actual AND stated.valid_to_ns IS NULL AS is_open,
+    coalesce(stated.operation, planned.operation) AS operation, coalesce(stated.recipe, planned.recipe) AS recipe,
+    planned.valid_from_ns AS planned_from_ns, planned.valid_to_ns AS planned_to_ns,
     coalesce(runs.from_ns, CASE WHEN stated.is_actual THEN stated.valid_from_ns END) AS actual_from_ns,
     coalesce(runs.to_ns, CASE WHEN stated.is_actual THEN coalesce(stated.valid_to_ns, {MAX_NS}) END) AS actual_to_ns
     FROM keys
@@ -170,8 +175,9 @@ SELECT
     nullif(orders.job, '') AS job_order,
     orders.operation,
     orders.recipe,
-    CASE WHEN orders.actual_to_ns IS NOT NULL AND coalesce(orders.is_plan, true)
-        THEN CASE orders.actual_to_ns WHEN {MAX_NS} THEN 'running' ELSE 'ended' END ELSE orders.said END AS state,
+    CASE WHEN orders.actual_to_ns < {MAX_NS} AND (coalesce(orders.is_plan, true) OR orders.is_open) THEN 'ended'
+        WHEN orders.actual_to_ns IS NOT NULL AND coalesce(orders.is_plan, true) THEN 'running'
+        ELSE orders.said END AS state,
     orders.place AS equipment,
     runs.equipment AS ran_at,
     {{schema}}.time_or_null(orders.planned_from_ns) AS planned_from_time,
@@ -243,8 +249,14 @@ def second_step(columns: str) -> str:
         _records_as_known_at(columns),
         _facts_now(),
         _order_runs(),
+        "DROP VIEW {schema}.orders;",
         _orders(),
         _lots(),
         _gaps("gaps", f" WHERE known_to_ns = {MAX_NS}"),
         _gaps("gaps_all_revisions", ""),
     ])  # fmt: skip
+
+
+def third_step() -> str:
+    """``orders`` in place, so that it keeps who may read it: see the seventh step of ``records.db``."""
+    return _orders()
