@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,18 @@ async def test_ids_that_are_too_long_together_are_refused_with_their_length(inbo
     async with inbox.running():
         await until(lambda: inbox.archived() or inbox.quarantined())
     assert "have 513 characters together; at most 256 are taken" in inbox.report()
+
+
+async def test_an_undated_document_is_ordered_by_its_arrival_whatever_time_its_file_bears(inbox: Inbox) -> None:
+    """Unpacked or copied with its times, a file may look older than what it corrects."""
+    async with inbox.running():
+        inbox.drop(schedule(request(job("J1", start="2026-06-03T19:00:00Z")), created=""), name="first.xml")
+        await until(lambda: "first.xml" in inbox.archived())
+        inbox.now_ns += 1_000_000_000
+        part = inbox.folder / ".second.part"
+        part.write_bytes(schedule(request(job("J1", start="2026-06-03T21:00:00Z")), created=""))
+        os.utime(part, (1e9, 1e9))
+        part.rename(inbox.folder / "second.xml")
+        await until(lambda: "second.xml" in inbox.archived())
+    (fact,) = inbox.host.store.current(kind="job")
+    assert fact.valid_from == datetime(2026, 6, 3, 21, tzinfo=UTC)

@@ -199,7 +199,6 @@ class InboxFile(msgspec.Struct, frozen=True):
 
     path: Path
     data: bytes
-    modified_ns: int
     too_large: bool = False
     mark: _Mark | None = None  # by what it is told from another one of its name
 
@@ -309,11 +308,11 @@ class FolderInbox:
             with path.open("rb") as opened:
                 found = os.fstat(opened.fileno())
                 if found.st_size > self._file_bytes_max:
-                    return InboxFile(path, b"", found.st_mtime_ns, too_large=True, mark=_mark(found))
+                    return InboxFile(path, b"", too_large=True, mark=_mark(found))
                 data = opened.read(found.st_size + 1)
                 if len(data) != found.st_size or _mark(os.fstat(opened.fileno())) != _mark(found):
                     return None
-            return InboxFile(path, data, found.st_mtime_ns, mark=_mark(found))
+            return InboxFile(path, data, mark=_mark(found))
         except FileNotFoundError:
             return None
         except OSError as error:

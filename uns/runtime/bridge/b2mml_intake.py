@@ -94,7 +94,7 @@ class OrderIntake:
         if self._work is not None and self._work.digest == digest:
             return self._work  # the host did not answer all of it last time
         # A document without a date is ordered by its arrival: the same for every try, and for every copy of it.
-        seen_ns = self._store.see_document(digest, file.name, min(file.modified_ns, self._now_ns()))
+        seen_ns = self._store.see_document(digest, file.name, self._now_ns())
         reading = read_schedule(
             file.data,
             msgspec.structs.replace(self._options, received_at=_EPOCH + timedelta(microseconds=seen_ns // 1000)),
