@@ -281,7 +281,7 @@ CASES: dict[str, tuple[str, str, int]] = {
     "below": (
         COPY.format(-5),
         "inserted",
-        1,
+        -5,
     ),
 }
 
