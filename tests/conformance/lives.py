@@ -93,7 +93,7 @@ class Recorder:
         self.noted += [(action, self.now_ms) for action in self.session.actions()]
 
 
-def metric(name: str, value: float = 1.5) -> BirthMetric:
+def metric(name: str, value: float | None = 1.5) -> BirthMetric:
     return BirthMetric(name=name, datatype=DataType.DOUBLE, value=value)
 
 
@@ -103,7 +103,10 @@ def edge_life() -> Life:
     session = EdgeNodeSession(NODE)
     recorder = Recorder(session)
     step = recorder.step
-    birth = NodeBirth(metrics=[metric("load")], devices={"d1": [metric("t")], "d2": [metric("t"), metric("p")]})
+    birth = NodeBirth(
+        metrics=[metric("load"), metric("unknown", None)],
+        devices={"d1": [metric("t"), metric("unknown", None)], "d2": [metric("t"), metric("p")]},
+    )
 
     def data(device: str | None, name: str) -> None:
         batch = DataBatch(bindings=[session.bindings(device)[name]], values=[2.5], times_ms=[recorder.now_ms])

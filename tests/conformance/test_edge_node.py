@@ -6,12 +6,23 @@ import itertools
 
 import pytest
 
-from tests.conformance.lives import BD_SEQ, NODE, Sent, edge_life
-from uns.sparkplug import Subscribe
+from tests.conformance.lives import BD_SEQ, NODE, START_MS, Sent, edge_life, host_life, metric
+from uns.errors import LocalProtocolError
+from uns.sparkplug import (
+    DataBatch,
+    EdgeNodeDescriptor,
+    EdgeNodeSession,
+    MessageType,
+    NodeBirth,
+    Publish,
+    Subscribe,
+)
+from uns.sparkplug.datatypes import METRIC_TYPES
 from uns.sparkplug.sequences import next_bd_seq
 
 PREFIX = f"spBv1.0/{NODE.group_id}"
-DOUBLE, INT64, BOOLEAN = 10, 4, 11
+INT64, BOOLEAN = 4, 11
+NOW_NS = START_MS * 1_000_000
 
 
 def one(sent: Sent, name: str):
@@ -284,8 +295,136 @@ def test_a_ddeath_has_the_next_seq():
 def test_timestamps_are_ms_since_the_epoch_in_utc():
     for sent in edge_life().sent("NBIRTH", "DBIRTH", "NDATA", "DDATA"):
         assert sent.payload.timestamp == sent.at_ms
-        for metric in sent.payload.metrics:
-            assert sent.at_ms - 1000 <= metric.timestamp <= sent.at_ms
+        assert all(sent.at_ms - 1000 <= found.timestamp <= sent.at_ms for found in sent.payload.metrics)
+
+
+@pytest.mark.tck("tck-id-payloads-name-birth-data-requirement")
+def test_every_metric_of_births_and_data_has_a_timestamp():
+    for sent in edge_life().sent("NBIRTH", "DBIRTH", "NDATA", "DDATA"):
+        assert sent.payload.metrics
+        assert all(metric.HasField("timestamp") for metric in sent.payload.metrics)
+
+
+# ── what births say of metrics ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def says_all(sent: Sent) -> bool:
+    return all(
+        metric.name and metric.datatype and metric.is_null == (metric.WhichOneof("value") is None)
+        for metric in sent.payload.metrics
+    )
+
+
+@pytest.mark.tck("tck-id-topics-nbirth-metrics")
+def test_every_metric_of_an_nbirth_has_name_datatype_and_a_value_or_is_null():
+    births = edge_life().sent("NBIRTH")
+    assert all(says_all(birth) for birth in births)
+    assert all(one(birth, "unknown").is_null for birth in births)
+
+
+@pytest.mark.tck("tck-id-topics-dbirth-metrics")
+def test_every_metric_of_a_dbirth_has_name_datatype_and_a_value_or_is_null():
+    births = edge_life().sent("DBIRTH")
+    assert all(says_all(birth) for birth in births)
+    assert one(births[0], "unknown").is_null
+
+
+@pytest.mark.tck("tck-id-payloads-metric-datatype-value")
+@pytest.mark.parametrize("datatype", [*range(36), 99])
+def test_the_datatype_of_a_metric_is_a_number_of_the_specification(datatype):
+    """0 is Unknown; 20 and 21 are of properties alone; beyond 34 there is none."""
+    known = set(METRIC_TYPES)
+    assert (datatype in known) == (1 <= datatype <= 34 and datatype not in (20, 21))
+    assert {
+        metric.datatype for sent in edge_life().sent("NBIRTH", "DBIRTH") for metric in sent.payload.metrics
+    } <= known
+
+
+# ── order ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.tck("tck-id-principles-birth-certificates-order")
+def test_the_first_message_of_a_client_is_its_birth():
+    assert edge_life().sent()[0].kind == "NBIRTH"
+    assert host_life().sent()[0].json["online"] is True
+
+
+@pytest.mark.tck("tck-id-topic-structure-namespace-unique-device-id")
+def test_a_device_id_that_is_born_again_dies_before():
+    session = online()
+    session.actions()
+    session.device_birth("d1", [metric("t")], NOW_NS)
+    topics = [action.message.topic for action in session.actions() if isinstance(action, Publish)]
+    assert topics == ["spBv1.0/acme.dallas/DDEATH/gw-1/d1", "spBv1.0/acme.dallas/DBIRTH/gw-1/d1"]
+
+
+@pytest.mark.tck("tck-id-operational-behavior-primary-application-state-with-multiple-servers-single-server")
+def test_a_session_asks_for_no_second_connection_while_it_has_one():
+    session = EdgeNodeSession(NODE)
+    for lead in (
+        lambda: session.connect(bd_seq=0, session_id="s", now_ns=NOW_NS),
+        lambda: session.receive_connected(NOW_NS),
+        lambda: session.receive_subscribed(NOW_NS),
+        lambda: session.birth(NodeBirth(), NOW_NS),
+    ):
+        lead()
+        with pytest.raises(LocalProtocolError):
+            session.connect(bd_seq=1, session_id="s1", now_ns=NOW_NS)
+    session.receive_disconnected(NOW_NS)
+    session.connect(bd_seq=1, session_id="s1", now_ns=NOW_NS)
+
+
+# ── ids ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def online(group_id: str = "acme.dallas", edge_node_id: str = "gw-1", device_id: str = "d1") -> EdgeNodeSession:
+    session = EdgeNodeSession(EdgeNodeDescriptor(group_id, edge_node_id))
+    session.connect(bd_seq=0, session_id="s", now_ns=NOW_NS)
+    session.receive_connected(NOW_NS)
+    session.receive_subscribed(NOW_NS)
+    session.actions()
+    session.birth(NodeBirth(devices={device_id: [metric("t")]}), NOW_NS)
+    session.publish_data(device_id, DataBatch(bindings=[], values=[], times_ms=[]), NOW_NS)
+    session.device_death(device_id, NOW_NS)
+    session.device_birth(device_id, [metric("t")], NOW_NS)
+    session.publish_data(None, DataBatch(bindings=[], values=[], times_ms=[]), NOW_NS)
+    return session
+
+
+@pytest.mark.tck(
+    "tck-id-intro-group-id-chars",
+    "tck-id-intro-edge-node-id-chars",
+    "tck-id-intro-device-id-chars",
+    "tck-id-topic-structure-namespace-valid-group-id",
+    "tck-id-topic-structure-namespace-valid-edge-node-id",
+    "tck-id-topic-structure-namespace-valid-device-id",
+)
+@pytest.mark.parametrize("which", ["group_id", "edge_node_id", "device_id"])
+@pytest.mark.parametrize("text", ["a+b", "a/b", "a#", "", "a\0b"])
+def test_no_session_takes_an_id_that_cannot_stand_in_a_topic(which, text):
+    with pytest.raises(LocalProtocolError):
+        online(**{which: text})
+
+
+@pytest.mark.tck(
+    "tck-id-intro-group-id-string",
+    "tck-id-intro-edge-node-id-string",
+    "tck-id-intro-device-id-string",
+    "tck-id-topic-structure-namespace-device-id-associated-message-types",
+    "tck-id-topic-structure-namespace-device-id-non-associated-message-types",
+)
+def test_ids_in_utf_8_are_levels_of_the_topics_and_devices_are_in_messages_of_devices_alone():
+    session = online("Werk 1", "Kühlung", "泵 2")
+    session.close(NOW_NS)
+    topics = {action.message.topic for action in session.actions() if isinstance(action, Publish)}
+    of_node = {f"spBv1.0/Werk 1/{kind}/Kühlung" for kind in ("NBIRTH", "NDATA", "NDEATH")}
+    assert topics == of_node | {f"spBv1.0/Werk 1/{kind}/Kühlung/泵 2" for kind in ("DBIRTH", "DDATA", "DDEATH")}
+    node = EdgeNodeDescriptor("Werk 1", "Kühlung")
+    assert node.topic(MessageType.NCMD) == "spBv1.0/Werk 1/NCMD/Kühlung"
+    assert node.topic(MessageType.DCMD, "泵 2") == "spBv1.0/Werk 1/DCMD/Kühlung/泵 2"
+    for kind in MessageType:
+        with pytest.raises(LocalProtocolError):
+            node.topic(kind, None if kind.startswith("D") else "泵 2")
 
 
 def test_the_life_has_everything_in_it():

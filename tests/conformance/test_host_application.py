@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.lives import HOST_ID, START_MS, STATE_TOPIC, Sent, edge_life, host_life
-from uns.sparkplug import Disconnect, Publish, Subscribe
+from uns.sparkplug import Disconnect, HostSession, Publish, Subscribe
 
 D1_COMMAND, NODE_COMMAND = "spBv1.0/acme.dallas/DCMD/gw-1/d1", "spBv1.0/acme.dallas/NCMD/gw-1"
 
@@ -199,6 +199,12 @@ def test_a_command_is_stamped_when_it_is_sent():
         assert sent.payload.timestamp == sent.at_ms
 
 
+@pytest.mark.tck("tck-id-payloads-name-cmd-requirement")
+def test_metrics_of_commands_have_a_timestamp():
+    for sent in host_life().sent("NCMD", "DCMD"):
+        assert all(metric.HasField("timestamp") for metric in sent.payload.metrics)
+
+
 @pytest.mark.tck("tck-id-payloads-ncmd-seq", "tck-id-payloads-dcmd-seq")
 def test_a_command_has_no_seq():
     assert not any(sent.payload.HasField("seq") for sent in host_life().sent("NCMD", "DCMD"))
@@ -232,3 +238,23 @@ def test_dcmd_carries_the_metrics_to_be_written_as_the_dbirth_named_them():
     (metric,) = sent.payload.metrics
     assert metric.alias == alias_of("spBv1.0/acme.dallas/DBIRTH/gw-1/d1", "t")
     assert (metric.WhichOneof("value"), metric.double_value) == ("double_value", 4.5)
+
+
+# ── devices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.tck("tck-id-topic-structure-namespace-duplicate-device-id-across-edge-node")
+def test_devices_of_one_id_at_two_nodes_are_two_devices():
+    session = HostSession(HOST_ID, jitter=lambda _span: 0)
+    now_ns = START_MS * 1_000_000
+    session.connect(now_ns)
+    session.receive_connected(now_ns)
+    session.receive_subscribed(now_ns)
+    for node in ("gw-1", "gw-2"):
+        for sent in edge_life().sent("NBIRTH", "DBIRTH")[:3]:
+            topic = sent.message.topic.replace("gw-1", node)
+            session.receive_message(topic, sent.message.payload, retain=False, now_ns=now_ns)
+    (death,) = edge_life().sent("NDEATH")
+    session.receive_message(death.message.topic, death.message.payload, retain=False, now_ns=now_ns)
+    found = {str(name): node.devices["d1"].online for name, node in session.nodes.items()}
+    assert found == {"acme.dallas/gw-1": False, "acme.dallas/gw-2": True}

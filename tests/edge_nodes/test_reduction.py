@@ -44,6 +44,8 @@ def reduce(*samples, enabled: bool = True, deadband: float = 0.0, last=(), **fie
     "tck-id-operational-behavior-data-publish-dbirth-change",
     "tck-id-operational-behavior-data-publish-nbirth-change",
     "tck-id-principles-rbe-recommended",
+    "tck-id-topics-ddata-payload",
+    "tck-id-topics-ndata-payload",
 )
 def test_the_same_value_again_is_reduced() -> None:
     rows = reduce(1.0, 1.0, 2.0, 2.0, 1.0)

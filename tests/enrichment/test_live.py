@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.enrichment.builders import COUNT, SECOND, TEMPERATURE, TEMPERATURES, Host, at, fact, plant, provenance
 from uns.enrichment.live import PvBoard, Way
@@ -128,6 +129,10 @@ def test_a_value_of_bad_quality_says_so_once():
     assert (s.value()["quality"], s.value()["status_code"]) == ("bad", 2156724224)
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-tags-stale",
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-tags-stale",
+)
 def test_values_of_a_dead_gateway_are_stale_until_new_ones_come():
     s = screen()
     s.host.samples((TEMPERATURE, 1.0, 1), (COUNT, 1, 1, 1))

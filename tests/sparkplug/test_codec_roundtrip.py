@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import struct
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,10 +84,6 @@ def alike(one: BirthMetric, other: BirthMetric) -> bool:
     )
 
 
-@pytest.mark.tck(
-    "tck-id-payloads-metric-propertyvalue-type-req",
-    "tck-id-payloads-metric-propertyvalue-type-type",
-)
 @given(birth_metrics(), TIMES, st.none() | st.integers(0, 255))
 def test_birth_round_trip(metrics, timestamp_ms, seq):
     birth = codec.decode_birth(codec.encode_birth(metrics, timestamp_ms=timestamp_ms, seq=seq))

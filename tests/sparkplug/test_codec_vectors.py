@@ -57,6 +57,8 @@ def test_rebirth_command_is_the_golden_vector():  # operational-behavior-data-co
 
 
 @pytest.mark.tck(
+    "tck-id-payloads-metric-propertyvalue-type-req",
+    "tck-id-payloads-metric-propertyvalue-type-type",
     "tck-id-payloads-propertyset-quality-value-type",
     "tck-id-payloads-propertyset-quality-value-value",
 )
@@ -146,8 +148,6 @@ def test_value_that_cannot_be_is_rejected_with_its_reason(datatype, wire, reason
     "tck-id-payloads-alias-data-cmd-requirement",
     "tck-id-payloads-metric-datatype-not-req",
     "tck-id-payloads-name-requirement",
-    "tck-id-topics-ddata-payload",
-    "tck-id-topics-ndata-payload",
 )
 def test_data_carries_alias_and_no_name_no_datatype():
     # payloads-alias-data-cmd-requirement, payloads-metric-datatype-not-req, payloads-name-requirement
@@ -163,11 +163,7 @@ def test_data_carries_alias_and_no_name_no_datatype():
 @pytest.mark.tck(
     "tck-id-payloads-alias-birth-requirement",
     "tck-id-payloads-metric-datatype-req",
-    "tck-id-payloads-metric-datatype-value",
     "tck-id-payloads-metric-datatype-value-type",
-    "tck-id-payloads-name-birth-data-requirement",
-    "tck-id-topics-dbirth-metrics",
-    "tck-id-topics-nbirth-metrics",
 )
 def test_birth_metrics_carry_name_alias_datatype_timestamp():
     # payloads-alias-birth-requirement, payloads-metric-datatype-req, payloads-name-birth-data-requirement
@@ -192,7 +188,6 @@ def test_metric_without_alias_is_not_the_one_with_alias_zero():
     assert [r.reason for r in nameless.rejected] == ["unknown_metric"]
 
 
-@pytest.mark.tck("tck-id-payloads-name-cmd-requirement")
 def test_commands_and_births_differ_in_seq():  # payloads-ncmd-seq, payloads-dcmd-seq: none
     command = Payload.FromString(codec.encode_command([metric()], timestamp_ms=5))
     assert not command.HasField("seq")

@@ -74,7 +74,6 @@ def test_will_is_an_ndeath_with_the_bd_seq_of_the_coming_birth():
     assert session.state is EdgeState.CONNECTING
 
 
-@pytest.mark.tck("tck-id-topics-nbirth-bdseq-increment")
 @pytest.mark.parametrize("bd_seq", [-1, 256])
 def test_bd_seq_beyond_its_range_is_a_local_error(bd_seq):
     with pytest.raises(LocalProtocolError, match="bdSeq"):
@@ -96,6 +95,7 @@ def test_client_id_is_stable_and_tells_nodes_apart():
 @pytest.mark.tck(
     "tck-id-message-flow-device-dcmd-subscribe",
     "tck-id-message-flow-edge-node-ncmd-subscribe",
+    "tck-id-operational-behavior-primary-application-state-with-multiple-servers-state-subs",
 )
 def test_subscribes_to_commands_state_and_extras_before_the_birth():
     # message-flow-edge-node-ncmd-subscribe, message-flow-device-dcmd-subscribe
@@ -483,7 +483,6 @@ def test_close_publishes_ndeath_at_qos_0_before_disconnect():
     assert (session.actions(), session.events()) == ([], [])
 
 
-@pytest.mark.tck("tck-id-principles-birth-certificates-order")
 def test_close_before_the_birth_has_nothing_to_die():  # principles-birth-certificates-order
     session = subscribed_edge()
     session.actions()
@@ -532,7 +531,6 @@ def waiting_edge() -> EdgeNodeSession:
     "tck-id-message-flow-edge-node-birth-publish-phid-wait-id",
     "tck-id-message-flow-edge-node-birth-publish-phid-wait-online",
     "tck-id-operational-behavior-edge-node-birth-sequence-wait",
-    "tck-id-operational-behavior-primary-application-state-with-multiple-servers-state-subs",
 )
 def test_births_wait_for_the_primary_host():
     # message-flow-edge-node-birth-publish-phid-wait, -online, operational-behavior-edge-node-birth-sequence-wait

@@ -222,10 +222,6 @@ def test_own_death_is_not_healed():
 # ── births ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.tck(
-    "tck-id-topic-structure-namespace-duplicate-device-id-across-edge-node",
-    "tck-id-topic-structure-namespace-unique-device-id",
-)
 def test_births_make_node_and_device_known():
     host = online_host()
     peer = Peer(host)

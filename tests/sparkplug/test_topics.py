@@ -16,13 +16,8 @@ from uns.sparkplug.topics import (
 
 
 @pytest.mark.tck(
-    "tck-id-intro-device-id-string",
-    "tck-id-intro-edge-node-id-string",
-    "tck-id-intro-group-id-string",
     "tck-id-topic-structure",
     "tck-id-topic-structure-namespace-a",
-    "tck-id-topic-structure-namespace-device-id-associated-message-types",
-    "tck-id-topic-structure-namespace-device-id-non-associated-message-types",
 )
 @pytest.mark.parametrize("message_type", list(MessageType))
 def test_topic_round_trip(message_type):  # topic-structure, topics-*-topic, …-device-id-(non-)associated-message-types
@@ -63,14 +58,6 @@ def test_what_is_no_sparkplug_topic_is_refused(text):
         parse_topic(text)
 
 
-@pytest.mark.tck(
-    "tck-id-intro-device-id-chars",
-    "tck-id-intro-edge-node-id-chars",
-    "tck-id-intro-group-id-chars",
-    "tck-id-topic-structure-namespace-valid-device-id",
-    "tck-id-topic-structure-namespace-valid-edge-node-id",
-    "tck-id-topic-structure-namespace-valid-group-id",
-)
 @pytest.mark.parametrize("text", ["", "a/b", "a+", "#", "a\x00", "a\n", "x" * 257])
 def test_ids_that_cannot_stand_in_a_topic(text):  # topic-structure-namespace-valid-*-id, intro-*-id-chars
     with pytest.raises(LocalProtocolError):

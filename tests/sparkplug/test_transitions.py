@@ -36,7 +36,6 @@ def test_every_state_can_be_reached_and_every_input_is_used(name):
     assert {received for _, received in table} == set(inputs)
 
 
-@pytest.mark.tck("tck-id-operational-behavior-primary-application-state-with-multiple-servers-single-server")
 @pytest.mark.parametrize("name", ["edge", "host"])
 def test_a_connection_can_be_lost_in_every_state(name):
     table, states, inputs, start = TABLES[name]
