@@ -272,7 +272,7 @@ def _site(tree: TopicTree, site: str) -> str:
 
 def _check_bridges(tree: TopicTree, host_ids: Sequence[str], bridges: Sequence[Bridge]) -> None:
     """Each anchor has one writer, and a source that a bridge speaks for is there."""
-    names: set[str] = set(host_ids)
+    names: set[str] = {*host_ids, *(str(tree.edge_node(gateway)) for gateway in tree.gateways())}
     for bridge in bridges:
         if bridge.name in names:
             raise ConfigurationError(
