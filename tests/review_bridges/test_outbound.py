@@ -88,3 +88,19 @@ def test_a_correction_is_dated_after_what_it_reverses_though_the_clock_was_set_b
     (second,) = follower.tell()
     assert second.reverses == first.response_id
     assert second.published_at > first.published_at
+
+
+def test_a_correction_that_was_planned_by_a_clock_that_ran_ahead_comes_with_the_next_change(plant: Plant) -> None:
+    plant.samples((GOOD, 100, -5))
+    plant.fact(job(start=0, end=60))
+    plant.samples((GOOD, 110, 30))
+    follower = Follower(plant, grace_ns=300 * SECOND)
+    follower.tell()
+    (first,) = follower.tell(later_s=301)
+    plant.samples((GOOD, 112, 40))
+    follower.step(now_ns=at(YEAR_S))  # the bridge's clock
+    plant.samples((GOOD, 113, 50))
+    assert follower.tell() == []
+    (second,) = follower.tell(later_s=301)
+    assert second.good is not None
+    assert (second.reverses, second.good.value) == (first.response_id, 13)

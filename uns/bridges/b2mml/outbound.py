@@ -169,7 +169,8 @@ class PerformanceMapping:
             return
         end_ns = view.end_ns or 0
         if stands:
-            self._wait(job, max(self._due.get(job, now_ns + self._grace_ns), end_ns))
+            soon_ns = now_ns + self._grace_ns  # later than that only where the clock was set back
+            self._wait(job, max(min(self._due.get(job, soon_ns), soon_ns), end_ns))
         elif self._since_ns is None or end_ns >= self._since_ns:
             # Knowledge time never runs back: after a host's clock was ahead once, it stays there.
             self._wait(job, max(end_ns, min(view.known_ns, now_ns)) + self._grace_ns)
