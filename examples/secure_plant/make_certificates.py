@@ -157,6 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host-id", action="append", help="as in `uns tree render acl`")
     parser.add_argument("--reader", action="append", help="as in `uns tree render acl`")
     parser.add_argument("--bridge", action="append", help="as in `uns tree render acl`")
+    parser.add_argument("--observer", action="append", help="as in `uns tree render acl`")
     parser.add_argument("--days", type=float, default=LEAF_DAYS, help="how long they are valid")
     options = parser.parse_args(arguments)
     try:
@@ -165,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host_ids=tuple(options.host_id or ["uns-host-1"]),
             readers=None if options.reader is None else [parse_reader(text) for text in options.reader],
             bridges=[parse_bridge(text) for text in options.bridge or ()],
+            observers=options.observer or (),
         )
         credentials = [grant.credential for grant in grants]
         names = tuple(options.broker_name or ("localhost", "127.0.0.1"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.namespace.builders import tree_text
+from uns.delivery.messages import mark_topic
 from uns.errors import ConfigurationError
 from uns.namespace.acl import (
     Bridge,
@@ -22,7 +23,7 @@ from uns.namespace.acl import (
 )
 from uns.namespace.loader import load_tree
 from uns.namespace.topics import Uns1Topics
-from uns.sparkplug.topics import EdgeNodeDescriptor
+from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
 
 TREE = load_tree(Path(__file__).resolve().parents[2] / "topic_tree.yaml")
 
@@ -120,6 +121,17 @@ def test_readers_are_named_and_may_be_of_one_site():
     grants = grants_of(readers=readers)
     assert grants["board"].read == grants["historian"].read == ("uns1/acme/dallas/#", "uns1/_audit/+")
     assert "reader/acme.dallas" not in grants
+
+
+def test_an_observer_hears_all_of_sparkplug_and_writes_nothing():
+    grant = grants_of(observers=("doctor",))["doctor"]
+    assert grant.write == ()
+    node = EdgeNodeDescriptor("acme.dallas", "gw-energy")
+    kinds = (kind for kind in MessageType if kind.value.startswith("N"))
+    heard = (*map(node.topic, kinds), mark_topic(node), "spBv1.0/STATE/uns-host-1")
+    for topic in heard:
+        assert any(matches(allowed, topic) for allowed in grant.read), topic
+    assert not any(matches(allowed, "uns1/acme/dallas/_data/line2/reactor4") for allowed in grant.read)
 
 
 def test_an_anchor_has_one_writer_who_may_read_it_back_and_readers():

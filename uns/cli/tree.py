@@ -71,6 +71,7 @@ def show(
     "acl",
     epilog=(
         "Examples:  uns tree render acl > acl  ·  uns tree render acl --config > uns.conf"
+        "  ·  uns tree render acl --bridge mes@mes --bridge history --observer doctor"
         "  ·  uns tree render acl --reader historian --reader dashboard@dallas --json"
     ),
 )
@@ -85,6 +86,10 @@ def render_acl(  # noqa: PLR0917 - one parameter an option
     bridge: Annotated[
         list[str] | None,
         typer.Option("--bridge", help="A bridge, NAME or NAME@SOURCE, which writes the anchor of its audit log."),
+    ] = None,
+    observer: Annotated[
+        list[str] | None,
+        typer.Option("--observer", help="Who watches Sparkplug traffic and writes nothing, as `uns doctor` does."),
     ] = None,
     config: Annotated[
         bool, typer.Option("--config", help="Print the listener (mosquitto.conf) that the list goes with, instead.")
@@ -104,7 +109,13 @@ def render_acl(  # noqa: PLR0917 - one parameter an option
     loaded = load_tree(tree)
     readers = None if reader is None else [parse_reader(text) for text in reader]
     bridges = tuple(parse_bridge(text) for text in bridge or ())
-    grants = access_grants(loaded, host_ids=tuple(host_id or ["uns-host-1"]), readers=readers, bridges=bridges)
+    grants = access_grants(
+        loaded,
+        host_ids=tuple(host_id or ["uns-host-1"]),
+        readers=readers,
+        bridges=bridges,
+        observers=tuple(observer or ()),
+    )
     if as_json:
         print_document({"enterprise": loaded.enterprise, "contract_hash": loaded.contract_hash, "grants": grants})
     elif config:

@@ -46,7 +46,7 @@ __all__ = [
 CREDENTIAL_CHARACTERS_MAX = 64  # of a common name in a certificate (X.520, upper bound of commonName)
 MQTT_PACKET_BYTES_MAX = (1 << 20) + (1 << 16)  # the largest payload that we read, and its topic
 
-Role = Literal["edge node", "host", "fact source", "reader", "bridge"]
+Role = Literal["edge node", "host", "fact source", "reader", "observer", "bridge"]
 
 _WRITTEN_BY_NODE = (MessageType.NBIRTH, MessageType.NDATA, MessageType.NDEATH)
 _WRITTEN_BY_DEVICE = (MessageType.DBIRTH, MessageType.DDATA, MessageType.DDEATH)
@@ -115,6 +115,7 @@ def access_grants(
     host_ids: Sequence[str] = ("uns-host-1",),
     readers: Sequence[Reader] | None = None,
     bridges: Sequence[Bridge] = (),
+    observers: Sequence[str] = (),
 ) -> tuple[Grant, ...]:
     """Every credential of a plant with its topics; ``readers=None`` gives each site one called ``reader/{group_id}``.
 
@@ -134,6 +135,7 @@ def access_grants(
         *_fact_sources(tree, topics, bridges),
         *(_bridge(bridge) for bridge in bridges if bridge.source is None),
         *(_reader(tree, reader) for reader in readers),
+        *(_observer(tree, name) for name in observers),
     ]
     _check_bridges(tree, host_ids, bridges)
     _check(grants)
@@ -263,6 +265,21 @@ def _reader(tree: TopicTree, reader: Reader) -> Grant:
         role="reader",
         purpose=f"reads {', '.join(sites)}, writes nothing",
         read=(*(f"{_site(tree, site)}/#" for site in sites), f"{ROOT}/_audit/+"),
+    )
+
+
+def _observer(tree: TopicTree, name: str) -> Grant:
+    """Who watches what gateways and hosts send, such as ``uns doctor``: nobody is disturbed by it."""
+    groups = [tree.group_id(site) for site in tree.sites]
+    return Grant(
+        credential=name,
+        role="observer",
+        purpose="watches the Sparkplug traffic, writes nothing",
+        read=(
+            *(f"{NAMESPACE}/{group}/#" for group in groups),
+            *(mark_topic(EdgeNodeDescriptor(group, "+")) for group in groups),
+            state_topic("x").removesuffix("x") + "+",
+        ),
     )
 
 
