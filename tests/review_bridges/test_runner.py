@@ -90,3 +90,18 @@ async def test_books_that_are_taken_away_stop_delivery_until_they_are_back(work:
     async with work.running():
         await work.drained()
     assert books.values == [1.0, 2.0, 3.0]
+
+
+async def test_a_record_log_that_is_taken_away_is_said_and_read_on_when_it_is_back(work: Work) -> None:
+    books = work.harness.books  # type: ignore[attr-defined]
+    work.log.write(1.0)
+    async with work.running():
+        await work.drained()
+        aside = work.log.path.with_name("aside.db")
+        work.log.path.rename(aside)
+        stats = await work.until("it says so", error_class="storage")
+        assert "the record log was deleted, moved or replaced" in stats.reason
+        aside.rename(work.log.path)
+        work.log.write(2.0)
+        await work.drained()
+    assert books.values == [1.0, 2.0]

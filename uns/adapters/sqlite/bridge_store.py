@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from uns.adapters.sqlite.bridge_audit import BRIDGE_AUDIT_TABLES, BridgeAudit
-from uns.adapters.sqlite.database import Database, Migration, translated
+from uns.adapters.sqlite.database import Database, Migration, file_at, translated
 from uns.adapters.sqlite.record_cursor import Progress
 from uns.bridges.port import OutboundItem
 from uns.bridges.rules import Settled
@@ -165,12 +165,12 @@ class BridgeStore:
         self._database = Database(
             path, kind="bridge store", migrations=_MIGRATIONS, page_bytes=_PAGE_BYTES, bytes_max=bytes_max
         )
-        self._file = _file_at(path)
+        self._file = file_at(path)
         self.audit = BridgeAudit(self._database, schema=_MIGRATIONS[-1].version, sums=audit_sums)
 
     def check_there(self) -> None:
         """:class:`StorageError` where the file has been taken away: what is written then, no later start would know."""
-        if _file_at(self.path) != self._file:
+        if file_at(self.path) != self._file:
             raise StorageError(
                 "the books were deleted, moved or replaced while the bridge runs",
                 where=str(self.path),
@@ -499,14 +499,6 @@ _DEAD = f"""
             AND later.order_key = letter.order_key AND later.id > letter.id) END
     FROM outbox AS letter WHERE state IN {_OPEN} AND state = 'dead'
     """  # noqa: S608 - columns of ours
-
-
-def _file_at(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _values(item: OutboundItem, now_ns: int) -> tuple[Any, ...]:

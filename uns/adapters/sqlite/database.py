@@ -17,7 +17,7 @@ import msgspec
 
 from uns.errors import ConfigurationError, StorageError, StorageFullError
 
-__all__ = ["Database", "Migration", "open_reader", "translated"]
+__all__ = ["Database", "Migration", "file_at", "open_reader", "translated"]
 
 _FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _PAGES_MAX = 0xFFFFFFFE
@@ -133,6 +133,15 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def file_at(path: Path) -> tuple[int, int] | None:
+    """What tells the file at a path from another one: an open database goes on in a file that was taken away."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

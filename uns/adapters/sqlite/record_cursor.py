@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from uns.adapters.sqlite.database import open_reader, translated
+from uns.adapters.sqlite.database import file_at, open_reader, translated
 from uns.adapters.sqlite.record_schema import SPAN_NS
 from uns.enrichment.log import LogBatch, LogSample, MetricRow, Touched
 from uns.enrichment.plan import (
@@ -31,7 +31,7 @@ from uns.enrichment.plan import (
     SeriesRow,
     value_of,
 )
-from uns.errors import ConfigurationError
+from uns.errors import ConfigurationError, StorageError
 
 __all__ = ["Progress", "RecordCursor", "TableRows"]
 
@@ -109,6 +109,7 @@ class RecordCursor:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = open_reader(path)
+        self._file = file_at(path)
         self._log_id = ""
 
     # ── by cursor ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -127,6 +128,12 @@ class RecordCursor:
         self, progress: Progress, *, positions_max: int, facts_max: int = 5_000, samples: bool = False
     ) -> tuple[LogBatch, Progress, int]:
         """What lies beyond ``progress``, where one stands after it, and the head of the log; one snapshot."""
+        if file_at(self.path) != self._file:
+            raise StorageError(
+                "the record log was deleted, moved or replaced while it was read",
+                where=str(self.path),
+                next_step="put it back, or start anew what reads it",
+            )
         with self._snapshot() as execute:
             head = _meta(execute, "next_position", 1) - 1
             log_id = self._identity(execute)
