@@ -33,6 +33,7 @@ from uns.sparkplug.messages import (
     CommandReceived,
     Connect,
     Disconnect,
+    HostAwaited,
     HostStateChanged,
     Message,
     Offline,
@@ -621,3 +622,133 @@ def test_without_a_primary_host_state_says_nothing():
     session = online_edge()
     session.receive_message(STATE_TOPIC, state_payload(online=False), T0)
     assert (session.events(), session.state) == ([], EdgeState.ONLINE)
+
+
+# ── several brokers, and waiting for the primary host ─────────────────────────────────────────────────────────────
+
+
+def connect_again(session: EdgeNodeSession, broker: str, *, bd_seq: int = 1) -> None:
+    session.receive_disconnected(T0)
+    session.actions(), session.events()
+    session.connect(bd_seq=bd_seq, session_id=f"s{bd_seq}", now_ns=T0, broker=broker)
+    session.receive_connected(T0)
+    session.receive_subscribed(T0)
+    session.actions()
+
+
+@pytest.mark.tck("tck-id-operational-behavior-host-application-multi-server-timestamp")
+def test_state_is_remembered_per_broker():
+    session = waiting_edge()
+    session.receive_message(STATE_TOPIC, state_payload(timestamp=50), T0)
+    connect_again(session, "b")
+    session.receive_message(STATE_TOPIC, state_payload(timestamp=7), T0)  # older, and the first of this broker
+    assert session.events() == [HostStateChanged(True, 7), BirthDue("primary_host")]
+    connect_again(session, "", bd_seq=2)
+    session.receive_message(STATE_TOPIC, state_payload(timestamp=49), T0)
+    assert session.events() == []
+
+
+@pytest.mark.tck("tck-id-operational-behavior-primary-application-state-with-multiple-servers-walk")
+def test_with_several_brokers_a_host_that_is_offline_here_is_left_before_the_birth():
+    session = subscribed_edge(primary_host_id=HOST_ID, leaves_offline_host=True)
+    session.actions()
+    session.receive_message(STATE_TOPIC, state_payload(online=False, timestamp=5), T0)
+    assert session.events() == [Offline("primary_host_offline")]
+    assert session.actions() == [Disconnect()]  # nothing was born
+
+
+def test_with_several_brokers_an_offline_state_before_the_suback_is_obeyed_after_it():
+    session = edge_session(primary_host_id=HOST_ID, leaves_offline_host=True)
+    session.connect(bd_seq=0, session_id="s", now_ns=T0)
+    session.receive_connected(T0)
+    session.receive_message(STATE_TOPIC, state_payload(online=False), T0)
+    assert session.state is EdgeState.SUBSCRIBING
+    session.receive_subscribed(T0)
+    assert session.events() == [Offline("primary_host_offline")]
+
+
+def silent_host(then, **options) -> EdgeNodeSession:
+    session = subscribed_edge(primary_host_id=HOST_ID, host_wait_max_ms=2000, when_host_silent=then, **options)
+    session.actions()
+    assert session.next_deadline_ns() == T0 + 2 * S
+    session.receive_timer(T0 + 2 * S - 1)
+    assert session.events() == []
+    session.receive_timer(T0 + 2 * S)
+    assert session.next_deadline_ns() is None
+    return session
+
+
+def test_waiting_for_a_silent_primary_host_is_told():
+    session = silent_host("wait")
+    assert (session.events(), session.state) == ([HostAwaited("wait")], EdgeState.WAITING_FOR_HOST)
+    session.receive_message(STATE_TOPIC, state_payload(), T0 + 5 * S)
+    assert session.events() == [HostStateChanged(True, T0_MS), BirthDue("primary_host")]
+
+
+def test_waiting_for_a_silent_primary_host_can_end_the_session():
+    session = silent_host("leave")
+    assert session.events() == [HostAwaited("leave"), Offline("primary_host_silent")]
+    assert session.actions() == [Disconnect()]
+
+
+def test_a_plant_may_prefer_births_without_its_primary_host_to_silence():
+    session = silent_host("publish")
+    assert session.events() == [HostAwaited("publish"), BirthDue("host_waived")]
+    session.birth(node_birth(), T0 + 2 * S)
+    session.actions(), session.events()
+    session.receive_message(STATE_TOPIC, state_payload(online=False), T0 + 3 * S)  # it spoke: now it is obeyed
+    assert session.events() == [Offline("primary_host_offline")]
+
+
+def test_a_host_that_goes_while_births_wait_is_waited_for_anew_and_no_longer():
+    session = subscribed_edge(primary_host_id=HOST_ID, host_wait_max_ms=2000)
+    session.receive_message(STATE_TOPIC, state_payload(timestamp=5), T0)
+    assert session.next_deadline_ns() is None
+    session.receive_message(STATE_TOPIC, state_payload(online=False, timestamp=6), T0 + S)
+    assert session.next_deadline_ns() == T0 + 3 * S
+    session.receive_message(STATE_TOPIC, state_payload(online=False, timestamp=7), T0 + 2 * S)
+    assert session.next_deadline_ns() == T0 + 3 * S, "its heralds do not prolong the waiting"
+
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_times_on_payloads_never_go_back_inside_a_session():
+    session = online_edge(now_ns=T0)
+    steps = [T0 + 5 * MS, T0 - 3600 * S, T0 + 4 * MS, T0 + 6 * MS]
+    session.publish_data("reactor4", data_for(session, "temperature"), steps[0])
+    session.device_birth("other", [metric("x")], steps[1])
+    session.device_death("other", steps[2])
+    session.publish_data("reactor4", data_for(session, "temperature"), steps[3])
+    session.birth(node_birth(), T0)
+    stamps = [Payload.FromString(m.payload).timestamp for m in published(session)]
+    assert stamps == [T0_MS + 5, T0_MS + 5, T0_MS + 5, T0_MS + 6, T0_MS + 6, T0_MS + 6]
+
+
+@pytest.mark.parametrize(("back_ms", "ends"), [(-3_600_000, False), (0, False), (1000, False), (1001, True)])
+def test_a_wall_clock_that_is_set_back_ends_the_session(back_ms, ends):
+    session = online_edge(now_ns=T0)
+    session.receive_clock(T0 - back_ms * MS, T0)
+    assert session.events() == ([Offline("clock_set_back")] if ends else [])
+    assert [type(action) for action in session.actions()] == ([Publish, Disconnect] if ends else [])
+    session.receive_clock(T0 - back_ms * MS, T0)  # told once
+    assert session.events() == []
+
+
+def test_a_clock_that_is_set_back_while_nothing_stands_says_nothing():
+    session = edge_session()
+    session.receive_clock(0, T0)
+    session.connect(bd_seq=0, session_id="s", now_ns=T0)
+    session.receive_clock(0, T0)
+    assert session.events() == []
+
+
+def test_a_new_session_may_begin_earlier_than_the_last_one_ended():
+    session = online_edge(now_ns=T0)
+    session.receive_disconnected(T0)
+    session.connect(bd_seq=8, session_id="s8", now_ns=T0 - 3600 * S)
+    session.receive_connected(T0 - 3600 * S)
+    session.receive_subscribed(T0 - 3600 * S)
+    session.actions()
+    session.birth(node_birth(), T0 - 3600 * S)
+    assert {birth_of(m).timestamp_ms for m in published(session)} == {T0_MS - 3_600_000}

@@ -8,14 +8,23 @@ always a new ``connect``: the will is fixed there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter, le
+from operator import attrgetter
+from typing import Literal
 
 import msgspec
 
 from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.sparkplug import codec
-from uns.sparkplug.aliases import AliasTable, binding_of
+from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.datatypes import METRIC_TYPES, DataType
+from uns.sparkplug.edge_rules import (
+    check_bindings,
+    client_id_of,
+    encode_birth,
+    in_time_order,
+    table_of_birth,
+    too_large,
+)
 from uns.sparkplug.messages import (
     Action,
     BirthDue,
@@ -24,6 +33,7 @@ from uns.sparkplug.messages import (
     Connect,
     Disconnect,
     EdgeEvent,
+    HostAwaited,
     HostStateChanged,
     Message,
     NodeBirth,
@@ -58,16 +68,23 @@ from uns.sparkplug.topics import (
 )
 from uns.sparkplug.transitions import EDGE_TRANSITIONS, EdgeInput, EdgeState, next_state
 
-__all__ = ["EdgeNodeSession"]
+__all__ = ["CLOCK_STEP_BACK_MAX_MS", "EdgeNodeSession", "WhenHostSilent"]
 
+CLOCK_STEP_BACK_MAX_MS = 1000  # of the wall clock, inside a session; what is less is taken for drift
 _NS_PER_MS = 1_000_000
+
+# What to do when no STATE said in time that the primary host is online: stay and go on waiting; leave, for the next
+# broker; or publish all the same, which breaks phid-wait for the sake of other consumers and is never a default.
+WhenHostSilent = Literal["wait", "leave", "publish"]
 
 
 class EdgeNodeSession:
-    """One edge node at one broker.
+    """One edge node, at one broker at a time.
 
     ``command_devices`` names the devices that accept writes; ``extra_filters`` are subscriptions of the application,
-    whose messages come back as ``OtherMessage``.
+    whose messages come back as ``OtherMessage``. ``host_wait_max_ms`` and ``when_host_silent`` say how long births wait
+    for the primary host, and what then. ``leaves_offline_host``: there are other brokers, so where STATE says that the
+    primary host is offline the session ends even before its birth.
     """
 
     def __init__(
@@ -78,6 +95,9 @@ class EdgeNodeSession:
         rebirth_interval_min_ms: int = 1000,
         extra_filters: Sequence[tuple[str, int]] = (),
         command_devices: Sequence[str] = (),
+        host_wait_max_ms: int | None = None,
+        when_host_silent: WhenHostSilent = "wait",
+        leaves_offline_host: bool = False,
     ) -> None:
         check_id(descriptor.group_id, what="group_id")
         check_id(descriptor.edge_node_id, what="edge_node_id")
@@ -96,8 +116,11 @@ class EdgeNodeSession:
         self._session_id = ""
         self._bd_seq: int | None = None
         self._seq: int | None = None  # of the newest message; None before the first NBIRTH
+        self._host_wait_ns = None if host_wait_max_ms is None else host_wait_max_ms * _NS_PER_MS
+        self._when_host_silent: WhenHostSilent = when_host_silent
+        self._leaves_offline_host = leaves_offline_host
+        self._primary_hosts: dict[str, StateMemory] = {}  # by broker
         self._primary_host = StateMemory()
-        self._primary_host_online = False
         self._forget_session()
 
     def _forget_session(self) -> None:
@@ -107,7 +130,9 @@ class EdgeNodeSession:
         self._definitions: dict[str, TemplateValue] = {}  # of the NBIRTH that stands
         self._born_at_ns: int | None = None
         self._rebirth_due_ns: int | None = None
-        self._primary_host_online = False
+        self._host_silent_ns: int | None = None  # when waiting for the primary host has lasted too long
+        self._primary_host_online: bool | None = None  # None: not heard of on this connection
+        self._stamped_ms = 0  # the newest time on a payload
 
     # ── what it is like ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -152,13 +177,15 @@ class EdgeNodeSession:
 
     def next_deadline_ns(self) -> int | None:
         """When ``receive_timer`` wants to be called; None: not at all."""
-        return self._rebirth_due_ns
+        return min((due for due in (self._rebirth_due_ns, self._host_silent_ns) if due is not None), default=None)
 
     # ── the way to ONLINE ────────────────────────────────────────────────────────────────────────────────────────
 
-    def connect(self, *, bd_seq: int, session_id: str, now_ns: int) -> None:  # noqa: ARG002  # as all inputs
+    def connect(self, *, bd_seq: int, session_id: str, now_ns: int, broker: str = "") -> None:  # noqa: ARG002
         """Ask for a connection. ``bd_seq`` is one more than at the CONNECT before, and was persisted already.
 
+        ``broker`` names the broker where there are several: a host has a STATE timestamp of its own at each
+        (host-application-multi-server-timestamp), and what is remembered of one says nothing about another.
         tck-id-payloads-ndeath-will-message, -qos, -retain; message-flow-edge-node-birth-publish-will-message-*.
         """
         check_bd_seq(bd_seq)
@@ -166,8 +193,9 @@ class EdgeNodeSession:
         self._forget_session()
         self._bd_seq = bd_seq
         self._session_id = session_id
+        self._primary_host = self._primary_hosts.setdefault(broker, StateMemory())
         will = Message(self._topic(MessageType.NDEATH), codec.encode_death(bd_seq), qos=1, retain=False)
-        self._actions.append(Connect(client_id=_client_id(self.descriptor), will=will))
+        self._actions.append(Connect(client_id=client_id_of(self.descriptor), will=will))
 
     def receive_connected(self, now_ns: int) -> None:  # noqa: ARG002
         """CONNACK came."""
@@ -178,13 +206,21 @@ class EdgeNodeSession:
             filters.append((self._state_topic, 1))
         self._actions.append(Subscribe((*filters, *self._extra_filters)))
 
-    def receive_subscribed(self, now_ns: int) -> None:  # noqa: ARG002
+    def receive_subscribed(self, now_ns: int) -> None:
         """All subscriptions were granted."""
-        if self.primary_host_id is not None and not self._primary_host_online:
-            self._input(EdgeInput.SUBSCRIBED_HOST_UNKNOWN)
+        if self.primary_host_id is None or self._primary_host_online:
+            self._input(EdgeInput.SUBSCRIBED)
+            self._events.append(BirthDue("connected"))
             return
-        self._input(EdgeInput.SUBSCRIBED)
-        self._events.append(BirthDue("connected"))
+        self._input(EdgeInput.SUBSCRIBED_HOST_UNKNOWN)
+        self._wait_for_host(now_ns)
+
+    def _wait_for_host(self, now_ns: int) -> None:
+        if self._host_wait_ns is not None:
+            self._host_silent_ns = now_ns + self._host_wait_ns
+        if self._leaves_offline_host and self._primary_host_online is False:
+            self._input(EdgeInput.CLOSE)  # it may be online at the next broker (…-multiple-servers-walk)
+            self._leave(Offline("primary_host_offline"))
 
     def birth(self, birth: NodeBirth, now_ns: int) -> None:
         """Publish NBIRTH and a DBIRTH per device; also to answer a rebirth: same bdSeq, same session, same aliases.
@@ -192,7 +228,7 @@ class EdgeNodeSession:
         Raises :class:`LocalProtocolError`, with nothing changed, where a metric cannot be published.
         """
         following = next_state(EDGE_TRANSITIONS, self._state, EdgeInput.BIRTH)
-        now_ms = now_ns // _NS_PER_MS
+        now_ms = self._time_ms(now_ns)
         for name in CONTROL_METRICS.intersection(metric.name for metric in birth.metrics):
             raise LocalProtocolError(f"metric {name!r} is the session's own", next_step="leave it out of the birth")
         node_metrics = self._prepare(None, [*self._control_metrics(now_ms), *birth.metrics], now_ms)
@@ -206,20 +242,21 @@ class EdgeNodeSession:
             require_templates(metrics, definitions, device_id)
         # seq 0 (tck-id-topics-nbirth-seq-num), then one more for each device, DBIRTHs straight after the NBIRTH
         # (tck-id-payloads-dbirth-order). All is encoded before anything is kept.
-        payloads: list[tuple[str, bytes]] = [(self._topic(MessageType.NBIRTH), _encode(node_metrics, now_ms, 0))]
+        payloads: list[tuple[str, bytes]] = [(self._topic(MessageType.NBIRTH), encode_birth(node_metrics, now_ms, 0))]
         seq = 0
         for device_id, metrics in devices.items():
             seq = next_seq(seq)
-            payloads.append((self._topic(MessageType.DBIRTH, device_id), _encode(metrics, now_ms, seq)))
+            payloads.append((self._topic(MessageType.DBIRTH, device_id), encode_birth(metrics, now_ms, seq)))
 
         reborn = self._seq is not None
         self._state = following
         self._seq = seq
+        self._stamped_ms = now_ms
         self._definitions = definitions
         old_tables = self._tables
-        self._tables = {None: _table(node_metrics, old_tables.get(None))}
+        self._tables = {None: table_of_birth(node_metrics, old_tables.get(None))}
         for device_id, metrics in devices.items():
-            self._tables[device_id] = _table(metrics, old_tables.get(device_id))
+            self._tables[device_id] = table_of_birth(metrics, old_tables.get(device_id))
         self._born_at_ns = now_ns
         self._rebirth_due_ns = None
         self._actions += [Publish(Message(topic, payload)) for topic, payload in payloads]
@@ -231,32 +268,33 @@ class EdgeNodeSession:
         """NDATA (``device_id`` None) or DDATA; the seq is taken here."""
         self._input(EdgeInput.PUBLISH)
         table = self._table(device_id)
-        _check_bindings(batch, table)
+        check_bindings(batch, table)
         if not batch.is_historical:
-            batch = _in_time_order(batch)
+            batch = in_time_order(batch)
         message_type = MessageType.NDATA if device_id is None else MessageType.DDATA
         topic = self._topic(message_type, device_id)
-        self._publish(topic, lambda seq: codec.encode_data(batch, timestamp_ms=now_ns // _NS_PER_MS, seq=seq))
+        self._publish(topic, now_ns, lambda now_ms, seq: codec.encode_data(batch, timestamp_ms=now_ms, seq=seq))
 
     def device_birth(self, device_id: str, metrics: Sequence[BirthMetric], now_ns: int) -> None:
         """A device came, or changed; a born one dies first, since a DBIRTH of a live device is none."""
         self._input(EdgeInput.PUBLISH)
         check_id(device_id, what="device_id")
-        now_ms = now_ns // _NS_PER_MS
+        now_ms = self._time_ms(now_ns)
         prepared = self._prepare(device_id, metrics, now_ms)
         require_templates(prepared, self._definitions, device_id)
-        _encode(prepared, now_ms, 0)  # raises before anything is published
+        encode_birth(prepared, now_ms, 0)  # raises before anything is published
         if device_id in self._tables:
             self.device_death(device_id, now_ns)
-        self._publish(self._topic(MessageType.DBIRTH, device_id), lambda seq: _encode(prepared, now_ms, seq))
-        self._tables[device_id] = _table(prepared, None)
+        topic = self._topic(MessageType.DBIRTH, device_id)
+        self._publish(topic, now_ns, lambda now_ms, seq: encode_birth(prepared, now_ms, seq))
+        self._tables[device_id] = table_of_birth(prepared, None)
 
     def device_death(self, device_id: str, now_ns: int) -> None:
         """A device was lost (tck-id-operational-behavior-device-ddeath)."""
         self._input(EdgeInput.PUBLISH)
         self._table(device_id)
         topic = self._topic(MessageType.DDEATH, device_id)
-        self._publish(topic, lambda seq: codec.encode_empty(now_ns // _NS_PER_MS, seq))
+        self._publish(topic, now_ns, codec.encode_empty)
         del self._tables[device_id]
 
     def receive_message(self, topic: str, payload: bytes, now_ns: int, *, retain: bool = False) -> None:
@@ -273,7 +311,7 @@ class EdgeNodeSession:
             return
         if isinstance(parsed, StateTopic):
             if topic == self._state_topic:  # phid-wait-id: another host's STATE says nothing
-                self._receive_state(topic, payload)
+                self._receive_state(topic, payload, now_ns)
         elif parsed.edge_node == self.descriptor and parsed.message_type in {MessageType.NCMD, MessageType.DCMD}:
             self._receive_command(parsed, payload, now_ns, retain=retain)
 
@@ -281,6 +319,28 @@ class EdgeNodeSession:
         """The deadline has come."""
         if self._rebirth_due_ns is not None and now_ns >= self._rebirth_due_ns:
             self._rebirth()
+        if self._host_silent_ns is not None and now_ns >= self._host_silent_ns:
+            self._host_silent_ns = None
+            self._give_up_waiting()
+
+    def _give_up_waiting(self) -> None:
+        self._events.append(HostAwaited(self._when_host_silent))
+        if self._when_host_silent == "leave":
+            self._input(EdgeInput.CLOSE)
+            self._leave(Offline("primary_host_silent"))
+        elif self._when_host_silent == "publish":
+            self._input(EdgeInput.HOST_WAIVED)
+            self._events.append(BirthDue("host_waived"))
+
+    def receive_clock(self, wall_ns: int, now_ns: int) -> None:
+        """What the wall clock shows while the session's own time is ``now_ns``; call it now and then.
+
+        A wall clock that was set back ends the session: its births and stamps would lie in the future for as long as
+        it lasts. A wall clock that was set forward is followed by the caller, who makes ``now_ns``.
+        """
+        if now_ns - wall_ns > CLOCK_STEP_BACK_MAX_MS * _NS_PER_MS and self._state in _CONNECTED:
+            self._input(EdgeInput.CLOSE)
+            self._leave(Offline("clock_set_back"))
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -308,7 +368,7 @@ class EdgeNodeSession:
             self._actions.append(Publish(death))
         self._actions.append(Disconnect())
         self._events.append(event)
-        self._rebirth_due_ns = None
+        self._rebirth_due_ns = self._host_silent_ns = None
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -329,13 +389,19 @@ class EdgeNodeSession:
             )
         return table
 
-    def _publish(self, topic: str, encode: Callable[[int], bytes]) -> None:
+    def _time_ms(self, now_ns: int) -> int:
+        """Times on payloads never go back inside a session, whatever the clock does."""
+        return max(self._stamped_ms, now_ns // _NS_PER_MS)
+
+    def _publish(self, topic: str, now_ns: int, encode: Callable[[int, int], bytes]) -> None:
         # The number is kept only with its message: a message that cannot be encoded leaves no hole.
         seq = next_seq(self._seq or 0)
-        payload = encode(seq)
+        now_ms = self._time_ms(now_ns)
+        payload = encode(now_ms, seq)
         if len(payload) > codec.PAYLOAD_BYTES_MAX:
-            raise _too_large(topic, payload)
+            raise too_large(topic, payload)
         self._seq = seq
+        self._stamped_ms = now_ms
         self._actions.append(Publish(Message(topic, payload)))
 
     def _control_metrics(self, now_ms: int) -> list[BirthMetric]:
@@ -379,7 +445,7 @@ class EdgeNodeSession:
         self._input(EdgeInput.REBIRTH_REQUESTED)
         self._events.append(BirthDue("rebirth"))
 
-    def _receive_state(self, topic: str, payload: bytes) -> None:
+    def _receive_state(self, topic: str, payload: bytes, now_ns: int) -> None:
         try:
             state = decode_state(payload)
         except RemoteProtocolError as error:
@@ -388,16 +454,20 @@ class EdgeNodeSession:
         if not self._primary_host.accept(state):
             return
         was = self._state
-        if state.online != self._primary_host_online:
-            self._primary_host_online = state.online
+        if state.online != bool(self._primary_host_online):
             self._events.append(HostStateChanged(state.online, state.timestamp))
+        self._primary_host_online = state.online
         self._input(EdgeInput.HOST_ONLINE if state.online else EdgeInput.HOST_OFFLINE)
+        if self._state is EdgeState.BIRTH_DUE:
+            self._host_silent_ns = None
         if was is EdgeState.WAITING_FOR_HOST and self._state is EdgeState.BIRTH_DUE:
             self._events.append(BirthDue("primary_host"))
         elif self._state is not was:  # a birth that nobody has read of yet is not due any more
             self._events = [event for event in self._events if not isinstance(event, BirthDue)]
         if self._state is EdgeState.LEAVING:
             self._leave(Offline("primary_host_offline"))
+        elif self._state is EdgeState.WAITING_FOR_HOST and (was is not self._state or self._leaves_offline_host):
+            self._wait_for_host(now_ns)
 
     def _receive_command(self, topic: NodeTopic | DeviceTopic, payload: bytes, now_ns: int, *, retain: bool) -> None:
         if retain:  # a stored command is old: it must not act on what runs now
@@ -433,66 +503,4 @@ class EdgeNodeSession:
             self._rebirth()
 
 
-def _client_id(descriptor: EdgeNodeDescriptor) -> str:
-    # Stable, so that a broker ends the old connection of this node when the new one comes.
-    return f"edge:{descriptor}"
-
-
-def _encode(metrics: Sequence[BirthMetric], now_ms: int, seq: int) -> bytes:
-    payload = codec.encode_birth(metrics, timestamp_ms=now_ms, seq=seq)
-    if len(payload) > codec.PAYLOAD_BYTES_MAX:
-        raise _too_large(f"a birth of {len(metrics)} metrics", payload)
-    return payload
-
-
-def _too_large(where: str, payload: bytes) -> LocalProtocolError:
-    return LocalProtocolError(
-        f"payload of {len(payload)} bytes",
-        where=where,
-        expected=f"at most {codec.PAYLOAD_BYTES_MAX}",
-        next_step="spread the metrics over more devices or messages",
-    )
-
-
-def _table(metrics: Sequence[BirthMetric], old: AliasTable | None) -> AliasTable:
-    """The table of a birth; rows that say the same as before stay the same objects."""
-    table = AliasTable()
-    for position, metric in enumerate(metrics):
-        kept = None if old is None else old.by_name.get(metric.name)
-        said = (metric.datatype, metric.alias, position)
-        if (
-            kept is None
-            or (kept.datatype, kept.alias, kept.position) != said
-            or isinstance(metric.value, TemplateValue)
-        ):
-            kept = binding_of(metric, position)
-        table.add(kept)
-    return table
-
-
-def _check_bindings(batch: DataBatch, table: AliasTable) -> None:
-    """A binding of another session or device would write a value under another metric's alias."""
-    by_name = table.by_name
-    for binding in batch.bindings:
-        known = by_name.get(binding.name)
-        if known is not binding and (
-            known is None or known.alias != binding.alias or known.datatype != binding.datatype
-        ):
-            raise LocalProtocolError(
-                f"metric {binding.name!r} (alias {binding.alias}) is not in the birth that stands",
-                expected="bindings() of this session, taken after its newest birth",
-            )
-
-
-def _in_time_order(batch: DataBatch) -> DataBatch:
-    """tck-id-operational-behavior-data-publish-nbirth-order, -dbirth-order."""
-    times = batch.times_ms
-    if len(times) != len(batch.bindings) or all(map(le, times, times[1:])):
-        return batch
-    order = sorted(range(len(times)), key=times.__getitem__)
-    return DataBatch(
-        bindings=[batch.bindings[i] for i in order],
-        values=[batch.values[i] for i in order],
-        times_ms=[times[i] for i in order],
-        properties={new: batch.properties[old] for new, old in enumerate(order) if old in batch.properties},
-    )
+_CONNECTED = frozenset(EdgeState) - {EdgeState.DISCONNECTED, EdgeState.CONNECTING, EdgeState.LEAVING}

@@ -26,6 +26,7 @@ __all__ = [
     "Disconnect",
     "EdgeEvent",
     "HeldBirths",
+    "HostAwaited",
     "HostEvent",
     "HostStateChanged",
     "HostStateHealed",
@@ -33,6 +34,7 @@ __all__ = [
     "NodeBirth",
     "NodeBorn",
     "NodeDied",
+    "NodeForgotten",
     "NodeResumed",
     "Offline",
     "Online",
@@ -103,7 +105,7 @@ class NodeBirth(msgspec.Struct):
 class BirthDue(msgspec.Struct, frozen=True):
     """Call ``birth`` now; until then the old birth stands, and on a new connection no data may go out."""
 
-    reason: Literal["connected", "primary_host", "rebirth"]
+    reason: Literal["connected", "primary_host", "host_waived", "rebirth"]
 
 
 class Online(msgspec.Struct, frozen=True):
@@ -119,7 +121,7 @@ class Offline(msgspec.Struct, frozen=True):
     In the latter case NDEATH and Disconnect are among the actions; ``receive_disconnected`` then says nothing more.
     """
 
-    reason: Literal["connection_lost", "closed", "primary_host_offline"]
+    reason: Literal["connection_lost", "closed", "primary_host_offline", "primary_host_silent", "clock_set_back"]
 
 
 class CommandReceived(msgspec.Struct, frozen=True):
@@ -144,6 +146,12 @@ class HostStateChanged(msgspec.Struct, frozen=True):
     timestamp_ms: int
 
 
+class HostAwaited(msgspec.Struct, frozen=True):
+    """No STATE said in time that the primary host is online; this is what is done about it."""
+
+    then: Literal["wait", "leave", "publish"]
+
+
 class OtherMessage(msgspec.Struct, frozen=True):
     """A message on a topic that is none of Sparkplug's; the application asked for it by an extra filter."""
 
@@ -153,7 +161,9 @@ class OtherMessage(msgspec.Struct, frozen=True):
     raw: object = None
 
 
-EdgeEvent = BirthDue | Online | Offline | CommandReceived | CommandIgnored | HostStateChanged | OtherMessage
+EdgeEvent = (
+    BirthDue | Online | Offline | CommandReceived | CommandIgnored | HostStateChanged | HostAwaited | OtherMessage
+)
 
 
 # ── host: what the application hands over ────────────────────────────────────────────────────────────────────────
@@ -178,6 +188,7 @@ RebirthCause = Literal[
     "reorder_timeout",
     "unknown_metric",
     "malformed",
+    "birth_refused",
     "after_death",
     "request",
 ]
@@ -235,6 +246,8 @@ class DataReceived(msgspec.Struct, kw_only=True):
     in_order: bool
     ours: bool
     payload: bytes
+    # It came twice, or later than what was sent after it: no count of messages may rest on it.
+    late: bool = False
     raw: object = None
 
 
@@ -258,9 +271,15 @@ class NodeDied(msgspec.Struct, kw_only=True):
 
     edge_node: EdgeNodeDescriptor
     session_id: str
-    reason: Literal["ndeath", "superseded", "host_disconnected"]
+    reason: Literal["ndeath", "superseded", "host_disconnected", "birth_refused"]
     since_ns: int
     raw: object = None
+
+
+class NodeForgotten(msgspec.Struct, frozen=True):
+    """A node that is not online gave way to another: drop what is kept for it in memory. It may come again."""
+
+    edge_node: EdgeNodeDescriptor
 
 
 class DeviceDied(msgspec.Struct, kw_only=True):
@@ -269,7 +288,7 @@ class DeviceDied(msgspec.Struct, kw_only=True):
     edge_node: EdgeNodeDescriptor
     device_id: str
     session_id: str
-    reason: Literal["ddeath", "rebirth_without_it"]
+    reason: Literal["ddeath", "rebirth_without_it", "birth_refused"]
     timestamp_ms: int | None
     since_ns: int
     raw: object = None
@@ -315,6 +334,7 @@ HostEvent = (
     | DataReceived
     | DataUnreadable
     | NodeDied
+    | NodeForgotten
     | DeviceDied
     | HostStateHealed
     | RebirthRequested

@@ -56,6 +56,7 @@ class EdgeInput(StrEnum):
     SUBSCRIBED_HOST_UNKNOWN = "subscribed_host_unknown"
     HOST_ONLINE = "host_online"
     HOST_OFFLINE = "host_offline"
+    HOST_WAIVED = "host_waived"
     BIRTH = "birth"
     REBIRTH_REQUESTED = "rebirth_requested"
     PUBLISH = "publish"
@@ -78,6 +79,7 @@ EDGE_TRANSITIONS: Mapping[tuple[EdgeState, EdgeInput], EdgeState] = {
     (_E.SUBSCRIBING, _I.CLOSE): _E.LEAVING,
     (_E.WAITING_FOR_HOST, _I.HOST_ONLINE): _E.BIRTH_DUE,  # message-flow-edge-node-birth-publish-phid-wait
     (_E.WAITING_FOR_HOST, _I.HOST_OFFLINE): _E.WAITING_FOR_HOST,
+    (_E.WAITING_FOR_HOST, _I.HOST_WAIVED): _E.BIRTH_DUE,  # by the policy of a plant that prefers it to silence
     (_E.WAITING_FOR_HOST, _I.CLOSE): _E.LEAVING,
     (_E.BIRTH_DUE, _I.HOST_ONLINE): _E.BIRTH_DUE,
     (_E.BIRTH_DUE, _I.HOST_OFFLINE): _E.WAITING_FOR_HOST,
