@@ -227,6 +227,14 @@ def test_marks_without_their_data_show_an_acl_that_denies():
     assert "the broker's ACL denies spBv1.0/G/NDATA" in notes(scene)
 
 
+def test_the_first_mark_of_a_watch_counts_what_came_before_it():
+    scene = Scene()
+    mark(scene, 5)
+    assert "ACL" not in notes(scene)
+    mark(scene, 5, n=2)
+    assert "the broker's ACL denies" in notes(scene)
+
+
 def test_marks_without_answers_are_told():
     scene = Scene()
     scene.births()

@@ -155,7 +155,7 @@ class NodeMemory:
         self.changes: dict[str, tuple[int, int]] = {}  # by message type: values compared, and those that were the same
         self.marks = 0
         self.marks_without_data = 0
-        self.data_since_mark = 0
+        self.data_since_mark = 1  # what the first mark counts may have come before the watch
         self.confirms = 0
         self.refusals = 0
         self.first_unconfirmed_ns: int | None = None
