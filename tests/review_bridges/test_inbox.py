@@ -116,3 +116,18 @@ async def test_an_undated_document_is_ordered_by_its_arrival_whatever_time_its_f
         await until(lambda: "second.xml" in inbox.archived())
     (fact,) = inbox.host.store.current(kind="job")
     assert fact.valid_from == datetime(2026, 6, 3, 21, tzinfo=UTC)
+
+
+async def test_while_the_books_are_away_files_wait(inbox: Inbox) -> None:
+    async with inbox.running() as folder:
+        inbox.drop(schedule(request(job("J1"))), name="first.xml")
+        await until(lambda: "first.xml" in inbox.archived())
+        books = inbox.directory / "bridge.db"
+        books.rename(inbox.directory / "aside.db")
+        inbox.drop(schedule(request(job("J2"), work_order="WO-2")), name="second.xml")
+        await until(lambda: folder.trouble)
+        assert "the books were deleted, moved or replaced" in folder.trouble
+        assert inbox.waiting() == ["second.xml"]
+        (inbox.directory / "aside.db").rename(books)
+        await until(lambda: "second.xml" in inbox.archived())
+    assert sorted(inbox.host.jobs) == ["J1", "J2"]

@@ -90,6 +90,7 @@ class OrderIntake:
     # ── in a worker thread ───────────────────────────────────────────────────────────────────────────────────────
 
     def _open(self, file: InboxFile) -> _Work:
+        self._store.check_there()
         digest = hashlib.sha256(file.data).digest()
         if self._work is not None and self._work.digest == digest:
             return self._work  # the host did not answer all of it last time
