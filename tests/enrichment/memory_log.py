@@ -13,6 +13,7 @@ import msgspec
 from uns.context.facts import Fact
 from uns.context.times import MAX_NS
 from uns.enrichment.plan import (
+    FLAG_CLOCK_SUSPECT,
     ContextSample,
     EnricherState,
     FactRow,
@@ -196,7 +197,7 @@ class MemoryLog:
     def _present(self) -> list[PresentSample]:
         newest: dict[int, SampleRow] = {}
         for row in self.samples:
-            if row[1] not in newest or (row[2], row[3]) > newest[row[1]][2:4]:
+            if row[1] not in newest or _rank(row) > _rank(newest[row[1]]):
                 newest[row[1]] = row
         found = []
         for row in newest.values():
@@ -247,3 +248,8 @@ class MemoryLog:
 
     def _value(self, row: SampleRow) -> Value:
         return value_of(self.series[row[1]][3], row[4], row[5], row[6])
+
+
+def _rank(row: SampleRow) -> tuple[bool, int, int]:
+    """Of the samples of a series: a stamp that is believed before one that is not, then time and ordinal."""
+    return not row[9] & FLAG_CLOCK_SUSPECT, row[2], row[3]

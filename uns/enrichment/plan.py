@@ -279,7 +279,8 @@ class EnricherState(msgspec.Struct, kw_only=True):
     ``facts``: every fact message, in any order. ``context_samples``: every sample of every metric whose contract has
     role ``context``. ``intervals``: rows with ``known_to_ns`` = MAX_NS, as INTERVAL_COLUMNS. ``series``: all rows of
     the series table, each with the highest source_time_ns of its samples (None: it has no samples). ``present``: the
-    newest samples, for the board of present values; where it is left out, values are shown again when they change.
+    newest samples, of stamps that are believed where a series has any within reach, for gaps and the board of present
+    values; where it is left out, values are shown again when they change.
     ``gaps``: current rows of gaps that are open, or closed and not filled, as GAP_COLUMNS.
     """
 

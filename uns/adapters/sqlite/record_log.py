@@ -22,6 +22,7 @@ from uns.context.facts import Fact
 from uns.enrichment.plan import (
     EQUIPMENT_LOG_COLUMNS,
     FACT_COLUMNS,
+    FLAG_CLOCK_SUSPECT,
     GAP_COLUMNS,
     INTERVAL_COLUMNS,
     MAX_NS,
@@ -47,6 +48,8 @@ AddressRow = tuple[str, str, str, str, str, int]
 _Seconds = Counter[tuple[str, int]]  # samples by equipment and second
 
 _NEWEST_EVERY_POSITIONS = 200_000  # so many rows at most are looked through again at start
+_BELIEVED_SPANS_MAX = 200  # so far back a believed sample is looked for where the newest one is not
+_BELIEVED_ROWS_MAX = 20_000  # of the two newest of them; of the others the last sample alone
 
 
 def _insert(table: str, columns: Sequence[str], *, verb: str = "INSERT") -> str:
@@ -154,7 +157,7 @@ class RecordLog:
                     (MAX_NS,),
                 ).fetchall(),
                 series=[(row, newest.get(row[0])) for row in series],
-                present=[_present_sample(row) for row in connection.execute(_PRESENT_SAMPLES)],
+                present=[_believed(connection, row) for row in connection.execute(_PRESENT_SAMPLES).fetchall()],
                 gaps=connection.execute(_UNSETTLED_GAPS, (MAX_NS, MAX_NS)).fetchall(),
                 ways=connection.execute(f"SELECT {', '.join(WAY_COLUMNS)} FROM ways").fetchall(),  # noqa: S608
                 equipment_logs=connection.execute("SELECT equipment, last_to FROM equipment_logs").fetchall(),
@@ -328,17 +331,44 @@ _CONTEXT_SAMPLES = """
     """
 
 
+_PRESENT_COLUMNS = """
+    samples.series, samples.source_time_ns, {}, series.type,
+    samples.value_num, samples.value_int, samples.value_text, samples.quality, samples.status_code,
+    samples.flags, payloads.group_id, payloads.edge_node_id, payloads.device_id
+    """
 # The last ordinal of the newest time of each series: bare columns are those of the row with the maximum.
-_PRESENT_SAMPLES = """
-    SELECT samples.series, samples.source_time_ns, max(samples.ordinal), series.type,
-           samples.value_num, samples.value_int, samples.value_text, samples.quality, samples.status_code,
-           samples.flags, payloads.group_id, payloads.edge_node_id, payloads.device_id
+_PRESENT_SAMPLES = f"""
+    SELECT {_PRESENT_COLUMNS.format("max(samples.ordinal)")}
     FROM newest
     JOIN samples ON samples.series = newest.series AND samples.source_time_ns = newest.source_time_ns
     JOIN series ON series.series = samples.series
     JOIN payloads ON payloads.payload = samples.payload
     GROUP BY samples.series
-    """
+    """  # noqa: S608 - columns of ours
+_SPANS_BACK = "SELECT first_ns, last_ns FROM series_spans WHERE series = ? ORDER BY span DESC LIMIT ?"
+_BELIEVED = f"""
+    SELECT {_PRESENT_COLUMNS.format("samples.ordinal")}
+    FROM (SELECT position, series FROM samples WHERE source_time_ns BETWEEN ?2 AND ?3
+        ORDER BY source_time_ns DESC, series DESC, ordinal DESC LIMIT {_BELIEVED_ROWS_MAX}) AS keys
+    CROSS JOIN samples ON samples.position = keys.position
+    JOIN series ON series.series = samples.series
+    JOIN payloads ON payloads.payload = samples.payload
+    WHERE keys.series = ?1 AND NOT samples.flags & {FLAG_CLOCK_SUSPECT}
+    ORDER BY samples.source_time_ns DESC, samples.ordinal DESC LIMIT 1
+    """  # noqa: S608 - numbers of ours
+
+
+def _believed(connection: sqlite3.Connection, row: tuple[Any, ...]) -> PresentSample:
+    """The newest sample of a series; where its stamp is not believed, the newest one whose stamp is, within reach."""
+    newest = _present_sample(row)
+    if newest.flags & FLAG_CLOCK_SUSPECT:
+        spans = connection.execute(_SPANS_BACK, (newest.series, _BELIEVED_SPANS_MAX)).fetchall()
+        for back, (first_ns, last_ns) in enumerate(spans):
+            keys = (newest.series, first_ns if back < 2 else last_ns, last_ns)
+            found = connection.execute(_BELIEVED, keys).fetchone()
+            if found is not None:
+                return _present_sample(found)
+    return newest
 
 
 def _present_sample(row: tuple[Any, ...]) -> PresentSample:
