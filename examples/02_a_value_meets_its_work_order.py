@@ -36,6 +36,9 @@ class EmptyLog:
     def unrecorded_at(self, *_key: object, **_page: object) -> list[StoredUnrecorded]:
         return []
 
+    def holds_dropped(self, *_way: object, **_gap: object) -> bool:
+        return False
+
 
 def published(plan: RecordPlan, stream: str) -> dict[str, Any]:
     """What would be published on one of the streams about the reactor."""
