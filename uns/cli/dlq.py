@@ -86,8 +86,13 @@ def show(key: KeyArgument, config: BridgeOption = DEFAULT_BRIDGE, as_json: JsonO
     if as_json:
         print_document(document)
         return
+    from uns.context.times import rfc3339
+
     for name, value in document.items():
-        print(f"{name:15} {value}")
+        if name.endswith("_at_ns") and isinstance(value, int):
+            print(f"{name.removesuffix('_ns'):15} {rfc3339(value)}")
+        else:
+            print(f"{name:15} {value}")
 
 
 def retry(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -98,7 +99,9 @@ async def test_the_commands_look_and_decide_beside_the_running_bridge(bench: Ben
     letters = bench.command("dlq", "list")
     assert "refused 2" in letters
     key = letters.split()[0]
-    assert "P0001" in bench.command("dlq", "show", key)
+    shown = bench.command("dlq", "show", key)
+    assert "P0001" in shown
+    assert re.search(r"^created_at +20\d\d-.*Z$", shown, re.MULTILINE)
     await bench.harness.refuse(2.0, None)
     bench.command("dlq", "retry", key)
     await until(lambda: bench.count() == 3, "it is delivered")
