@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from uns.sparkplug.datatypes import DataType, Value
+from uns.sparkplug.metrics import MetricValue
 
 __all__ = ["EXPECTED", "Expected", "Wire"]
 
@@ -36,6 +37,9 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     writes: dict[DataType, Wire] = {}  # where its bytes of the extreme values are not ours
     reads: dict[DataType, Value] = {}  # what it makes of ours where that is another value
     refuses: dict[DataType, str] = {}  # what it raises over ours
+    has_arrays: bool = True
+    array_writes: dict[DataType, bytes] = {}  # where its bytes of an array are not ours
+    array_reads: dict[DataType, MetricValue] = {}  # what it makes of ours where that is another value
 
 
 REBIRTH_METRIC = frozenset(
@@ -128,6 +132,7 @@ EXPECTED: dict[str, Expected] = {
         edge_leniencies=frozenset({"name_beside_alias", "data_with_unknown_metric", "datatype_in_data"}),
         edge_warnings=frozenset({"tck-id-payloads-ndata-seq"}),
         host_breaks=NO_STATE | DATATYPE_IN_DATA | {"tck-id-payloads-ncmd-seq", "tck-id-payloads-state-subscribe"},
+        has_arrays=False,
         names_data=False,
         writes={DataType.INT8: ("int_value", 0x80), DataType.INT16: ("int_value", 0x8000)},
     ),
@@ -155,6 +160,7 @@ EXPECTED: dict[str, Expected] = {
         ),
         host_breaks=NO_STATE | {"tck-id-payloads-state-subscribe"},
         host_does_not=frozenset({"rebirth"}),
+        has_arrays=False,
         names_data=False,
         writes={DataType.UINT32: ("long_value", 2**32 - 1)},
         reads={DataType.UINT32: None},
@@ -167,6 +173,7 @@ EXPECTED: dict[str, Expected] = {
         edge_warnings=frozenset({"tck-id-operational-behavior-data-commands-rebirth-name-aliases"}),
         host_breaks=frozenset(),
         names_data=True,
+        array_reads={DataType.UINT8_ARRAY: (23, -6)},  # of (23, 250): bytes taken as signed
         writes={DataType.UINT32: ("long_value", 2**32 - 1)},
     ),
 }

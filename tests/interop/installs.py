@@ -33,7 +33,8 @@ class Peer(msgspec.Struct, frozen=True):
     name: str
     version: str
     pins: tuple[str, ...]  # files in its folder of sources that decide what is installed
-    tools: tuple[str, ...]
+    installs_with: tuple[str, ...]  # tools on the path
+    runs_with: tuple[str, ...]
     install: Callable[[Path, Path], None]  # sources, folder
     command: Callable[[Path, Path], list[str]]
 
@@ -58,16 +59,21 @@ def _folder(peer: Peer) -> Path:
     pins = b"\0".join((sources / pin).read_bytes() for pin in peer.pins)
     key = hashlib.sha256(pins + sys.version.encode()).hexdigest()[:12]
     folder = BUILD / f"{peer.name}-{key}"
+    _require_tools(peer.runs_with)
     if (folder / _STAMP).exists():
         return folder
-    for tool in peer.tools:
-        if shutil.which(tool) is None:
-            raise NotInstalledError(f"{tool} is not on the path")
+    _require_tools(peer.installs_with)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     peer.install(sources, folder)
     (folder / _STAMP).touch()
     return folder
+
+
+def _require_tools(tools: tuple[str, ...]) -> None:
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise NotInstalledError(f"{tool} is not on the path")
 
 
 def _run(*command: str, cwd: Path) -> None:
@@ -121,6 +127,7 @@ PEERS: dict[str, Peer] = {
         _pinned("pysparkplug", "requirements.lock", r"(?m)^pysparkplug==(\S+)"),
         ("requirements.lock",),
         (),
+        (),
         _install_python,
         _python,
     ),
@@ -129,6 +136,7 @@ PEERS: dict[str, Peer] = {
         _pinned("mqtt_spb_wrapper", "requirements.lock", r"(?m)^mqtt-spb-wrapper==(\S+)"),
         ("requirements.lock",),
         (),
+        (),
         _install_python,
         _python,
     ),
@@ -136,7 +144,8 @@ PEERS: dict[str, Peer] = {
         "npm",
         _pinned("npm", "package.json", r'"sparkplug-client": "([^"]+)"'),
         ("package-lock.json",),
-        ("node", "npm"),
+        ("npm",),
+        ("node",),
         _install_npm,
         _node,
     ),
@@ -144,7 +153,8 @@ PEERS: dict[str, Peer] = {
         "tahu",
         _pinned("tahu", "pom.xml", r"<artifactId>tahu-host</artifactId>\s*<version>([^<]+)"),
         ("pom.xml",),
-        ("java", "javac", "mvn"),
+        ("mvn",),
+        ("java", "javac"),  # its one source file is compiled at each start
         _install_java,
         _java,
     ),

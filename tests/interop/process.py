@@ -11,7 +11,8 @@ import json
 from typing import Any, Self
 
 from tests.interop.values import from_text
-from uns.sparkplug.datatypes import DataType, Value
+from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.metrics import MetricValue
 
 __all__ = ["PeerProcess", "PeerRefusedError", "decoded"]
 
@@ -92,7 +93,7 @@ class PeerProcess:
 
 def decoded(
     metrics: list[dict[str, Any]], types: dict[str, DataType], names: dict[int, str] | None = None
-) -> dict[str, Value]:
+) -> dict[str, MetricValue]:
     """By name, the values as the peer decoded them; ``names`` by alias, for a peer that leaves the name to its caller.
 
     What has no name then is left out.

@@ -37,7 +37,7 @@ from uns.runtime.host.process import Host
 from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import Message, Publish
-from uns.sparkplug.metrics import REBIRTH, BirthMetric
+from uns.sparkplug.metrics import REBIRTH, BirthMetric, MetricValue
 from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
 
 __all__ = ["DEVICE", "HOST_ID", "NODE", "EdgeScene", "HostScene", "play_edge", "play_host"]
@@ -142,7 +142,11 @@ def now_ms() -> int:
 
 
 def listed(
-    values: dict[DataType, Value], types: tuple[DataType, ...], *, alias: int | None = None, at_ms: int | None = None
+    values: Mapping[DataType, MetricValue],
+    types: tuple[DataType, ...],
+    *,
+    alias: int | None = None,
+    at_ms: int | None = None,
 ) -> list[dict[str, Any]]:
     """Metrics for a peer; ``alias`` is the one of the first."""
     at_ms = now_ms() if at_ms is None else at_ms

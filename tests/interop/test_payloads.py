@@ -9,18 +9,19 @@ from tests.interop.conftest import Codec
 from tests.interop.expectations import Expected, Wire
 from tests.interop.process import PeerRefusedError, decoded
 from tests.interop.scenes import listed
-from tests.interop.values import EXTREME, PLAIN, TYPES, metric_name
+from tests.interop.values import ARRAY_TYPES, EXTREME, PLAIN, TYPES, metric_name
+from tests.sparkplug.goldens import SAMPLES
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
-from uns.sparkplug.datatypes import DataType, Value
-from uns.sparkplug.metrics import BirthMetric, DataBatch
+from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.metrics import BirthMetric, DataBatch, MetricValue
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 AT_MS = 1_700_000_000_000
 
 
-def our_birth(datatype: DataType, value: Value) -> bytes:
+def our_birth(datatype: DataType, value: MetricValue) -> bytes:
     metric = BirthMetric(name=metric_name(datatype), datatype=datatype, value=value, alias=7, timestamp_ms=AT_MS)
     return codec.encode_birth([metric], timestamp_ms=AT_MS, seq=1)
 
@@ -77,3 +78,32 @@ def test_our_data_is_read_with_its_birth(expected: Expected, peer_codec: Codec, 
         assert decoded(told, {metric_name(datatype): datatype}) == {metric_name(datatype): PLAIN[datatype]}
     else:  # its decoder takes no birth, so it knows no type, and gives no value
         assert [(m["name"], m["type"], m["value"]) for m in told] == [(None, None, None)]
+
+
+@pytest.mark.parametrize("datatype", ARRAY_TYPES, ids=lambda datatype: datatype.label)
+def test_arrays_are_written_alike(expected: Expected, peer_codec: Codec, datatype: DataType):
+    metrics = listed(SAMPLES, (datatype,), alias=7, at_ms=AT_MS)
+    ours = our_birth(datatype, SAMPLES[datatype])
+    if not expected.has_arrays:  # not a value, and no error that its caller would see
+        try:
+            theirs = peer_codec.ask("encode", kind="DBIRTH", timestamp=AT_MS, seq=1, metrics=metrics)
+        except PeerRefusedError:
+            return
+        assert wire_value(bytes.fromhex(theirs)) == ("", None)
+        return
+    theirs = bytes.fromhex(peer_codec.ask("encode", kind="DBIRTH", timestamp=AT_MS, seq=1, metrics=metrics))
+    assert wire_value(theirs) == ("bytes_value", expected.array_writes.get(datatype, wire_value(ours)[1]))
+    if datatype not in expected.array_writes:
+        assert codec.decode_birth(theirs).metrics[0].value == SAMPLES[datatype]
+
+
+@pytest.mark.parametrize("datatype", ARRAY_TYPES, ids=lambda datatype: datatype.label)
+def test_our_arrays_are_read(expected: Expected, peer_codec: Codec, datatype: DataType):
+    ours = our_birth(datatype, SAMPLES[datatype])
+    told = peer_codec.ask("decode", kind="DBIRTH", payload=ours.hex())
+    if not expected.has_arrays:
+        assert told[0]["type"] is None
+        return
+    assert decoded(told, {metric_name(datatype): datatype}) == {
+        metric_name(datatype): expected.array_reads.get(datatype, SAMPLES[datatype])
+    }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import struct
+from typing import cast
 
 from uns.sparkplug.datatypes import INTEGER_RANGE, DataType, Value
+from uns.sparkplug.metrics import MetricValue
 
-__all__ = ["EXTREME", "PLAIN", "TYPES", "as_float32", "from_text", "metric_name", "to_text"]
+__all__ = ["ARRAY_TYPES", "EXTREME", "PLAIN", "TYPES", "as_float32", "from_text", "metric_name", "to_text"]
 
 TYPES: tuple[DataType, ...] = tuple(DataType(number) for number in (*range(1, 16), 17))
+
+ARRAY_TYPES: tuple[DataType, ...] = tuple(DataType(number) for number in range(22, 35))
+_ELEMENTS = dict(zip(ARRAY_TYPES, (*(DataType(number) for number in range(1, 14)),), strict=True))
 
 PLAIN: dict[DataType, Value] = {
     DataType.INT8: 5,
@@ -54,9 +60,11 @@ def metric_name(datatype: DataType) -> str:
     return f"v/{datatype.label.lower()}"
 
 
-def to_text(value: Value) -> str | None:
-    """A value for a peer."""
+def to_text(value: MetricValue) -> str | None:
+    """A value for a peer; an array as the JSON list of its elements' texts."""
     match value:
+        case tuple():
+            return json.dumps([to_text(element) for element in value])
         case None | str():
             return value
         case bool():
@@ -67,11 +75,13 @@ def to_text(value: Value) -> str | None:
             return repr(value)
 
 
-def from_text(datatype: DataType, text: str | None) -> Value:
+def from_text(datatype: DataType, text: str | None) -> MetricValue:
     """A value of a peer; text that is no value of the type stays text, so that tests can show it."""
     if text is None:
         return None
     try:
+        if (element := _ELEMENTS.get(datatype)) is not None:
+            return tuple(cast("Value", from_text(element, one)) for one in json.loads(text))
         if INTEGER_RANGE[datatype] is not None:
             return int(text)
         if datatype is DataType.FLOAT:

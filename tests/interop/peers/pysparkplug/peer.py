@@ -23,6 +23,9 @@ def say(**fields):
 def value_of(datatype, text):
     if text is None:
         return None
+    if datatype.name.endswith("_ARRAY"):
+        element = DataType[datatype.name.removesuffix("_ARRAY")]
+        return tuple(value_of(element, one) for one in json.loads(text))
     if datatype in {DataType.FLOAT, DataType.DOUBLE}:
         return float(text)
     if datatype is DataType.BOOLEAN:
@@ -40,6 +43,8 @@ def value_of(datatype, text):
 def text_of(value):
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, tuple):
+        return json.dumps([text_of(one) for one in value])
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes):
@@ -51,7 +56,7 @@ def text_of(value):
 
 
 def metric_of(given, aliased):
-    datatype = DataType[given["type"].upper()]
+    datatype = DataType[given["type"].replace("Array", "_Array").upper()]
     return Metric(
         timestamp=given["timestamp"],
         name=None if aliased and "alias" in given else given["name"],

@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.lang.reflect.Array;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -55,8 +56,19 @@ public class Peer {
 
   // ── values as text ──
 
-  static Object valueOf(String type, String text) {
+  static Object valueOf(String type, String text) throws Exception {
     if (text == null) return null;
+    if (type.endsWith("Array")) {
+      JsonNode elements = JSON.readTree(text);
+      String of = type.substring(0, type.length() - 5);
+      Object array = null;
+      for (int i = 0; i < elements.size(); i++) {
+        Object element = valueOf(of, elements.get(i).asText());
+        if (array == null) array = Array.newInstance(element.getClass(), elements.size());
+        Array.set(array, i, element);
+      }
+      return array;
+    }
     switch (type) {
       case "Int8": return Byte.valueOf(text);
       case "Int16": case "UInt8": return Short.valueOf(text);
@@ -74,6 +86,11 @@ public class Peer {
 
   static String textOf(Object value) {
     if (value == null) return null;
+    if (value instanceof Object[]) {
+      ArrayNode list = JSON.createArrayNode();
+      for (Object one : (Object[]) value) list.add(textOf(one));
+      return list.toString();
+    }
     if (value instanceof byte[]) return HexFormat.of().formatHex((byte[]) value);
     if (value instanceof Date) return String.valueOf(((Date) value).getTime());
     return String.valueOf(value);
