@@ -131,3 +131,20 @@ async def test_while_the_books_are_away_files_wait(inbox: Inbox) -> None:
         (inbox.directory / "aside.db").rename(books)
         await until(lambda: "second.xml" in inbox.archived())
     assert sorted(inbox.host.jobs) == ["J1", "J2"]
+
+
+async def test_a_file_that_was_only_touched_while_it_was_told_is_put_away_once(inbox: Inbox) -> None:
+    """Shares there are whose inodes and times do not stay."""
+    tell = inbox.host.tell
+
+    async def touching(fact: Fact) -> FactAnswer:
+        os.utime(inbox.folder / "order.xml", (1e9, 1e9))
+        return await tell(fact)
+
+    inbox.host.tell = touching  # type: ignore[method-assign]
+    inbox.drop(schedule())
+    async with inbox.running():
+        await until(inbox.archived)
+        await asyncio.sleep(0.1)
+    assert inbox.archived() == ["order.xml"]
+    assert inbox.waiting() == []

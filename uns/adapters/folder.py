@@ -207,6 +207,15 @@ class InboxFile(msgspec.Struct, frozen=True):
         """Its name in the folder, as text: a byte that is no UTF-8 is written out."""
         return _shown(self.path.name)
 
+    def is_there(self) -> bool:
+        """Whether this is what lies there now; where a share tells it by nothing, the content does."""
+        try:
+            found = self.path.stat()
+            same = self.too_large or _mark(found) == self.mark
+            return same or (found.st_size == len(self.data) and self.path.read_bytes() == self.data)
+        except FileNotFoundError:
+            return False
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """Where a file goes when it is done, and what is written beside it (nothing where the report is empty)."""
@@ -412,10 +421,12 @@ class FolderInbox:
                 when = datetime.fromtimestamp(self._now_s(), UTC).isoformat()
                 text = f"file: {file.name}\ntime: {when}\n\n{report}\n"
                 _write_durably(target.with_name(target.name + _REPORT), text.encode(errors="backslashreplace"))
-            if _mark_at(file.path) == file.mark:
+            if file.is_there():
                 _rename(file.path, target)
             else:
-                _write_durably(target, file.data)
+                part = target.with_name(f".{target.name}{_PART}")
+                _write_durably(part, file.data)
+                _rename(part, target)
         except OSError as error:
             raise FolderTroubleError(folder, error) from error
         return target
@@ -458,13 +469,6 @@ def _shown(name: Path | str) -> str:
 
 def _mark(found: os.stat_result) -> _Mark:
     return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-def _mark_at(path: Path) -> _Mark | None:
-    try:
-        return _mark(path.lstat())
-    except FileNotFoundError:
-        return None
 
 
 def _usable(folder: Path) -> os.stat_result:
