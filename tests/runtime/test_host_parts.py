@@ -14,6 +14,7 @@ from uns.errors import ConfigurationError
 from uns.namespace.loader import load_tree
 from uns.runtime.backoff import Backoff
 from uns.runtime.host.announcements import DEAD_LETTERS_PER_MINUTE_MAX, Announcer
+from uns.runtime.host.kept_state import KeptState
 from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
 from uns.sparkplug.messages import NodeDied
 from uns.sparkplug.topics import EdgeNodeDescriptor
@@ -126,3 +127,23 @@ def test_the_api_listens_in_the_store_unless_told(tmp_path):
 
     options = HostOptions(tree=tmp_path, broker=BrokerAddress(url="mqtt://h"), store=tmp_path)
     assert options.api_address == f"unix:{tmp_path}/host.sock"
+
+
+def test_newest_state_timestamp_is_kept_over_a_restart_and_never_goes_back(tmp_path):
+    log = structlog.get_logger()
+    assert KeptState(tmp_path, log).load() == 0
+    kept = KeptState(tmp_path, log)
+    kept.keep(2_000)
+    kept.keep(1_000)
+    assert KeptState(tmp_path, log).load() == 2_000
+    assert [file.name for file in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"state_seen_ms": "x"}', b" " * 100_000])
+def test_kept_state_that_cannot_be_read_keeps_nobody_from_starting(tmp_path, content):
+    (tmp_path / "state.json").write_bytes(content)
+    assert KeptState(tmp_path, structlog.get_logger()).load() == 0
+
+
+def test_state_that_cannot_be_kept_keeps_nobody_from_connecting(tmp_path):
+    KeptState(tmp_path / "missing", structlog.get_logger()).keep(5)

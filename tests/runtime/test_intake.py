@@ -105,6 +105,15 @@ def test_status_ordinal_and_quality_are_columns_only_where_needed(tree):
         (0x80000000, 192, Quality.BAD),
         (0x40000000, None, Quality.UNCERTAIN),
         (0x00A00000, None, Quality.GOOD),
+        (0, -2147483136, Quality.BAD),  # Ignition: Bad
+        (0, -2147483132, Quality.STALE),  # Bad_Stale
+        (0, 2147484160, Quality.BAD),  # Bad, as a peer that writes it unsigned does
+        (0, 1073742080, Quality.UNCERTAIN),
+        (0, 64, Quality.UNCERTAIN),  # OPC DA
+        (0, 24, Quality.BAD),
+        (0, 216, Quality.GOOD),
+        (0, True, Quality.GOOD),
+        (0, "bad", Quality.GOOD),
     ],
 )
 def test_quality_follows_the_opcua_status_else_the_sparkplug_property(status_code, quality, expected):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.edge import EdgeNodeSession
 from uns.sparkplug.host import HostSession
-from uns.sparkplug.messages import Message, NodeBirth, Publish
+from uns.sparkplug.messages import HeldBirths, Message, NodeBirth, Publish
 from uns.sparkplug.metrics import BD_SEQ, REBIRTH, SESSION_METRIC, BirthMetric, DataBatch, MetricBinding, MetricValue
 from uns.sparkplug.sequences import SEQ_MODULUS
 from uns.sparkplug.state import HostState, encode_state
@@ -157,3 +159,28 @@ def kinds(events) -> list[str]:
 def rebirths(session: HostSession) -> list[str]:
     """Topics of the rebirth requests among the actions."""
     return [message.topic for message in published(session) if "/NCMD/" in message.topic]
+
+
+def born(host, **options) -> Peer:
+    """A peer whose node and device ``reactor4`` are born."""
+    peer = Peer(host, **options)
+    peer.nbirth()
+    peer.dbirth()
+    return peer
+
+
+def held_births(*, session_id="session-1", bd_seq=7) -> HeldBirths:
+    peer = Peer(online_host(), session_id=session_id, bd_seq=bd_seq)
+    return HeldBirths(
+        NODE,
+        session_id or f"foreign:bd{bd_seq}",
+        bd_seq,
+        peer.birth_payload(),
+        {"reactor4": peer.device_payload("reactor4")},
+    )
+
+
+def state_of(message: Message) -> dict[str, Any]:
+    assert (message.topic, message.qos, message.retain) == (STATE_TOPIC, 1, True)
+    found: dict[str, Any] = json.loads(message.payload)
+    return found

@@ -91,6 +91,10 @@ class HostDelivery:
             self.marks_refused += 1
         return Confirm(session=mark.session, n=mark.n, ok=ok)
 
+    def forget(self, edge_node: EdgeNodeDescriptor) -> None:
+        """Know nothing of this node's session: the host does not keep it any longer."""
+        self._counts.pop(edge_node, None)
+
     def forget_all(self) -> None:
         """Know nothing of any session: at each CONNECT, and when a commit failed."""
         self._counts.clear()

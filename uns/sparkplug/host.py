@@ -20,8 +20,9 @@ from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.codec import DEFAULT_LENIENCY, Leniency
 from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.host_bounds import HostBounds, HostDelays
 from uns.sparkplug.host_nodes import NodeState
-from uns.sparkplug.host_rules import Arrived, HostBounds, HostDelays, HostRules
+from uns.sparkplug.host_rules import Arrived, HostRules
 from uns.sparkplug.messages import (
     Action,
     Connect,
@@ -38,7 +39,7 @@ from uns.sparkplug.messages import (
 )
 from uns.sparkplug.metrics import REBIRTH, BirthMetric
 from uns.sparkplug.rebirths import RebirthLimiter
-from uns.sparkplug.state import HostState, decode_state, encode_state, state_topic
+from uns.sparkplug.state import TIMESTAMP_MS_MAX, HostState, decode_state, encode_state, state_topic
 from uns.sparkplug.topics import (
     ID_BYTES_MAX,
     NAMESPACE,
@@ -48,6 +49,7 @@ from uns.sparkplug.topics import (
     Topic,
     is_id_too_long,
     parse_topic,
+    unfit_character,
 )
 from uns.sparkplug.transitions import HOST_TRANSITIONS, HostInput, HostSessionState, next_state
 
@@ -63,6 +65,8 @@ class HostSession:
 
     ``jitter(span)`` gives a number from 0 up to, not including, ``span``: it spreads rebirth requests, which then keep
     to an interval per node (it doubles while causes keep coming) and to a number per second over all nodes.
+    ``declared`` says of a node whether the installation names it: it is then never kept out by others.
+    ``state_seen_ms`` is what :attr:`state_seen_ms` was at the end of the last life of this host.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class HostSession:
         extra_filters: Sequence[tuple[str, int]] = (),
         bounds: HostBounds | None = None,
         leniency: Leniency = DEFAULT_LENIENCY,
+        declared: Callable[[EdgeNodeDescriptor], bool] = lambda edge_node: False,  # noqa: ARG005
+        state_seen_ms: int = 0,
     ) -> None:
         self.sparkplug_host_id = sparkplug_host_id
         self._state_topic = state_topic(sparkplug_host_id)
@@ -96,6 +102,7 @@ class HostSession:
             rebirths=self._rebirths,
             bounds=bounds or HostBounds(),
             leniency=leniency,
+            declared=declared,
             delays=HostDelays(
                 reorder_timeout_ns=reorder_timeout_ms * _NS_PER_MS,
                 mark_wait_ns=mark_wait_ms * _NS_PER_MS,
@@ -107,7 +114,9 @@ class HostSession:
         self._actions: list[Action] = []
         self._topics: dict[str, Topic] = {}
         self._timestamp_ms = 0  # of the STATE of this CONNECT
-        self._state_seen_ms = 0  # the newest timestamp that anybody wrote to our STATE
+        self._state_seen_ms = min(
+            state_seen_ms, TIMESTAMP_MS_MAX
+        )  # the newest timestamp that anybody wrote to our STATE
         self._healed_at_ns: int | None = None
 
     # ── what it is like ──────────────────────────────────────────────────────────────────────────────────────────
@@ -135,17 +144,31 @@ class HostSession:
     @property
     def warnings(self) -> Counter[str]:
         """Forgiven faults of peers, by tck-id."""
-        return self._rules.warnings
+        return self._rules.tally.warnings
 
     @property
     def violations(self) -> Counter[str]:
         """Dropped messages, by kind."""
-        return self._rules.violations
+        return self._rules.tally.violations
 
     @property
     def leniencies(self) -> Counter[str]:
-        """What the codec forgave, by kind."""
-        return self._rules.leniencies
+        """What was forgiven and has no tck-id, by kind."""
+        return self._rules.tally.leniencies
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Gaps and their ends, repeated messages, late deaths, nodes that gave way, rebirth requests by cause."""
+        return self._rules.tally.counters
+
+    @property
+    def state_seen_ms(self) -> int:
+        """The newest timestamp that anybody, we too, wrote to our STATE: edge nodes pass over an older one.
+
+        Keep it on disk before the actions of :meth:`connect` are carried out, and give it to the next life: the clock
+        may have stepped back meanwhile, and the broker may have lost what was retained.
+        """
+        return self._state_seen_ms
 
     def next_deadline_ns(self) -> int | None:
         """When ``receive_timer`` wants to be called; None: not at all."""
@@ -168,7 +191,7 @@ class HostSession:
         """
         self._input(HostInput.CONNECT)
         self._rules.receive_host_lost(now_ns)
-        self._timestamp_ms = max(now_ns // _NS_PER_MS, self._state_seen_ms + 1)
+        self._timestamp_ms = min(max(now_ns // _NS_PER_MS, self._state_seen_ms + 1), TIMESTAMP_MS_MAX)
         self._state_seen_ms = self._timestamp_ms
         self._actions.append(
             Connect(client_id=f"host:{self.sparkplug_host_id}", will=self._state_message(online=False))
@@ -248,6 +271,10 @@ class HostSession:
                 shown = f"{topic[:ID_BYTES_MAX]}…"
                 self._rules.violation("id_bytes_max", shown, f"an id of more than {ID_BYTES_MAX} bytes: {shown}")
                 return
+            if (fault := unfit_character(topic)) is not None:
+                shown = ascii(topic)
+                self._rules.violation("id_characters", shown, f"an id with {fault}: {shown}")
+                return
             try:
                 parsed = self._remember_topic(topic)
             except RemoteProtocolError as error:
@@ -268,6 +295,17 @@ class HostSession:
         known = self._rules.name_session(edge_node, session_id, now_ns)
         self._send_rebirths(now_ns)
         return known
+
+    def lost_since_mark(self, edge_node: EdgeNodeDescriptor) -> bool:
+        """Whether ``seq`` tells that more is missing than at the mark before; call once for each mark.
+
+        Counts of messages cannot tell where a network lets DATA overtake the mark that it belongs behind.
+        """
+        node = self._rules.nodes.get(edge_node)
+        if node is None:
+            return False
+        before, node.missing_at_mark = node.missing_at_mark, node.tracker.missing
+        return node.missing_at_mark > before
 
     def _remember_topic(self, topic: str) -> Topic:
         parsed = parse_topic(topic)
@@ -321,4 +359,5 @@ class HostSession:
             command = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
             payload = codec.encode_command([command], timestamp_ms=now_ns // _NS_PER_MS)
             self._actions.append(Publish(Message(edge_node.topic(MessageType.NCMD), payload)))
+            self._rules.tally.counters[f"rebirth_requests_{cause}"] += 1
             self._rules.events.append(RebirthRequested(edge_node, cause))

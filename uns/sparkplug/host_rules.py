@@ -6,7 +6,8 @@ and puts causes for a rebirth into ``rebirths``; it sends nothing.
 
 from __future__ import annotations
 
-from collections import Counter
+import contextlib
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -15,9 +16,10 @@ from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.codec import Leniency
-from uns.sparkplug.host_nodes import DeviceState, NodeState, session_key
+from uns.sparkplug.host_bounds import HostBounds, HostDelays
+from uns.sparkplug.host_nodes import DeviceState, NodeBook, NodeState, session_key
+from uns.sparkplug.host_tally import HostTally, faults_of_birth
 from uns.sparkplug.messages import (
-    ConformanceWarning,
     DataReceived,
     DataUnreadable,
     DeviceBorn,
@@ -26,10 +28,10 @@ from uns.sparkplug.messages import (
     HostEvent,
     NodeBorn,
     NodeDied,
+    NodeForgotten,
     NodeResumed,
     RebirthCause,
     UnreadableReason,
-    Violation,
 )
 from uns.sparkplug.metrics import BirthPayload
 from uns.sparkplug.rebirths import RebirthLimiter
@@ -37,27 +39,10 @@ from uns.sparkplug.reorder import Arrival
 from uns.sparkplug.topics import DeviceTopic, EdgeNodeDescriptor, MessageType, NodeTopic
 from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 
-__all__ = ["Arrived", "HostBounds", "HostDelays", "HostRules"]
+__all__ = ["Arrived", "HostRules"]
 
 _NO_BD_SEQ = -1  # in events, for a birth without one
 _ENDED = frozenset({"ddeath", "rebirth_without_it"})  # reasons for which a device is dead by its own word
-
-
-class HostBounds(msgspec.Struct, frozen=True):
-    """How much a host takes from its peers; what goes beyond is dropped and counted in ``violations``."""
-
-    nodes_max: int = 10_000
-    devices_per_node_max: int = 1000
-    metrics_per_node_max: int = 100_000
-
-
-class HostDelays(msgspec.Struct, frozen=True):
-    """How long the host waits before it concludes, in ns."""
-
-    reorder_timeout_ns: int
-    mark_wait_ns: int  # for the mark that names a session, before a rebirth is asked for
-    rebirth_spread_ns: int
-    host_start_spread_ns: int
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -70,14 +55,23 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 class HostRules:
-    """The nodes of one host. ``nodes`` is its memory, bounded by ``bounds``."""
+    """The nodes of one host. ``nodes`` is its memory, bounded by ``bounds``; ``declared`` ones are always kept."""
 
-    def __init__(self, *, rebirths: RebirthLimiter, bounds: HostBounds, delays: HostDelays, leniency: Leniency) -> None:
-        self.nodes: dict[EdgeNodeDescriptor, NodeState] = {}
+    def __init__(
+        self,
+        *,
+        rebirths: RebirthLimiter,
+        bounds: HostBounds,
+        delays: HostDelays,
+        leniency: Leniency,
+        declared: Callable[[EdgeNodeDescriptor], bool],
+    ) -> None:
+        self._book = NodeBook(
+            strangers_max=bounds.nodes_max, away_kept_ns=bounds.away_kept_ms * 1_000_000, declared=declared
+        )
+        self.nodes = self._book.nodes
         self.events: list[HostEvent] = []
-        self.warnings: Counter[str] = Counter()  # by tck-id
-        self.violations: Counter[str] = Counter()  # by kind
-        self.leniencies: Counter[str] = Counter()  # what the codec forgave, by kind
+        self.tally = HostTally()
         self.gaps: dict[EdgeNodeDescriptor, int] = {}  # node to the end of its reorder timeout
         self._rebirths = rebirths
         self._bounds = bounds
@@ -98,12 +92,20 @@ class HostRules:
         except RemoteProtocolError as error:
             self.violation("held_births", str(held.edge_node), error, edge_node=held.edge_node)
             return
-        node = NodeState(held.edge_node, now_ns, session_id=held.session_id, bd_seq=held.bd_seq, reason="held")
+        node = self._node(held.edge_node, now_ns)
+        if node is None:
+            self.violation("nodes_max", str(held.edge_node), "too many edge nodes", edge_node=held.edge_node)
+            return
+        node.session_id, node.bd_seq, node.reason = held.session_id, held.bd_seq, "held"
         node.ours = bool(birth.session_id)
-        node.birth, node.table = birth, AliasTable.of_birth(birth)
-        for device_id, device in devices.items():
-            node.devices[device_id] = DeviceState(False, now_ns, "held", device, AliasTable.of_birth(device))
-        self.nodes[held.edge_node] = node
+        node.birth, node.table, node.birth_bytes = birth, AliasTable.of_birth(birth), len(held.birth)
+        node.devices = {
+            device_id: DeviceState(
+                False, now_ns, "held", device, AliasTable.of_birth(device), len(held.devices[device_id])
+            )
+            for device_id, device in devices.items()
+        }
+        self._book.moved(node, now_ns)
 
     def receive_host_online(self, now_ns: int) -> None:
         """The host is born: every node heard of is to name itself, or is asked for a rebirth."""
@@ -120,7 +122,7 @@ class HostRules:
         """The host's connection is gone or begins anew: all that was known through it is stale (specification 5.3)."""
         for node in self.nodes.values():
             self._node_died(node, "host_disconnected", now_ns)
-            node.enter(HostNodeInput.HOST_LOST, now_ns, node.reason)
+            self._enter(node, HostNodeInput.HOST_LOST, now_ns, node.reason)
         self.gaps.clear()
         self._rebirths.cancel_all()
 
@@ -128,6 +130,7 @@ class HostRules:
         """Reorder timeouts that are over: operational-behavior-host-reordering-rebirth."""
         for edge_node in [edge_node for edge_node, deadline in self.gaps.items() if deadline <= now_ns]:
             del self.gaps[edge_node]
+            self.tally.counters["reorder_timeouts"] += 1
             self.nodes[edge_node].tracker.give_up()
             self._ask(edge_node, "reorder_timeout", now_ns)
 
@@ -143,7 +146,7 @@ class HostRules:
             self._ask(edge_node, "after_death" if held else "unknown_session", now_ns)
             if node.online and node.ours:
                 # Its NBIRTH was lost: what follows is of that session, and wrong if it is read with these births.
-                node.enter(HostNodeInput.HOST_LOST, now_ns, "another session was named")
+                self._enter(node, HostNodeInput.HOST_LOST, now_ns, "another session was named")
                 self.gaps.pop(edge_node, None)
             return False
         if not node.online:
@@ -153,7 +156,7 @@ class HostRules:
     def _resume(self, node: NodeState, now_ns: int) -> None:
         if node.birth is None:
             return
-        node.enter(HostNodeInput.NAMED, now_ns, "named")
+        self._enter(node, HostNodeInput.NAMED, now_ns, "named")
         node.tracker.start(None)
         births: dict[str, BirthPayload] = {}
         dead = False
@@ -209,9 +212,10 @@ class HostRules:
         edge_node, now_ns = node.edge_node, arrived.now_ns
         try:
             birth = codec.decode_birth(arrived.payload, self._leniency)
-            self._check_metrics(len(birth.metrics))
+            self._check_quota(len(birth.metrics), len(arrived.payload))
         except RemoteProtocolError as error:
             self.violation("nbirth", str(arrived.topic), error, arrived=arrived)
+            self._node_birth_refused(node, arrived)
             return
         key = session_key(birth.session_id, birth.bd_seq)
         same = node.birth is not None and (node.session_id, node.bd_seq) == (key, birth.bd_seq)
@@ -224,9 +228,10 @@ class HostRules:
             node.warned.clear()
         node.devices_awaited |= {device_id for device_id, device in node.devices.items() if device.online}
         node.devices = {device_id: DeviceState(False, now_ns, "awaited") for device_id in node.devices_awaited}
+        repeats_bd_seq = first and node.state is HostNodeState.OFFLINE and node.bd_seq == birth.bd_seq is not None
         node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
-        node.birth, node.table = birth, AliasTable.of_birth(birth)
-        node.enter(HostNodeInput.BORN, now_ns, "born")
+        node.birth, node.table, node.birth_bytes = birth, AliasTable.of_birth(birth), len(arrived.payload)
+        self._enter(node, HostNodeInput.BORN, now_ns, "born")
         # 3.0 says 0, in another chapter 0 to 255; a proto3 peer cannot write a 0 (peers.md 1, 8).
         node.tracker.start(birth.seq or 0)
         self.gaps.pop(edge_node, None)
@@ -244,7 +249,16 @@ class HostRules:
                 raw=arrived.raw,
             )
         )
-        self._warn_of_birth(node, birth, of_node=True)
+        self._warn_of_birth(node, birth, node.table, of_node=True)
+        if repeats_bd_seq:
+            self.warn(edge_node, "tck-id-topics-nbirth-bdseq-increment", f"bdSeq {birth.bd_seq} again after a death")
+
+    def _node_birth_refused(self, node: NodeState, arrived: Arrived) -> None:
+        """What it says from now on belongs to a birth that is not known: read with the old one it could be wrong."""
+        if node.online:
+            self._node_died(node, "birth_refused", arrived.now_ns, arrived.raw)
+            self._enter(node, HostNodeInput.HOST_LOST, arrived.now_ns, "birth_refused")
+        self._ask(node.edge_node, "birth_refused", arrived.now_ns)
 
     def _receive_device_birth(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
         if not node.online:  # message-flow-device-birth-publish-nbirth-wait; or its NBIRTH came before our CONNECT
@@ -252,14 +266,15 @@ class HostRules:
             return
         try:
             birth = codec.decode_birth(arrived.payload, self._leniency)
-            self._check_device(node, device_id, birth)
+            self._check_device(node, device_id, birth, len(arrived.payload))
         except RemoteProtocolError as error:
             self.violation("dbirth", str(arrived.topic), error, arrived=arrived)
+            self._device_birth_refused(node, device_id, arrived)
             return
         self._track(node, birth.seq, arrived.now_ns)
         node.devices_awaited.discard(device_id)
         table = AliasTable.of_birth(birth)
-        node.devices[device_id] = DeviceState(True, arrived.now_ns, "born", birth, table)
+        node.devices[device_id] = DeviceState(True, arrived.now_ns, "born", birth, table, len(arrived.payload))
         self.events.append(
             DeviceBorn(
                 edge_node=node.edge_node,
@@ -271,7 +286,17 @@ class HostRules:
                 raw=arrived.raw,
             )
         )
-        self._warn_of_birth(node, birth, of_node=False)
+        self._warn_of_birth(node, birth, table, of_node=False)
+
+    def _device_birth_refused(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
+        with contextlib.suppress(RemoteProtocolError):  # it has its place in the order, whatever else it has
+            self._track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived.now_ns)
+        device = node.devices.get(device_id)
+        if device is not None:
+            if device.online or device_id in node.devices_awaited:
+                self._device_died(node, device_id, "birth_refused", arrived.now_ns, raw=arrived.raw)
+            device.birth, device.table, device.birth_bytes = None, None, 0
+        self._ask(node.edge_node, "birth_refused", arrived.now_ns)
 
     def _receive_data(self, node: NodeState, device_id: str | None, table: AliasTable | None, arrived: Arrived) -> None:
         if not node.online:
@@ -288,11 +313,11 @@ class HostRules:
             self._unreadable(node, device_id, "malformed", arrived, text=str(error))
             self._ask(node.edge_node, "malformed", arrived.now_ns)
             return
-        in_order = self._track(node, data.seq, arrived.now_ns)
+        arrival = self._track(node, data.seq, arrived.now_ns)
         if node.devices_awaited:
             self._end_of_births(node, arrived.now_ns)
-        if data.leniencies:
-            self.leniencies.update(data.leniencies)
+        if data.leniencies or data.properties or data.rejected:
+            self.tally.note_data(data)
         if data.rejected:
             reasons = {metric.reason for metric in data.rejected}
             if not reasons.isdisjoint(("unknown_metric", "wrong_type")):
@@ -308,9 +333,10 @@ class HostRules:
                 session_id=node.session_id,
                 bd_seq=_told(node.bd_seq),
                 data=data,
-                in_order=in_order,
+                in_order=arrival is Arrival.IN_ORDER,
                 ours=node.ours,
                 payload=arrived.payload,
+                late=arrival in {Arrival.LATE, Arrival.REPEATED},
                 raw=arrived.raw,
             )
         )
@@ -324,12 +350,16 @@ class HostRules:
     def _receive_node_death(self, node: NodeState, arrived: Arrived) -> None:
         try:
             bd_seq = codec.decode_death(arrived.payload)
+            with_seq = codec.decode_seq(arrived.payload, self._leniency)[1] is not None
         except RemoteProtocolError as error:
             self.violation("ndeath", str(arrived.topic), error, arrived=arrived)
             return
+        if with_seq:
+            self.warn(node.edge_node, "tck-id-topics-ndeath-seq", "NDEATH with seq")
         if bd_seq is None:
             self.warn(node.edge_node, "tck-id-topics-ndeath-payload", "NDEATH without bdSeq: obeyed")
         elif node.bd_seq != bd_seq:
+            self.tally.counters["late_deaths_ignored"] += 1
             return  # a late will of an older connection
         self._node_died(node, "ndeath", arrived.now_ns, arrived.raw)
 
@@ -350,15 +380,23 @@ class HostRules:
     # ── what was learned ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _node(self, edge_node: EdgeNodeDescriptor, now_ns: int) -> NodeState | None:
-        node = self.nodes.get(edge_node)
-        if node is None and len(self.nodes) < self._bounds.nodes_max:
-            node = self.nodes[edge_node] = NodeState(edge_node, now_ns, reason="never born")
+        node = self._book.find(edge_node)
+        if node is None:
+            node, gone = self._book.take_in(edge_node, now_ns, reason="never born")
+            if gone is not None:
+                self._rebirths.forget(gone)
+                self.tally.counters["nodes_forgotten"] += 1
+                self.events.append(NodeForgotten(gone))
         return node
+
+    def _enter(self, node: NodeState, received: HostNodeInput, now_ns: int, reason: str) -> None:
+        node.enter(received, now_ns, reason)
+        self._book.moved(node, now_ns)
 
     def _node_died(
         self,
         node: NodeState,
-        reason: Literal["ndeath", "superseded", "host_disconnected"],
+        reason: Literal["ndeath", "superseded", "host_disconnected", "birth_refused"],
         now_ns: int,
         raw: object = None,
     ) -> None:
@@ -366,8 +404,8 @@ class HostRules:
         was_online = node.online
         # A held session that nobody had named yet ends as well: somebody may still show what the store kept of it.
         held_died = reason == "ndeath" and node.state is HostNodeState.UNKNOWN and node.birth is not None
-        if reason != "host_disconnected":
-            node.enter(HostNodeInput.DIED, now_ns, reason)
+        if reason in {"ndeath", "superseded"}:
+            self._enter(node, HostNodeInput.DIED, now_ns, reason)
         elif was_online:
             node.reason = reason
         for device in node.devices.values():
@@ -384,7 +422,7 @@ class HostRules:
         self,
         node: NodeState,
         device_id: str,
-        reason: Literal["ddeath", "rebirth_without_it"],
+        reason: Literal["ddeath", "rebirth_without_it", "birth_refused"],
         now_ns: int,
         *,
         timestamp_ms: int | None = None,
@@ -411,32 +449,41 @@ class HostRules:
             for device_id in sorted(node.devices_awaited):
                 self._device_died(node, device_id, "rebirth_without_it", now_ns)
 
-    def _track(self, node: NodeState, seq: int | None, now_ns: int) -> bool:
-        """Follow ``seq``; whether the message stands in order. A gap starts the reorder timeout, its end stops it."""
+    def _track(self, node: NodeState, seq: int | None, now_ns: int) -> Arrival:
+        """Follow ``seq``; how the message stands in the order. A gap starts the reorder timeout, its end stops it."""
         if seq is None:
             self.warn(node.edge_node, "tck-id-payloads-ndata-seq", "message without seq")
         arrival = node.tracker.receive(seq)
         if not node.tracker.has_gap:
-            if self.gaps:
-                self.gaps.pop(node.edge_node, None)  # operational-behavior-host-reordering-success
+            if self.gaps and self.gaps.pop(node.edge_node, None) is not None:
+                self.tally.counters["gaps_closed"] += 1  # operational-behavior-host-reordering-success
         elif node.edge_node not in self.gaps:
+            self.tally.counters["gaps"] += 1
             self.gaps[node.edge_node] = now_ns + self._delays.reorder_timeout_ns  # …-reordering-start
-        return arrival is Arrival.IN_ORDER
+        if arrival is Arrival.REPEATED:
+            self.tally.counters["repeated"] += 1
+        return arrival
 
-    def _check_metrics(self, count: int) -> None:
-        if count > self._bounds.metrics_per_node_max:
+    def _check_quota(self, metrics: int, payload_bytes: int) -> None:
+        bounds = self._bounds
+        if metrics > bounds.metrics_per_node_max:
+            raise RemoteProtocolError(f"{metrics} metrics", expected=f"at most {bounds.metrics_per_node_max} a node")
+        if payload_bytes > bounds.birth_bytes_per_node_max:
             raise RemoteProtocolError(
-                f"{count} metrics", expected=f"at most {self._bounds.metrics_per_node_max} per edge node"
+                f"births of {payload_bytes} bytes", expected=f"at most {bounds.birth_bytes_per_node_max} a node"
             )
 
-    def _check_device(self, node: NodeState, device_id: str, birth: BirthPayload) -> None:
+    def _check_device(self, node: NodeState, device_id: str, birth: BirthPayload, payload_bytes: int) -> None:
         known = node.devices.get(device_id)
         if known is None and len(node.devices) >= self._bounds.devices_per_node_max:
             raise RemoteProtocolError(
                 "too many devices", expected=f"at most {self._bounds.devices_per_node_max} per edge node"
             )
         replaced = len(known.birth.metrics) if known is not None and known.birth is not None else 0
-        self._check_metrics(node.metrics_held() - replaced + len(birth.metrics))
+        replaced_bytes = 0 if known is None else known.birth_bytes
+        self._check_quota(
+            node.metrics_held() - replaced + len(birth.metrics), node.bytes_held() - replaced_bytes + payload_bytes
+        )
 
     def _ask(self, edge_node: EdgeNodeDescriptor, cause: RebirthCause, now_ns: int) -> None:
         node = self.nodes[edge_node]
@@ -459,24 +506,17 @@ class HostRules:
             )
         )
 
-    def _warn_of_birth(self, node: NodeState, birth: BirthPayload, *, of_node: bool) -> None:
-        self.leniencies.update(birth.leniencies)
-        for tck_id in birth.warnings:
-            self.warn(node.edge_node, tck_id, "forgiven in a birth")
-        if of_node and birth.bd_seq is None:
-            self.warn(node.edge_node, "tck-id-topics-nbirth-bdseq-included", "NBIRTH without bdSeq")
-        if of_node and birth.seq != 0:
-            self.warn(node.edge_node, "tck-id-topics-nbirth-seq-num", f"NBIRTH with seq {birth.seq}")
+    def _warn_of_birth(self, node: NodeState, birth: BirthPayload, table: AliasTable, *, of_node: bool) -> None:
+        self.tally.note_birth(birth, table)
+        for tck_id, text in faults_of_birth(birth, table, of_node=of_node):
+            self.warn(node.edge_node, tck_id, text)
 
     def warn(self, edge_node: EdgeNodeDescriptor | None, tck_id: str, text: str) -> None:
         """Count a forgiven fault; report it once per node and session."""
-        self.warnings[tck_id] += 1
         node = None if edge_node is None else self.nodes.get(edge_node)
-        if node is not None:
-            if tck_id in node.warned:
-                return
-            node.warned.add(tck_id)
-        self.events.append(ConformanceWarning(edge_node, tck_id, text))
+        event = self.tally.warn(node, edge_node, tck_id, text)
+        if event is not None:
+            self.events.append(event)
 
     def violation(
         self,
@@ -488,13 +528,12 @@ class HostRules:
         arrived: Arrived | None = None,
     ) -> None:
         """Count and report a message that was dropped."""
-        self.violations[kind] += 1
-        tck_id = error.tck_id if isinstance(error, RemoteProtocolError) else ""
         if arrived is None:
-            self.events.append(Violation(edge_node, topic, str(error), tck_id))
+            event = self.tally.violation(kind, topic, error, edge_node=edge_node)
         else:
             source = arrived.topic.edge_node
-            self.events.append(Violation(source, topic, str(error), tck_id, arrived.payload, arrived.raw))
+            event = self.tally.violation(kind, topic, error, edge_node=source, payload=arrived.payload, raw=arrived.raw)
+        self.events.append(event)
 
 
 def _told(bd_seq: int | None) -> int:

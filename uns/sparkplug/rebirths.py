@@ -88,6 +88,10 @@ class RebirthLimiter:
         if not node.causes:
             node.due_ns = None
 
+    def forget(self, edge_node: EdgeNodeDescriptor) -> None:
+        """The node is kept no longer: nothing waits for it, and what was asked of it is not remembered."""
+        self._nodes.pop(edge_node, None)
+
     def cancel_all(self) -> None:
         """The host's connection is gone: nothing waits any more. The limits stay."""
         for node in self._nodes.values():
@@ -132,7 +136,8 @@ class RebirthLimiter:
         """The node whose request comes up first; entries that were cancelled or moved are thrown away."""
         while self._queue:
             due_ns, edge_node = self._queue[0]
-            if self._nodes[edge_node].due_ns == due_ns:
+            node = self._nodes.get(edge_node)
+            if node is not None and node.due_ns == due_ns:
                 return edge_node
             heapq.heappop(self._queue)
         return None

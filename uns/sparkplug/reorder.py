@@ -35,6 +35,14 @@ class SeqTracker:
         """Whether a message is missing."""
         return bool(self._ahead)
 
+    @property
+    def missing(self) -> int:
+        """How many messages are missing before the newest one that came."""
+        if not self._ahead or self.expected is None:
+            return 0
+        expected = self.expected
+        return max(seq_distance(expected, seq) for seq in self._ahead) + 1 - len(self._ahead)
+
     def start(self, seq: int | None) -> None:
         """Begin anew after an NBIRTH with ``seq``; with None at whatever comes next."""
         self.expected = None if seq is None else next_seq(seq)

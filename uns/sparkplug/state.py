@@ -7,10 +7,18 @@ import msgspec
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.topics import NAMESPACE, check_id
 
-__all__ = ["STATE_BYTES_MAX", "HostState", "StateMemory", "decode_state", "encode_state", "state_topic"]
+__all__ = [
+    "STATE_BYTES_MAX",
+    "TIMESTAMP_MS_MAX",
+    "HostState",
+    "StateMemory",
+    "decode_state",
+    "encode_state",
+    "state_topic",
+]
 
 STATE_BYTES_MAX = 4096
-TIMESTAMP_MS_MAX = (1 << 63) - 1
+TIMESTAMP_MS_MAX = (1 << 63) - 1  # a host that answers such a one has nothing newer, and edges take an equal one
 
 
 class HostState(msgspec.Struct, frozen=True):

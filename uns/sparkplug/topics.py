@@ -21,11 +21,14 @@ __all__ = [
     "check_id",
     "is_id_too_long",
     "parse_topic",
+    "unfit_character",
 ]
 
 NAMESPACE = "spBv1.0"  # tck-id-topic-structure-namespace-a
 ID_BYTES_MAX = 256
 _FORBIDDEN = frozenset("+/#")
+# Lines that end where a reader does not expect it, and text that is shown in another order than it stands.
+_STEERS_TEXT = frozenset("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class MessageType(StrEnum):
@@ -142,6 +145,28 @@ def is_id_too_long(topic: str) -> bool:
     if len(topic) <= ID_BYTES_MAX // 4:  # no character has more than 4 bytes
         return False
     return any(len(level) * 4 > ID_BYTES_MAX and len(level.encode()) > ID_BYTES_MAX for level in topic.split("/"))
+
+
+def unfit_character(topic: str) -> str | None:
+    """The first character of a received topic that no id of a plant has: it could rewrite a terminal or a log.
+
+    MQTT 1.5.3: surrogates and U+0000 are no UTF-8 of a topic, and control characters and non-characters should not be
+    there. As with the length, :func:`parse_topic` does not ask.
+    """
+    if topic.isprintable():
+        return None
+    for character in topic:
+        code = ord(character)
+        if (
+            code < 0x20
+            or 0x7F <= code < 0xA0
+            or 0xD800 <= code < 0xE000
+            or 0xFDD0 <= code < 0xFDF0
+            or code & 0xFFFE == 0xFFFE
+            or character in _STEERS_TEXT
+        ):
+            return f"U+{code:04X}"
+    return None
 
 
 def check_id(text: str, *, what: str) -> str:

@@ -120,9 +120,10 @@ class Announcer:
                 for device_id in event.devices:
                     self._set(event.edge_node, device_id, "online", "")
             case NodeDied():
-                level = self._log.warning if event.reason == "host_disconnected" else self._log.info
+                is_silent = event.reason in {"host_disconnected", "birth_refused"}  # it may well live on
+                level = self._log.warning if is_silent else self._log.info
                 level("edge node died", edge_node=str(event.edge_node), reason=event.reason)
-                state: State = "stale" if event.reason == "host_disconnected" else "offline"
+                state: State = "stale" if is_silent else "offline"
                 self._set(event.edge_node, None, state, event.reason)
             case DeviceDied():
                 self._log.info(

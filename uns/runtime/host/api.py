@@ -110,7 +110,9 @@ class HostApi:
                 "marks_refused": host.gate.delivery.marks_refused,
                 "sparkplug_warnings": sum(host.session.warnings.values()),
                 "sparkplug_violations": sum(host.session.violations.values()),
-                **{f"sparkplug_forgiven_{what.replace('-', '_')}": n for what, n in host.session.leniencies.items()},
+                **_named("sparkplug_forgiven", host.session.leniencies, host.session.warnings),
+                **_named("sparkplug_violation", host.session.violations),
+                **_named("sparkplug", host.session.counters),
             },
         }
 
@@ -513,6 +515,11 @@ class HostApi:
                 if fact_name(fact) == name or (kind == "job" and name == "idle" and fact.job_order is None):
                     return {"ref": ref, **_shown_fact(found)}
         return {"ref": ref, "kind": kind, "name": name, "source_rev": source_rev}
+
+
+def _named(prefix: str, *counts: Mapping[str, int]) -> dict[str, int]:
+    """Counters under names that Prometheus takes."""
+    return {f"{prefix}_{name.replace('-', '_')}": count for counted in counts for name, count in counted.items()}
 
 
 def _equation_terms(terms: RecordTerms, raw: RawTerms) -> tuple[dict[str, int], dict[str, int]]:

@@ -41,7 +41,10 @@ TimeSource = Literal["device", "server", "gateway"]
 NS_PER_MS = 1_000_000
 _PROTOCOL_PREFIXES = ("Node Control/", "Device Control/", "uns/", PROPERTIES_FOLDER)
 _QUALITY_STALE = 500
-_QUALITY_BAD = 0
+_QUALITY_GOOD = 192
+_UNCERTAIN = 1  # the two highest bits of an OPC UA status, and of Ignition's codes
+_IGNITION_STALE = 516  # the low half of Bad_Stale
+_OPC_DA_MAX = 255
 _STATUS_BAD = 0x8000_0000
 _UINT32_MAX = (1 << 32) - 1
 _TIME_SOURCES = frozenset({"device", "server", "gateway"})
@@ -266,10 +269,25 @@ def quality_of(status_code: int, quality: PropertyContent) -> Quality:
     if status_code:
         severity = status_code >> 30
         return (Quality.GOOD, Quality.UNCERTAIN, Quality.BAD, Quality.BAD)[severity & 3]
-    if quality == _QUALITY_STALE:
+    code = _integer(quality)
+    if code is None or code == _QUALITY_GOOD:
+        return Quality.GOOD
+    if code == _QUALITY_STALE:
         return Quality.STALE
-    if quality is not None and not isinstance(quality, bool) and quality == _QUALITY_BAD:
-        return Quality.BAD
+    return _other_quality(code & 0xFFFF_FFFF)
+
+
+def _other_quality(code: int) -> Quality:
+    """Codes beyond the three of the standard: Ignition's, with the kind in the two highest bits, and OPC DA's 0 to 255.
+
+    The code itself stays in the raw log.
+    """
+    if code >> 30:
+        if code >> 30 == _UNCERTAIN:
+            return Quality.UNCERTAIN
+        return Quality.STALE if code & 0xFFFF == _IGNITION_STALE else Quality.BAD
+    if code <= _OPC_DA_MAX:
+        return (Quality.BAD, Quality.UNCERTAIN, Quality.BAD, Quality.GOOD)[code >> 6]
     return Quality.GOOD
 
 

@@ -48,6 +48,7 @@ from uns.runtime.host.fact_intake import FactIntake
 from uns.runtime.host.groups import Item
 from uns.runtime.host.intake import DeviceReader
 from uns.runtime.host.joiner import Joiner
+from uns.runtime.host.kept_state import KeptState
 from uns.runtime.host.live_preview import LivePreview
 from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.options import HostOptions
@@ -55,17 +56,19 @@ from uns.runtime.host.order_state import OrderState
 from uns.runtime.host.output import Output
 from uns.runtime.host.raw_writer import Answers, RawWriter
 from uns.runtime.host.receiver import DeliveryGate, Receiver
-from uns.sparkplug.host import HostSession
+from uns.sparkplug.host import HostBounds, HostSession
 from uns.sparkplug.messages import (
     Connect,
     Disconnect,
     HeldBirths,
     HostEvent,
+    HostStateHealed,
     Message,
     Publish,
     RebirthRequested,
     Subscribe,
 )
+from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["Host", "run_host"]
 
@@ -94,10 +97,17 @@ class Host:
         self._closers: list[tuple[str, Callable[[], None]]] = []
         self.connected = False
         self.final_status: dict[str, Any] | None = None
-        self.gate = DeliveryGate(HostDelivery(options.host_id))
+        declared = _edge_nodes_of(tree)
+        bounds = HostBounds()
+        # Every node that the session keeps has its count.
+        self.gate = DeliveryGate(HostDelivery(options.host_id, edge_nodes_max=bounds.nodes_max + len(declared)))
+        self.kept_state = KeptState(options.store, log)
         self.session = HostSession(
             options.host_id,
             jitter=random.randrange,
+            bounds=bounds,
+            declared=declared.__contains__,
+            state_seen_ms=self.kept_state.load(),
             extra_filters=((MARK_FILTER, 0),),  # at QoS 0, or DATA could overtake queued marks
         )
         self.output = Output(
@@ -297,6 +307,7 @@ class Host:
             while True:
                 self.gate.forget_all()
                 self.session.connect(time.time_ns())
+                self.kept_state.keep(self.session.state_seen_ms)
                 try:
                     await self._serve_connection(backoff)
                 except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
@@ -367,6 +378,8 @@ class Host:
                     at_ns=time.time_ns(),
                 )
             )
+        if isinstance(event, HostStateHealed):
+            self.kept_state.keep(self.session.state_seen_ms)
         self.liveness.receive(event)
         self.announcer.receive(event, reader)
 
@@ -437,6 +450,15 @@ class Host:
                     async with asyncio.timeout(5.0):
                         await self._stop.wait()
                     raise
+
+
+def _edge_nodes_of(tree: TopicTree) -> frozenset[EdgeNodeDescriptor]:
+    """The nodes that the tree names: strangers never keep them out."""
+    return frozenset(
+        EdgeNodeDescriptor(tree.group_id(equipment.site), gateway)
+        for equipment in tree.equipment.values()
+        for gateway in equipment.gateways
+    )
 
 
 def _context_metrics(tree: TopicTree) -> Callable[[str, str], bool]:

@@ -28,6 +28,7 @@ from uns.sparkplug.messages import (
     HostEvent,
     NodeBorn,
     NodeDied,
+    NodeForgotten,
     NodeResumed,
     Violation,
 )
@@ -68,6 +69,11 @@ class Readers:
     def of(self, edge_node: EdgeNodeDescriptor, device_id: str | None) -> DeviceReader | None:
         """The reader of the newest birth, if there was one."""
         return self._readers.get((edge_node, device_id))
+
+    def forget(self, edge_node: EdgeNodeDescriptor) -> None:
+        """The node gave way to another."""
+        for key in [key for key in self._readers if key[0] == edge_node]:
+            del self._readers[key]
 
 
 class Receiver:
@@ -125,11 +131,14 @@ class Receiver:
             return
         held = self.session.name_session(edge_node, mark.session, now_ns)
         self._drain(group, now_ns)
-        confirm = self._gate.delivery.receive_mark(edge_node, mark, session_held=held)
+        if edge_node not in self.session.nodes:  # kept out by a quota: nothing is counted for it either
+            return
+        whole = not self.session.lost_since_mark(edge_node)
+        confirm = self._gate.delivery.receive_mark(edge_node, mark, session_held=held and whole)
         if confirm is not None:
             group.answers.append((edge_node, confirm))
 
-    def _drain(self, group: Group, now_ns: int) -> None:
+    def _drain(self, group: Group, now_ns: int) -> None:  # noqa: C901 - one branch for each event
         for event in self.session.events():
             match event:
                 case DataReceived():
@@ -152,6 +161,9 @@ class Receiver:
                     self._died(event, None, group, now_ns)
                 case DeviceDied(reason="ddeath"):
                     self._died(event, event.device_id, group, now_ns)
+                case NodeForgotten():
+                    self._readers.forget(event.edge_node)
+                    self._gate.delivery.forget(event.edge_node)
                 case _:
                     self.counters["violations"] += isinstance(event, Violation)
             self._on_event(event, None)
@@ -175,7 +187,8 @@ class Receiver:
         )
         work = reader.read_data(data, provenance)
         self._log(message, event.edge_node, event.session_id, work, group)
-        self._gate.delivery.count(event.edge_node, event.session_id)
+        if not event.late:  # one that came twice would make up for one that is lost
+            self._gate.delivery.count(event.edge_node, event.session_id)
 
     def _unreadable(self, event: DataUnreadable, group: Group, now_ns: int) -> None:
         message = event.raw

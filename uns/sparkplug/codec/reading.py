@@ -225,6 +225,9 @@ def _any_data(  # noqa: C901, PLR0912  # hot: calls cost most
         bindings.append(binding)
         values.append(value)
         times_ms.append(time_ms)
+    if (form := _other_form(message)) is not None:
+        reading = reading or Reading(leniency, payload_time)
+        reading.forgive(form)
     return DataPayload(
         timestamp_ms=payload_time,
         seq=seq_of(message),
@@ -237,6 +240,18 @@ def _any_data(  # noqa: C901, PLR0912  # hot: calls cost most
         rejected=rejected,
         leniencies={} if reading is None else reading.notes,
     )
+
+
+def _other_form(message: Payload) -> str | None:
+    """How DATA is written otherwise than it should; the first metric tells, for peers write all of them alike."""
+    if message.timestamp > TIMESTAMP_MS_MAX:
+        return "nanosecond_timestamp"
+    if not message.metrics:
+        return None
+    first = message.metrics[0]
+    if first.name and first.HasField("alias"):
+        return "name_beside_alias"
+    return "datatype_in_data" if first.datatype else None
 
 
 def decode_death(payload: bytes) -> int | None:

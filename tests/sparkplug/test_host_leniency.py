@@ -1,0 +1,177 @@
+"""What real peers do, forgiven and counted under its name; and what is not forgiven."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.sparkplug_b_pb2 import Payload
+from tests.sparkplug.helpers import (
+    HOST_ID,
+    NODE,
+    STATE_TOPIC,
+    T0,
+    T0_MS,
+    Peer,
+    S,
+    born,
+    kinds,
+    metric,
+    online_host,
+    state_of,
+    state_payload,
+)
+from uns.sparkplug import codec
+from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.host import HostSession
+from uns.sparkplug.messages import Connect, DataReceived, Violation
+from uns.sparkplug.metrics import BD_SEQ, REBIRTH
+from uns.sparkplug.state import HostState, StateMemory
+from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
+
+
+@pytest.mark.parametrize(
+    ("metrics", "name"),
+    [
+        ([metric(BD_SEQ, DataType.UINT64, 7)], "tck-id-payloads-nbirth-bdseq"),
+        (
+            [metric(BD_SEQ, DataType.INT64, 7), metric(REBIRTH, DataType.BOOLEAN, False, alias=1)],
+            "tck-id-operational-behavior-data-commands-rebirth-name-aliases",
+        ),
+    ],
+)
+def test_births_of_real_peers_are_forgiven_under_a_tck_id(metrics, name):
+    host = online_host()
+    events = Peer(host, session_id="", bd_seq=None).nbirth(metrics)
+    assert kinds(events) == ["NodeBorn", "ConformanceWarning"]
+    assert host.warnings == {name: 1}
+    assert host.nodes[NODE].bd_seq == 7
+
+
+def test_alias_zero_and_bd_seq_256_are_counted():
+    host = online_host()
+    peer = Peer(host, session_id="", bd_seq=256)
+    assert kinds(peer.nbirth([metric("uptime", DataType.UINT32, 5, alias=0)])) == ["NodeBorn"]
+    assert host.leniencies == {"alias_zero": 1, "bd_seq_beyond_255": 1}
+    assert kinds(peer.data()) == ["DataReceived"]
+
+
+def test_constant_bd_seq_is_warned_of_after_a_death():
+    host = online_host()
+    peer = Peer(host, session_id="", bd_seq=0)
+    peer.nbirth()
+    peer.ndeath()
+    assert kinds(peer.nbirth()) == ["NodeBorn", "ConformanceWarning"]
+    assert host.warnings["tck-id-topics-nbirth-bdseq-increment"] == 1
+
+
+def test_ndeath_with_seq_is_obeyed_and_counted():
+    host = online_host()
+    peer = born(host)
+    assert kinds(peer.send(MessageType.NDEATH, codec.encode_death(7) + b"\x18\x00")) == [
+        "ConformanceWarning",
+        "NodeDied",
+    ]
+    assert host.warnings["tck-id-topics-ndeath-seq"] == 1
+
+
+def test_late_death_repeated_message_and_gaps_are_counted():
+    host = online_host()
+    peer = born(host)
+    peer.ndeath(bd_seq=6)
+    assert [e.late for e in peer.data() if isinstance(e, DataReceived)] == [False]
+    assert [e.late for e in peer.data(seq=peer.seq) if isinstance(e, DataReceived)] == [True]
+    peer.data(seq=5)
+    assert [e.late for e in peer.data(seq=4) if isinstance(e, DataReceived)] == [True]
+    peer.data(seq=3)
+    assert {name: host.counters[name] for name in ("late_deaths_ignored", "repeated", "gaps", "gaps_closed")} == {
+        "late_deaths_ignored": 1,
+        "repeated": 1,
+        "gaps": 1,
+        "gaps_closed": 1,
+    }
+    peer.data(seq=9)
+    host.receive_timer(T0 + 5 * S)
+    assert (host.counters["reorder_timeouts"], host.counters["rebirth_requests_reorder_timeout"]) == (1, 1)
+
+
+def test_data_in_other_forms_is_read_and_counted():
+    host = online_host()
+    peer = born(host)
+    for form, change in (
+        ("datatype_in_data", {"alias": 1, "datatype": 7}),
+        ("name_beside_alias", {"alias": 1, "name": "uptime"}),
+    ):
+        payload = Payload(timestamp=T0_MS, seq=peer.next_seq())
+        payload.metrics.add(timestamp=T0_MS, int_value=6, **change)
+        assert kinds(peer.send(MessageType.NDATA, payload.SerializeToString())) == ["DataReceived"]
+        assert host.leniencies[form] == 1
+    payload = Payload(timestamp=T0_MS, seq=peer.next_seq())
+    wire = payload.metrics.add(alias=1, timestamp=T0_MS, int_value=6)
+    wire.properties.keys.append("Quality")
+    wire.properties.values.add(type=3, int_value=2147484160)  # Ignition's Bad
+    assert kinds(peer.send(MessageType.NDATA, payload.SerializeToString())) == ["DataReceived"]
+    assert host.leniencies["other_quality_code"] == 1
+
+
+def test_contradictions_and_unknown_metrics_are_counted_and_ask():
+    host = online_host()
+    peer = born(host, session_id="")
+    payload = Payload(timestamp=T0_MS, seq=peer.next_seq())
+    payload.metrics.add(alias=1, datatype=10, double_value=1, timestamp=T0_MS)
+    payload.metrics.add(alias=99, int_value=1, timestamp=T0_MS)
+    assert kinds(peer.send(MessageType.NDATA, payload.SerializeToString())) == ["DataReceived", "RebirthRequested"]
+    assert (host.leniencies["data_with_wrong_type"], host.leniencies["data_with_unknown_metric"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "spBv1.0/g\x00/NBIRTH/e",
+        "spBv1.0/g/NBIRTH/e\x1b[31m",
+        "spBv1.0/g/DBIRTH/e/d\x7f",
+        "spBv1.0/g/NBIRTH/e\x85",
+        "spBv1.0/g/NBIRTH/e\ud800",
+        "spBv1.0/g/NBIRTH/e\ufffe",
+        "spBv1.0/g/NBIRTH/e\u202e",
+    ],
+)
+def test_control_characters_and_what_is_no_utf8_in_ids_are_dropped_and_counted(topic):
+    host = online_host()
+    host.receive_message(topic, b"", retain=False, now_ns=T0)
+    (event,) = host.events()
+    assert isinstance(event, Violation)
+    assert event.topic.isascii()
+    assert event.topic.isprintable()
+    assert host.violations == {"id_characters": 1}
+    assert not host.nodes
+
+
+@pytest.mark.parametrize("name", ["Gerät 4", "反应釜", "a\u00a0b", "e\u0301"])
+def test_ids_in_any_language_are_taken(name):
+    host = online_host()
+    assert kinds(Peer(host, node=EdgeNodeDescriptor("g", name)).nbirth()) == ["NodeBorn"]
+
+
+def test_newest_state_timestamp_survives_the_process():
+    host = online_host()
+    host.receive_message(STATE_TOPIC, state_payload(online=False, timestamp=T0_MS + 9), retain=False, now_ns=T0)
+    again = HostSession(HOST_ID, jitter=lambda span: 0, state_seen_ms=host.state_seen_ms)
+    again.connect(T0 - 3_600 * S)
+    (connect,) = again.actions()
+    assert isinstance(connect, Connect)
+    assert state_of(connect.will)["timestamp"] == T0_MS + 10
+
+
+def test_state_from_the_end_of_time_is_answered_with_an_equal_one():
+    host = online_host()
+    newest = (1 << 63) - 1
+    host.receive_message(STATE_TOPIC, state_payload(online=False, timestamp=newest), retain=False, now_ns=T0)
+    host.receive_disconnected(T0)
+    host.actions()
+    host.connect(T0)
+    (connect,) = host.actions()
+    assert isinstance(connect, Connect)
+    assert state_of(connect.will)["timestamp"] == newest
+    memory = StateMemory()
+    assert memory.accept(HostState(online=False, timestamp=newest))
+    assert memory.accept(HostState(online=True, timestamp=newest))
