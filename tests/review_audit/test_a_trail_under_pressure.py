@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -149,3 +150,38 @@ async def test_a_mismatch_that_the_disk_does_not_take_keeps_the_anchor_that_tell
     assert broker.shown == []
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_a_place_for_the_anchor_that_hangs_holds_nobody_up(log: RecordLog, tmp_path: Path):
+    """As a network drive does: the disk of the log is asked for nothing that waits for it."""
+    place = tmp_path / "anchor.json"
+    pipe = tmp_path / ".anchor.json.part"
+    os.mkfifo(pipe)  # to open it for writing waits for who reads it
+    trail = AuditTrail(log.audit, LIFE, blocking=Disk(), log=get_logger("audit"), anchor_file=place)
+    await trail.start()
+    running = asyncio.create_task(trail.run())
+    try:
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(5):
+            trail.note(event(1))
+            while actions(log)["command.refused"] < 1:
+                await asyncio.sleep(0.05)
+    finally:
+        running.cancel()
+        reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        await asyncio.wait([running])
+        os.close(reading)
+
+
+async def test_a_clean_stop_leaves_the_newest_anchor_in_its_file(log: RecordLog, tmp_path: Path):
+    place = tmp_path / "anchor.json"
+    trail = AuditTrail(log.audit, LIFE, blocking=Disk(), log=get_logger("audit"), anchor_file=place)
+    await trail.start()
+    running = asyncio.create_task(trail.run())
+    for number in range(5):
+        trail.note(event(number))
+        await asyncio.sleep(0.01)
+    await trail.stop()
+    running.cancel()
+    await asyncio.wait([running])
+    assert msgspec.json.decode(place.read_bytes(), type=Anchor).hash == log.audit.head.hash

@@ -95,6 +95,7 @@ class AuditTrail:
         self._first_life = audit.head.number == 0
         self._shown: object = None
         self._filed: object = None
+        self._filing: asyncio.Future[None] | None = None
         self.counters = {"audit_notes_lost": 0, "audit_anchors": 0}
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -137,6 +138,10 @@ class AuditTrail:
         await self._blocking(lambda: self._audit.stop(self._life, now_ns, **detail))
         self._judged = self._judged or self._retained_until_s is not None
         await self._anchor()
+        if self._filing is not None:  # maybe an older one, on its way yet
+            await asyncio.shield(self._filing)
+            await self._anchor()
+            await asyncio.shield(self._filing)
 
     # --- what happens --------------------------------------------------------------------------------------------
 
@@ -273,8 +278,9 @@ class AuditTrail:
             self._show(self.topic, anchor)
             self._shown, shown = head, True
             self.counters["audit_anchors"] += 1
-        if self._anchor_file is not None and told and head != self._filed:
-            await self._blocking(lambda: self._write_file(anchor))
+        is_free = self._filing is None or self._filing.done()  # its place may hang: the thread of the database may not
+        if self._anchor_file is not None and is_free and told and head != self._filed:
+            self._filing = asyncio.ensure_future(asyncio.to_thread(self._write_file, anchor))
             self._filed, shown = head, True
         return shown
 
