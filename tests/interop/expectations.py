@@ -31,6 +31,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     # as host before our edge node
     host_breaks: frozenset[str]
     host_does_not: frozenset[str] = frozenset()
+    primary_host: bool = False  # whether our edge nodes can wait for it, and leave with it
     names_data: bool  # whether it resolves the aliases and types of our DATA by the birth
 
     # bytes
@@ -172,6 +173,7 @@ EXPECTED: dict[str, Expected] = {
         edge_leniencies=frozenset({"alias_zero", "other_integer_field"}),
         edge_warnings=frozenset({"tck-id-operational-behavior-data-commands-rebirth-name-aliases"}),
         host_breaks=frozenset(),
+        primary_host=True,
         names_data=True,
         array_reads={DataType.UINT8_ARRAY: (23, -6)},  # of (23, 250): bytes taken as signed
         writes={DataType.UINT32: ("long_value", 2**32 - 1)},

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-__all__ = ["PEERS", "Peer", "installed"]
+__all__ = ["PEERS", "NotInstalledError", "Peer", "installed"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = Path(__file__).resolve().parent / "peers"

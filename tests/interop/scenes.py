@@ -45,6 +45,7 @@ __all__ = ["DEVICE", "HOST_ID", "NODE", "EdgeScene", "HostScene", "play_edge", "
 NODE = EdgeNodeDescriptor("acme.dallas", "gw-peer")
 DEVICE = "cell"
 HOST_ID = "peer-host"
+OUR_HOST_ID = "uns-host-1"
 UPTIME = "uptime"
 
 TREE = f"""\
@@ -183,7 +184,9 @@ async def running_host(directory: Path, address: BrokerAddress) -> AsyncIterator
     (directory / "topic_tree.yaml").write_text(TREE)
     sockets = Path(tempfile.mkdtemp(prefix="uns-"))
     api = f"unix:{sockets / 'host.sock'}"
-    options = HostOptions(tree=directory / "topic_tree.yaml", broker=address, store=directory / "host", api=api)
+    options = HostOptions(
+        tree=directory / "topic_tree.yaml", broker=address, store=directory / "host", api=api, host_id=OUR_HOST_ID
+    )
     host = Host(options, load_tree(options.tree), get_logger("host"))
     task = asyncio.create_task(host.run())
     try:
@@ -245,6 +248,7 @@ async def play_edge(
                     metrics=[uptime(1)],
                     devices={DEVICE: listed(PLAIN, types, alias=first)},
                     folder=str(directory),
+                    primary_host=OUR_HOST_ID,
                 )
 
             async def asked_for_rebirth(datatype: DataType | None) -> bool:

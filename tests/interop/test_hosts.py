@@ -7,10 +7,12 @@ import pytest
 from tests.interop.connects import host_connect_faults
 from tests.interop.expectations import Expected
 from tests.interop.process import decoded
-from tests.interop.scenes import HOST_ID, HostScene
+from tests.interop.scenes import HOST_ID, NODE, HostScene
 from tests.interop.values import EXTREME, PLAIN, TYPES, metric_name
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.edge import EdgeNodeSession
+from uns.sparkplug.messages import BirthDue, NodeBirth, Offline, Subscribe
 from uns.sparkplug.state import decode_state, state_topic
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
@@ -64,3 +66,21 @@ def readable_birth(state) -> bool:
 def test_what_the_host_does_and_what_it_does_not(expected: Expected, host_scene: HostScene):
     did_not = {step for step, came in host_scene.happened.items() if not came}
     assert did_not | set(host_scene.refused) == expected.host_does_not
+
+
+def test_whether_the_host_can_be_our_primary_host(expected: Expected, host_scene: HostScene):
+    session = EdgeNodeSession(NODE, primary_host_id=HOST_ID)
+    session.connect(bd_seq=0, session_id="s", now_ns=0)
+    session.receive_connected(0)
+    session.receive_subscribed(0)
+    (connect,) = host_scene.connects
+    subscribed = next(filters for a in session.actions() if isinstance(a, Subscribe) for filters in [dict(a.filters)])
+    # As the broker does it: what is on the topic that we subscribed to, and in the end its Will.
+    for state in host_scene.states:
+        if state.topic in subscribed:
+            session.receive_message(state.topic, state.payload, 0)
+    assert (BirthDue("primary_host") in session.events()) is expected.primary_host
+    if expected.primary_host:
+        session.birth(NodeBirth(), 0)
+        session.receive_message(connect.will_topic or "", connect.will_payload, 0)
+        assert Offline("primary_host_offline") in session.events()

@@ -72,7 +72,7 @@ def told(payload):
 
 
 class Peer:
-    def edge(self, port, group, node, metrics, devices, folder):
+    def edge(self, port, group, node, metrics, devices, folder, primary_host):
         self.node = MqttSpbEntityEdgeNode(group, node)
         self.devices = {}
         set_values(self.node, metrics)

@@ -75,7 +75,7 @@ def told(metrics):
 
 
 class Peer:
-    def edge(self, port, group, node, metrics, devices, folder):
+    def edge(self, port, group, node, metrics, devices, folder, primary_host):
         client = Client(client_id=f"{group}/{node}")
         listed = [metric_of(m, False) for m in metrics]
         self.node = EdgeNode(

@@ -159,7 +159,9 @@ public class Peer {
       devices.fieldNames().forEachRemaining(ids::add);
       String clientId = node.getGroupId() + "/" + node.getEdgeNodeId();
       List<MqttServerDefinition> servers = List.of(server(request, clientId, deathTopic));
-      client = new EdgeClient(this, node, ids, null, true, 0L, servers, this, null);
+      // Births are due when this host has said that it is online.
+      String primaryHost = request.get("primary_host").asText();
+      client = new EdgeClient(this, node, ids, primaryHost, true, 0L, servers, this, null);
     }
 
     public Topic getDeathTopic() {
@@ -197,9 +199,13 @@ public class Peer {
     }
 
     public void messageArrived(MqttServerName name, MqttServerUrl url, MqttClientId id, String topic, MqttMessage message) {
-      if (!topic.contains("/NCMD/")) return;
-      say(JSON.createObjectNode().put("event", "command").put("topic", topic));
       try {
+        if (topic.startsWith(SPB + "/STATE/")) {
+          client.handleStateMessage(Topic.parseTopic(topic).getHostApplicationId(), JSON.readValue(message.getPayload(), StatePayload.class));
+          return;
+        }
+        if (!topic.contains("/NCMD/")) return;
+        say(JSON.createObjectNode().put("event", "command").put("topic", topic));
         for (Metric metric : new SparkplugBPayloadDecoder().buildFromByteArray(message.getPayload(), null).getMetrics()) {
           if (REBIRTH.equals(metric.getName()) && Boolean.TRUE.equals(metric.getValue())) client.handleRebirthRequest(true);
         }
