@@ -19,6 +19,7 @@ from uns.adapters.sqlite.database import Database, open_reader, translated
 from uns.adapters.sqlite.record_schema import FAR_ORDINAL, MIGRATIONS, SECOND_NS, SPAN_NS
 from uns.audit.chain import AuditEvent
 from uns.context.facts import Fact
+from uns.enrichment.gaps import UNFILLED_PER_WAY_MAX
 from uns.enrichment.plan import (
     EQUIPMENT_LOG_COLUMNS,
     FACT_COLUMNS,
@@ -33,6 +34,7 @@ from uns.enrichment.plan import (
     WAY_COLUMNS,
     ContextSample,
     EnricherState,
+    GapRow,
     OutboxMessage,
     PresentSample,
     RecordPlan,
@@ -158,7 +160,7 @@ class RecordLog:
                 ).fetchall(),
                 series=[(row, newest.get(row[0])) for row in series],
                 present=[_believed(connection, row) for row in connection.execute(_PRESENT_SAMPLES).fetchall()],
-                gaps=connection.execute(_UNSETTLED_GAPS, (MAX_NS, MAX_NS)).fetchall(),
+                gaps=_unsettled_gaps(connection),
                 ways=connection.execute(f"SELECT {', '.join(WAY_COLUMNS)} FROM ways").fetchall(),  # noqa: S608
                 equipment_logs=connection.execute("SELECT equipment, last_to FROM equipment_logs").fetchall(),
                 counters=dict(connection.execute("SELECT name, value FROM counters").fetchall()),
@@ -320,8 +322,24 @@ def _facts_held(connection: sqlite3.Connection) -> dict[str, int]:
 
 _UNSETTLED_GAPS = f"""
     SELECT {", ".join(GAP_COLUMNS)} FROM gap_revisions
-    WHERE known_to_ns = ? AND reason <> 'dropped' AND (to_ns = ? OR status = 'closed')
-    """  # noqa: S608 - columns of ours
+    WHERE known_to_ns = {MAX_NS} AND reason <> 'dropped' AND (to_ns = {MAX_NS} OR status = 'closed')
+    ORDER BY position DESC
+    """  # noqa: S608 - columns and numbers of ours
+
+
+def _unsettled_gaps(connection: sqlite3.Connection) -> list[GapRow]:
+    """Gaps that are open, and of each way the newest closed ones: so many history may still fill."""
+    found: list[GapRow] = []
+    closed: Counter[tuple[str, str, str]] = Counter()
+    for row in connection.execute(_UNSETTLED_GAPS):
+        way = row[4:7]
+        is_open = row[10] == MAX_NS
+        if is_open or closed[way] < UNFILLED_PER_WAY_MAX:
+            found.append(row)
+            closed[way] += not is_open
+    return found
+
+
 _CONTEXT_SAMPLES = """
     SELECT series.equipment, series.metric, samples.source_time_ns, samples.ordinal, series.type,
            samples.value_num, samples.value_int, samples.value_text, samples.quality
