@@ -162,10 +162,12 @@ class GapBook:
             self._take_session(way, provenance.session)
         if provenance.historical and (way.open is not None or way.unfilled):
             self._fill(way, batch.times_ns)
-        if not accepted:
-            return
         times = batch.times_ns
-        if not suspects and len(accepted) == len(times):  # the common payload
+        if not accepted:  # known already, by another way: that it is there they show all the same
+            newest_ns = max(times, default=MIN_NS)
+            if newest_ns > provenance.received_at_ns:
+                return
+        elif not suspects and len(accepted) == len(times):  # the common payload
             newest_ns = max(times)
         else:
             newest_ns = max([times[at] for at, _, _, suspect in accepted if not suspect], default=MIN_NS)
