@@ -165,10 +165,12 @@ def _told(config: NodeConfig, definition_hash: str) -> dict[str, Any]:
     return {
         "contract_hash": config.tree.contract_hash,
         "definition": definition_hash,
-        "broker": msgspec.to_builtins(config.broker, enc_hook=str),
+        "brokers": msgspec.to_builtins(config.brokers, enc_hook=str),
         "store": msgspec.to_builtins(config.store, enc_hook=str),
         "delivery": msgspec.to_builtins(config.delivery, enc_hook=str),
         "primary_host": config.primary_host,
+        "primary_host_wait_ms": config.primary_host_wait_ms,
+        "when_host_silent": config.when_host_silent,
         **{f"source {source.options.name}": _source(source) for source in config.sources},
     }
 

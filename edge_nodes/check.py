@@ -13,7 +13,7 @@ from edge_nodes.node_file import NodeConfig
 from edge_nodes.retired import retired_metrics
 from edge_nodes.runtime import make_source, refuse_births_that_do_not_fit
 from edge_nodes.store import registered_metrics, waiting_orphans
-from uns.adapters.mqtt import MqttConnection
+from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.errors import ConnectionLost, UnreachableError
 from uns.namespace.findings import Finding
 
@@ -63,7 +63,8 @@ async def check_node(config: NodeConfig, findings: Sequence[Finding], *, offline
                 f"{name}: answers, {len(source.points) - len(answer)} of {len(source.points)} metrics found"
             )
             report.findings += [f"{name}: {line}" for line in answer]
-    await _check_broker(config, report)
+    for address in config.brokers:
+        await _check_broker(address, report)
     return report
 
 
@@ -73,11 +74,11 @@ def _told(retired: int) -> str:
     return f"{retired} retired metrics stay in the births until their values are confirmed"
 
 
-async def _check_broker(config: NodeConfig, report: CheckReport) -> None:
-    name = f"broker {config.broker.url}"
+async def _check_broker(address: BrokerAddress, report: CheckReport) -> None:
+    name = f"broker {address.url}"
     try:
         # Under an id of its own: the gateway itself may be running.
-        async with MqttConnection(config.broker, client_id=f"check:{uuid4().hex[:12]}") as connection:
+        async with MqttConnection(address, client_id=f"check:{uuid4().hex[:12]}") as connection:
             await connection.drain()
     except (UnreachableError, ConnectionLost) as error:
         report.unreachable.append(name)

@@ -19,13 +19,18 @@ from uns.namespace.findings import Finding, Findings, nearest
 from uns.namespace.loader import load_tree
 from uns.namespace.model import TopicTree
 from uns.namespace.yaml_file import Fields, parse_yaml, read_text
+from uns.sparkplug.edge import WhenHostSilent
 from uns.sparkplug.topics import EdgeNodeDescriptor, check_id
 
 __all__ = ["DeliveryConfig", "NodeConfig", "SourceConfig", "StoreConfig", "lint_node", "load_node"]
 
 FORMAT_VERSION = 1
 _NS_PER_MS = 1_000_000
-_TOP_KEYS = ("tree", "broker", "store", "delivery", "primary_host")
+_TOP_KEYS = ("tree", "broker", "brokers", "store", "delivery", "primary_host", "primary_host_wait", "when_host_silent")
+_BROKER_KEYS = ("url", "ca_file", "cert_file", "key_file", "username", "password_file", "password_env", "mqtt")
+BROKERS_MAX = 16
+PRIMARY_HOST_WAIT_MS = 30_000
+_WHEN_SILENT: dict[str, WhenHostSilent] = {"wait": "wait", "next_broker": "leave", "publish": "publish"}
 _LEVELS: dict[str, Level] = {"host": "host", "broker": "broker", "none": "none"}
 _WHEN_FULL: dict[str, WhenFull] = {"drop_oldest": "drop_oldest", "drop_newest": "drop_newest"}
 _KINDS: dict[str, Literal["opcua", "modbus"]] = {"opcua": "opcua", "modbus": "modbus"}
@@ -61,13 +66,20 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     gateway: str
     edge_node: EdgeNodeDescriptor
     tree: TopicTree
-    broker: BrokerAddress
+    brokers: tuple[BrokerAddress, ...]  # in the order in which they are tried; connected to one at a time
     store: StoreConfig
     delivery: DeliveryConfig
     primary_host: str | None = None
+    primary_host_wait_ms: int = PRIMARY_HOST_WAIT_MS
+    when_host_silent: WhenHostSilent = "wait"
     sources: tuple[SourceConfig, ...] = ()
     metrics: tuple[MetricWiring, ...] = ()
     warnings: tuple[Finding, ...] = ()
+
+    @property
+    def broker(self) -> BrokerAddress:
+        """The first one."""
+        return self.brokers[0]
 
 
 def load_node(path: Path, *, broker: str | None = None, store: Path | None = None) -> NodeConfig:
@@ -99,10 +111,13 @@ def _read(path: Path, broker: str | None, store: Path | None) -> tuple[NodeConfi
     directory = path.parent
     gateway = root.text("gateway", default="")
     tree = _tree(root, directory)
-    broker_address = _broker(root, directory, broker)
+    brokers = _brokers(root, directory, broker)
     store_config = _store(root, directory, gateway, store)
     delivery = _delivery(root)
     primary_host = _id(root, "primary_host", "host id", default=None)
+    for key in ("primary_host_wait", "when_host_silent"):
+        if key in root and "primary_host" not in root:
+            findings.error("primary-host", f"{key!r} says nothing without `primary_host:`", root.position_of(key))
     edge_node = None if tree is None or not gateway else _edge_node(root, tree, gateway)
     if tree is None or edge_node is None:
         return None, findings
@@ -115,10 +130,12 @@ def _read(path: Path, broker: str | None, store: Path | None) -> tuple[NodeConfi
         gateway=gateway,
         edge_node=edge_node,
         tree=tree,
-        broker=broker_address,
+        brokers=brokers,
         store=store_config,
         delivery=delivery,
         primary_host=primary_host,
+        primary_host_wait_ms=_primary_host_wait_ms(root),
+        when_host_silent=root.choice("when_host_silent", _WHEN_SILENT, default="leave" if len(brokers) > 1 else "wait"),
         sources=tuple(sources),
         metrics=tuple(wiring.metrics),
         warnings=tuple(findings.sorted()),
@@ -157,9 +174,31 @@ def _edge_node(root: Fields, tree: TopicTree, gateway: str) -> EdgeNodeDescripto
     return edge_node
 
 
-def _broker(root: Fields, directory: Path, override: str | None) -> BrokerAddress:
-    keys = ("ca_file", "cert_file", "key_file", "username", "password_file", "password_env")
-    broker = root.fields("broker", optional=("url", *keys), what="the broker")
+def _primary_host_wait_ms(root: Fields) -> int:
+    default_ns = PRIMARY_HOST_WAIT_MS * _NS_PER_MS
+    return root.duration_ns("primary_host_wait", default=default_ns, minimum_ns=1_000 * _NS_PER_MS) // _NS_PER_MS
+
+
+def _brokers(root: Fields, directory: Path, override: str | None) -> tuple[BrokerAddress, ...]:
+    if "brokers" not in root:
+        broker = root.fields("broker", optional=_BROKER_KEYS, what="the broker")
+        return (_broker(broker, directory, override),)
+    at = root.position_of("brokers")
+    if "broker" in root:
+        root.findings.error("brokers", "`broker:` and `brokers:` exclude each other", at, "put all into `brokers:`")
+    listed = root.each("brokers", required=("url",), optional=_BROKER_KEYS, what="broker")
+    if not 1 <= len(listed) <= BROKERS_MAX and not root.findings.has_errors:
+        root.findings.error("brokers", f"{len(listed)} brokers", at, f"list 1 to {BROKERS_MAX} of them")
+    if override is not None:  # with the credentials of the first: the command line has none
+        listed = listed[:1]
+    found = tuple(_broker(fields, directory, override) for fields in listed)
+    for number, (address, fields) in enumerate(zip(found, listed, strict=True)):
+        if any(other.url == address.url for other in found[:number]):
+            root.findings.error("brokers", f"{address.url} stands there twice", fields.position_of("url"), "keep one")
+    return found
+
+
+def _broker(broker: Fields, directory: Path, override: str | None) -> BrokerAddress:
     url = override or broker.text("url", default=None)
     if url is None:
         url = "mqtt://127.0.0.1:1883"
@@ -168,25 +207,26 @@ def _broker(root: Fields, directory: Path, override: str | None) -> BrokerAddres
     except ConfigurationError as error:
         if override is not None:
             raise
-        root.findings.error("url", str(error), broker.position_of("url"))
+        broker.findings.error("url", str(error), broker.position_of("url"))
         secure = True
-    texts = {key: broker.text(key, default=None) for key in keys}
+    texts = {key: broker.text(key, default=None) for key in _BROKER_KEYS if key not in {"url", "mqtt"}}
     for key in ("ca_file", "cert_file", "key_file", "password_file"):
         text = texts[key]
         if text is None:
             continue
         texts[key] = str(directory / text)
         if not (directory / text).is_file():
-            root.findings.error(
+            broker.findings.error(
                 "file", f"there is no file {text!r}", broker.position_of(key), "it is relative to the node file"
             )
     if (texts["cert_file"] is None) != (texts["key_file"] is None):
-        root.findings.error("tls", "`cert_file:` and `key_file:` go together", broker.position)
+        broker.findings.error("tls", "`cert_file:` and `key_file:` go together", broker.position)
     if not secure and override is None and any(texts[key] for key in ("ca_file", "cert_file")):
-        root.findings.error(
+        broker.findings.error(
             "tls", "TLS files are given for a broker without TLS", broker.position_of("url"), "write mqtts://"
         )
-    return BrokerAddress(url=url, **texts)
+    mqtt5 = broker.choice("mqtt", {"3.1.1": False, "5": True}, default=False)
+    return BrokerAddress(url=url, mqtt5=mqtt5, **texts)
 
 
 def _store(root: Fields, directory: Path, gateway: str, override: Path | None) -> StoreConfig:

@@ -17,7 +17,7 @@ import structlog
 
 from edge_nodes.audit import EdgeAudit
 from edge_nodes.backlog import plan_payloads
-from edge_nodes.backoff import Backoff
+from edge_nodes.brokers import Brokers
 from edge_nodes.definition import Definition, metric_names
 from edge_nodes.deletions import Deletions
 from edge_nodes.intake import StoreThread
@@ -25,7 +25,7 @@ from edge_nodes.node_file import NodeConfig
 from edge_nodes.reduction import Rows
 from edge_nodes.rows import LastSample, StoredRows
 from edge_nodes.store import Committed
-from uns.adapters.mqtt import MqttConnection
+from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.delivery.edge import (
     Confirmed,
     DeleteRows,
@@ -52,6 +52,7 @@ from uns.sparkplug.messages import (
     CommandIgnored,
     CommandReceived,
     Connect,
+    HostAwaited,
     HostStateChanged,
     Message,
     Offline,
@@ -62,6 +63,7 @@ from uns.sparkplug.messages import (
 )
 from uns.sparkplug.metrics import MetricBinding
 from uns.sparkplug.transitions import EdgeState
+from uns.sparkplug.walk import SessionEnd
 
 __all__ = ["Publisher", "PublisherCounters"]
 
@@ -69,7 +71,8 @@ LIVE_BUFFER_ROWS_MAX = 50_000  # committed rows kept in memory until they are se
 LIVE_ROWS_PER_TURN = 5_000
 HISTORY_ROWS_PER_TURN = 500
 HISTORY_BURST_S = 0.1  # of rows that may go out at once
-STEADY_SESSION_S = 10.0  # a session shorter than this does not reset the back-off
+CLOCK_LOOK_S = 1.0  # how often the wall clock is held beside the session's time
+CLOCK_FORWARD_MIN_NS = 1_000_000_000  # of a step of the wall clock that is followed; less is drift
 KEEP_ALIVE_S = 15
 LEAVE_TIMEOUT_S = 2.0
 STARVED_TOLD_AFTER_NS = 4_000_000_000
@@ -87,6 +90,7 @@ class PublisherCounters(msgspec.Struct):
     confirms: int = 0
     refusals: int = 0
     unanswered: int = 0
+    clock_steps: int = 0
 
 
 class Publisher:
@@ -121,7 +125,18 @@ class Publisher:
             confirm_timeout_ms=delivery.confirm_timeout_ms,
         )
         extra = ((self._confirm_topic, 1),) if delivery.level == "host" else ()
-        self._session = EdgeNodeSession(config.edge_node, primary_host_id=config.primary_host, extra_filters=extra)
+        self._session = EdgeNodeSession(
+            config.edge_node,
+            primary_host_id=config.primary_host,
+            extra_filters=extra,
+            host_wait_max_ms=config.primary_host_wait_ms,
+            when_host_silent=config.when_host_silent,
+            leaves_offline_host=len(config.brokers) > 1,
+        )
+        self._brokers = Brokers(
+            config.brokers, config.edge_node, wall_ns=wall_ns, pause_max_ms=config.primary_host_wait_ms
+        )
+        self._end: SessionEnd | None = None  # why we leave
         self._connection: MqttConnection | None = None
         self._wake = asyncio.Event()
         self._head: int = store.store.next_id
@@ -140,7 +155,8 @@ class Publisher:
         self._left = asyncio.Event()
         self.counters = PublisherCounters()
         self.broker = "not connected yet"
-        self.health = ""
+        self._starvation = ""
+        self._host_trouble = ""
         self._starved: tuple[int, str] | None = None  # since when history rests, and what to say of it
 
     # ── what the intake says ────────────────────────────────────────────────────────────────────────────────────
@@ -184,25 +200,21 @@ class Publisher:
     # ── one session after the other ─────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Be online, again and again, until :meth:`leave`."""
-        backoff = Backoff()
-        loop = asyncio.get_running_loop()
-        while not self._leaving:
-            started = loop.time()
-            try:
-                await self._one_session()
-            except* (ConnectionLost, UnreachableError, ConfigurationError, StorageFullError) as group:
-                self._tell_offline(str(_first(group)))
-            except* LocalProtocolError as group:
-                # A bug of ours, or values too large for any payload: reading and storing go on all the same.
-                self._log.exception("nothing can be published", reason=str(_first(group)))
-                self.broker = str(_first(group))
+        """Be online at one of the brokers, again and again, until :meth:`leave`."""
+        while True:
+            end = await self._one_session()
             self._end_session()
-            if loop.time() - started > STEADY_SESSION_S:
-                backoff.reset()
+            if self._left.is_set():
+                return
+            pause_s = await self._brokers.ended(end)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(backoff.next_s()):
+                async with asyncio.timeout(pause_s):
                     await self._left.wait()
+
+    @property
+    def health(self) -> str:
+        """What a person has to mend, or nothing."""
+        return "; ".join(filter(None, (self._brokers.trouble, self._host_trouble, self._starvation)))
 
     def wake(self) -> None:
         """There is something to send."""
@@ -226,7 +238,7 @@ class Publisher:
                 self._show_anchor(connection)
                 self._flush(connection)
                 await connection.drain()
-            await connection.disconnect(timeout_s=LEAVE_TIMEOUT_S)
+            await connection.disconnect(timeout_s=LEAVE_TIMEOUT_S, with_will=True)
         await self.deletions.flush()
 
     @property
@@ -239,25 +251,47 @@ class Publisher:
         """Of the newest CONNECT."""
         return self._session.bd_seq
 
-    async def _one_session(self) -> None:
-        loop = asyncio.get_running_loop()
-        bd_seq = await self._store.call(self._store.store.next_bd_seq)  # on disk before CONNECT
-        self._anchor = self._wall_ns(), loop.time()
-        self._session.connect(bd_seq=bd_seq, session_id=str(uuid4()), now_ns=self._now())
-        (connect,) = (action for action in self._session.actions() if isinstance(action, Connect))
-        opening = MqttConnection(
-            self._config.broker, client_id=connect.client_id, will=connect.will, keep_alive_s=KEEP_ALIVE_S
-        )
+    async def _one_session(self) -> SessionEnd:
+        address = self._brokers.address
+        opening: MqttConnection | None = None
+        self._end = None
         try:
-            await self._hold_session(opening, bd_seq)
-        except (UnreachableError, ConfigurationError):
-            if not opening.connect_sent:
-                await self._store.call(self._store.store.give_back_bd_seq)
-            raise
+            opening = await self._open(address)
+            await self._hold_session(opening)
+        except* ConnectionLost as group:
+            self._tell_offline(str(_first(group)))
+            taken_over = opening is not None and opening.taken_over
+            self._end = self._end or (SessionEnd.TAKEN_OVER if taken_over else SessionEnd.LOST)
+        except* (UnreachableError, ConfigurationError) as group:
+            if opening is not None and not opening.connect_sent:
+                await self._give_back_bd_seq()
+            self._tell_offline(str(_first(group)))
+            self._end = SessionEnd.NOT_REACHED
+        except* StorageFullError as group:
+            self._tell_offline(str(_first(group)))
+            self._end = SessionEnd.FAILED
+        except* LocalProtocolError as group:
+            # A bug of ours, or values too large for any payload: reading and storing go on all the same.
+            self._log.exception("nothing can be published", reason=str(_first(group)))
+            self.broker = str(_first(group))
+            self._end = SessionEnd.FAILED
+        return self._end or SessionEnd.LOST
 
-    async def _hold_session(self, opening: MqttConnection, bd_seq: int) -> None:
+    async def _open(self, address: BrokerAddress) -> MqttConnection:
+        bd_seq = await self._store.call(self._store.store.next_bd_seq)  # on disk before CONNECT
+        self._anchor = self._wall_ns(), asyncio.get_running_loop().time()
+        self._session.connect(bd_seq=bd_seq, session_id=str(uuid4()), now_ns=self._now(), broker=address.url)
+        (connect,) = (action for action in self._session.actions() if isinstance(action, Connect))
+        return MqttConnection(address, client_id=connect.client_id, will=connect.will, keep_alive_s=KEEP_ALIVE_S)
+
+    async def _give_back_bd_seq(self) -> None:
+        with contextlib.suppress(StorageFullError):  # then there is a hole, which harms nobody
+            await self._store.call(self._store.store.give_back_bd_seq)
+
+    async def _hold_session(self, opening: MqttConnection) -> None:
         async with opening as connection:
             self.counters.connects += 1
+            self._brokers.connected()
             self._connection = connection
             self._session.receive_connected(self._now())
             for action in self._session.actions():
@@ -265,7 +299,7 @@ class Publisher:
                 await connection.subscribe(action.filters)
             self._session.receive_subscribed(self._now())
             await self._watch_anchor(connection)
-            self._log.info("broker connected", url=self._config.broker.url, bd_seq=bd_seq)
+            self._log.info("broker connected", url=self._brokers.address.url, bd_seq=self.bd_seq)
             self.broker = "connected"
             self._take_events(connection)
             async with asyncio.TaskGroup() as group:
@@ -340,11 +374,25 @@ class Publisher:
                 self._refuse_command(event)
             elif isinstance(event, HostStateChanged):
                 self._log.info("primary host", online=event.online)
-            elif isinstance(event, Offline):
+                self._host_trouble = ""
+            elif isinstance(event, HostAwaited):
+                self._tell_silent_host(event)
+            elif isinstance(event, Offline) and event.reason in _ENDS:
                 self._must_disconnect = True
+                self._end = _ENDS[event.reason]
+                if event.reason == "clock_set_back":
+                    self._tell_clock_step(self._wall_ns() - self._now())
             elif isinstance(event, Online):
                 pass
         self._flush(connection)
+
+    def _tell_silent_host(self, event: HostAwaited) -> None:
+        waited_s = self._config.primary_host_wait_ms // 1000
+        self._host_trouble = (
+            f"no STATE says that primary host {self._config.primary_host!r} is online, for {waited_s} s: start it, or"
+            f" look at the retained message on spBv1.0/STATE/{self._config.primary_host}"
+        )
+        self._log.warning(self._host_trouble, then=event.then)
 
     def _refuse_command(self, event: CommandReceived | CommandIgnored) -> None:
         if isinstance(event, CommandReceived):
@@ -431,13 +479,15 @@ class Publisher:
                     self._flush(connection)
                     more = await self._send_history(connection)
             self._show_anchor(connection)
+            self._look_at_clock()
+            self._brokers.look()
             self._session.receive_timer(self._now())
             self._delivery.receive_timer(self._steady())
             self._take_events(connection)
             if self._must_disconnect:
                 self._must_disconnect = False
-                await connection.disconnect()
-                raise ConnectionLost("the primary host is offline", where=self._config.broker.url)
+                await connection.disconnect(with_will=True)
+                raise ConnectionLost(_REASONS[self._end or SessionEnd.HOST_OFFLINE], where=self._brokers.address.url)
             await connection.writable()
             if more:
                 await asyncio.sleep(0)
@@ -446,15 +496,27 @@ class Publisher:
                     async with asyncio.timeout(self._wait_s()):
                         await self._wake.wait()
 
-    def _wait_s(self) -> float | None:
-        waits = []
+    def _look_at_clock(self) -> None:
+        """A wall clock that was set forward is followed at once; one that was set back ends the session."""
+        wall_ns, now_ns = self._wall_ns(), self._now()
+        if wall_ns - now_ns > CLOCK_FORWARD_MIN_NS:
+            self._anchor = wall_ns, asyncio.get_running_loop().time()
+            self._tell_clock_step(wall_ns - now_ns)
+        self._session.receive_clock(wall_ns, self._now())
+
+    def _tell_clock_step(self, step_ns: int) -> None:
+        self.counters.clock_steps += 1
+        self._log.warning("clock_step", seconds=round(step_ns / 1e9, 3))
+
+    def _wait_s(self) -> float:
+        waits = [int(CLOCK_LOOK_S * 1e9)]
         if (due := self._session.next_deadline_ns()) is not None:
             waits.append(due - self._now())
         if (due := self._delivery.next_deadline_ns()) is not None:
             waits.append(due - self._steady())
         if self.is_online and self._delivery.may_send_history(self._steady()):
             waits.append(int(HISTORY_BURST_S * 1e9))
-        return max(0.0, min(waits) / 1e9) if waits else None
+        return max(0.0, min(waits) / 1e9)
 
     async def _send_live(self, connection: MqttConnection) -> bool:
         """Send one turn of live rows; True if there are more."""
@@ -571,18 +633,30 @@ class Publisher:
                 self._starved = (self._steady(), event.text)
             elif isinstance(event, Recovered):
                 self._starved = None
-                if self.health:
-                    self.health = ""
+                if self._starvation:
+                    self._starvation = ""
                     self._log.info("DATA arrives again")
 
     def _tell_starved(self) -> None:
         """Accuse the broker's ACL once refusals have lasted: a host that has just started refuses for a moment, too."""
-        if self._starved is None or self.health:
+        if self._starved is None or self._starvation:
             return
         since_ns, text = self._starved
         if self._steady() - since_ns >= STARVED_TOLD_AFTER_NS:
-            self.health = text
+            self._starvation = text
             self._log.warning(text, refusals=self.counters.refusals)
+
+
+_ENDS = {
+    "primary_host_offline": SessionEnd.HOST_OFFLINE,
+    "primary_host_silent": SessionEnd.HOST_SILENT,
+    "clock_set_back": SessionEnd.CLOCK_SET_BACK,
+}
+_REASONS = {
+    SessionEnd.HOST_OFFLINE: "the primary host is offline",
+    SessionEnd.HOST_SILENT: "the primary host is not heard of",
+    SessionEnd.CLOCK_SET_BACK: "the clock was set back, so a new session begins",
+}
 
 
 def _first(group: BaseException) -> BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 import pytest
 
+from edge_nodes import brokers
 from edge_nodes import publisher as module
 from edge_nodes.definition import Definition, metric_names
 from edge_nodes.intake import Intake, StoreThread
@@ -105,6 +107,7 @@ class Connection:
         self._lost = False
         self.seqs: list[int | None] = []
         self.connect_sent = True
+        self.taken_over = False
 
     async def __aenter__(self) -> Self:
         await asyncio.sleep(0)
@@ -162,7 +165,7 @@ class Connection:
     async def drain(self) -> None:
         await asyncio.sleep(0)
 
-    async def disconnect(self, *, timeout_s: float = 1.0) -> None:
+    async def disconnect(self, *, timeout_s: float = 1.0, with_will: bool = False) -> None:
         self.cut()
 
 
@@ -176,12 +179,14 @@ async def test_what_is_confirmed_has_arrived_and_all_arrives_in_the_end(
     monkeypatch.setattr(module, "LIVE_BUFFER_ROWS_MAX", 20)
     monkeypatch.setattr(module, "LIVE_ROWS_PER_TURN", 7)
     monkeypatch.setattr(module, "HISTORY_ROWS_PER_TURN", 7)
-    monkeypatch.setattr(module, "Backoff", _Fast)
+    monkeypatch.setattr(brokers, "PAUSE_FIRST_MS", 4)
+    monkeypatch.setattr(brokers, "PAUSE_MAX_MS", 4)
+    monkeypatch.setattr(brokers, "answers_in_our_name", _nobody)
     Connection.host, Connection.chance, Connection.is_good, Connection.online = Host(config), chance, False, []
     store = EdgeStore(tmp_path / "s.db", identity=str(config.edge_node))
     definition = Definition(config, store.register(metric_names(config)))
     thread = StoreThread(store)
-    publisher = Publisher(config, definition, thread, {}, wall_ns=lambda: 1_700_000_000_000 * MS)
+    publisher = Publisher(config, definition, thread, {}, wall_ns=time.time_ns)
     publisher._delivery._backoff_ns = publisher._delivery._backoff_max_ns = 20 * MS
     intake = Intake(
         thread, Reducer(definition.reductions(), last_samples={}), definition, publisher,
@@ -232,8 +237,5 @@ async def _delete(publisher: Publisher) -> None:
         await publisher.deletions.flush()
 
 
-class _Fast:
-    def next_s(self) -> float:
-        return 0.002
-
-    def reset(self) -> None: ...
+async def _nobody(*_: Any, **__: Any) -> bool:
+    return False

@@ -28,6 +28,7 @@ class BrokerAddress(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None = None
     password_file: str | None = None
     password_env: str | None = None
+    mqtt5: bool = False  # else 3.1.1
 
     def of_connection(self, name: str) -> BrokerAddress:
         """With ``{connection}`` in files and user name replaced.

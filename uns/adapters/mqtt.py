@@ -1,4 +1,4 @@
-"""One MQTT 3.1.1 connection, as the sessions need it: publish many, receive in batches, acknowledge by hand.
+"""One MQTT connection, 3.1.1 or 5, as the sessions need it: publish many, receive in batches, acknowledge by hand.
 
 aiomqtt opens and configures the connection; reading and writing run on the paho client inside it, because aiomqtt
 spends a task per message, and because its bounded queue discards what paho has acknowledged already. This is the only
@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import aiomqtt
 import msgspec
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from uns.adapters.broker_address import BrokerAddress, parse_broker_url, tls_context
 from uns.errors import ConnectionLost, LocalProtocolError, UnreachableError
@@ -41,6 +43,7 @@ __all__ = [
     "parse_broker_url",
 ]
 
+_DISCONNECT_WITH_WILL, _SESSION_TAKEN_OVER = 0x04, 0x8E  # reason codes of MQTT 5
 _PACKETS_PER_READ_MAX = 512  # then other tasks get their turn
 _T = TypeVar("_T")
 
@@ -129,6 +132,7 @@ class MqttConnection:
         self._answered = False  # by a CONNACK
         self._refusal = ""  # what paho logs, and tells nobody, of a connection that ends before CONNACK
         self.session_present = False
+        self.taken_over = False  # by another client with our id; a broker says so on MQTT 5 alone
         self.connect_sent = False  # False after a failed open: no broker was reached, so none saw our CONNECT
         self.malformed_topics = 0  # dropped: not UTF-8, so no topic at all (MQTT 1.5.3)
 
@@ -175,13 +179,19 @@ class MqttConnection:
         else:
             self.abort()
 
-    async def disconnect(self, *, timeout_s: float = 3.0) -> None:
-        """Write what is queued, then DISCONNECT, so that no Will is sent. Safe to call on a lost connection."""
+    async def disconnect(self, *, timeout_s: float = 3.0, with_will: bool = False) -> None:
+        """Write what is queued, then DISCONNECT, so that no Will is sent. Safe to call on a lost connection.
+
+        ``with_will``: on MQTT 5 the broker is asked to send the Will all the same; 3.1.1 has no words for that.
+        """
         if self._client is None or self._lost.done():
             return
         self._in_batch = True
+        reason = None
+        if with_will and self._address.mqtt5:
+            reason = ReasonCode(PacketTypes.DISCONNECT, identifier=_DISCONNECT_WITH_WILL)
         try:
-            self._paho.disconnect()
+            self._paho.disconnect(reason)
         finally:
             self._in_batch = False
         self._write()
@@ -370,11 +380,13 @@ class MqttConnection:
             host,
             port,
             identifier=self._client_id,
-            protocol=aiomqtt.ProtocolVersion.V311,
+            protocol=aiomqtt.ProtocolVersion.V5 if self._address.mqtt5 else aiomqtt.ProtocolVersion.V311,
             username=self._address.username,
             password=self._address.password(),
             will=None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
-            clean_session=self._clean_session,
+            # MQTT 5: Clean Start, and a session that expires with the connection, which is what nothing said means.
+            clean_session=None if self._address.mqtt5 else self._clean_session,
+            clean_start=self._clean_session if self._address.mqtt5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
             keepalive=self._keep_alive_s,
             timeout=self._connect_timeout_s,
             tls_context=tls_context(self._address) if secure else None,
@@ -405,6 +417,8 @@ class MqttConnection:
                 connected(client_, userdata, flags, reason, properties)
 
         def on_disconnect(client_: Any, userdata: Any, flags: Any, reason: Any, properties: Any = None) -> None:
+            if getattr(reason, "value", None) == _SESSION_TAKEN_OVER:  # paho tells of one end more than once
+                self.taken_over = True
             self._end(str(reason))
             if ended is not None:  # aiomqtt waits for it when it leaves; the reason is told by us
                 ended(client_, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)

@@ -237,6 +237,23 @@ class Fields:
             self._wrong(key, node, "a mapping")
         return Fields(MappingNode(self.position_of(key), {}), self.findings, what=what)
 
+    def each(self, key: str, *, required: Sequence[str] = (), optional: Sequence[str] = (), what: str) -> list[Fields]:
+        """The mappings of a list; empty where there is no such key or something else stands there."""
+        node = self._node(key)
+        if node is None:
+            return []
+        if not isinstance(node, SequenceNode):
+            self._wrong(key, node, "a list of mappings")
+            return []
+        found: list[Fields] = []
+        for number, item in enumerate(node.items, 1):
+            if isinstance(item, MappingNode):
+                name = f"{what} {number}"
+                found.append(Fields(item, self.findings, what=name, required=required, optional=optional))
+            else:
+                self._wrong(key, item, "mappings in the list")
+        return found
+
     def entries(self, key: str) -> list[Entry]:
         """The entries of a mapping whose keys are the user's own names."""
         node = self._node(key)

@@ -1,0 +1,113 @@
+"""The brokers of a gateway, one connection at a time: where it goes next, when, and who else goes by its name."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+import structlog
+
+from uns.adapters.mqtt import BrokerAddress, MqttConnection
+from uns.errors import ConfigurationError, ConnectionLost, UnreachableError
+from uns.sparkplug import codec
+from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.messages import Message
+from uns.sparkplug.metrics import REBIRTH, BirthMetric
+from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
+from uns.sparkplug.walk import BrokerWalk, SessionEnd
+
+__all__ = ["Brokers", "answers_in_our_name"]
+
+PAUSE_FIRST_MS, PAUSE_MAX_MS = 500, 5_000
+PROOF_S = 2.5  # a node answers a rebirth request within its interval of a second
+
+
+class Brokers:
+    """The walk over the brokers, with the clock, the chance and the log that it has not."""
+
+    def __init__(
+        self,
+        addresses: Sequence[BrokerAddress],
+        edge_node: EdgeNodeDescriptor,
+        *,
+        wall_ns: Callable[[], int],
+        pause_max_ms: int = PAUSE_MAX_MS,
+    ) -> None:
+        self._wall_ns = wall_ns
+        self._addresses = tuple(addresses)
+        self._edge_node = edge_node
+        self._walk = BrokerWalk(
+            len(self._addresses),
+            jitter=random.randrange,
+            pause_first_ms=PAUSE_FIRST_MS,
+            pause_max_ms=min(PAUSE_MAX_MS, pause_max_ms),
+        )
+        self._log = structlog.get_logger(component="brokers")
+        self._double_told = False
+
+    @property
+    def address(self) -> BrokerAddress:
+        """Where to connect now."""
+        return self._addresses[self._walk.broker]
+
+    @property
+    def trouble(self) -> str:
+        """What a person has to mend, or nothing."""
+        if not self._walk.has_double:
+            return ""
+        return f"another client is online as {self._edge_node}: look for a second gateway or device with this name"
+
+    def connected(self) -> None:
+        """CONNACK came."""
+        self._walk.receive_connected(_steady_ns())
+
+    def look(self) -> None:
+        """Call now and then: an alarm ends when nobody has taken a connection over for long."""
+        self._walk.receive_timer(_steady_ns())
+        self._tell()
+
+    async def ended(self, end: SessionEnd) -> float:
+        """The connection ended. Gives the seconds to wait before the next one."""
+        address = self.address
+        pause_ms = self._walk.receive_end(end, _steady_ns())
+        if self._walk.wants_proof and await answers_in_our_name(address, self._edge_node, now_ns=self._wall_ns()):
+            self._walk.receive_proof()
+        if self._walk.has_double:
+            pause_ms = self._walk.pause_for_double_ms()
+        self._tell()
+        if self.address != address:
+            self._log.info("next broker", url=self.address.url, after=end.value)
+        return pause_ms / 1000
+
+    def _tell(self) -> None:
+        if self._walk.has_double and not self._double_told:
+            self._log.error("duplicate identity", reason=self.trouble)
+        elif self._double_told and not self._walk.has_double:
+            self._log.info("nobody else goes by this name any more")
+        self._double_told = self._walk.has_double
+
+
+def _steady_ns() -> int:
+    return int(asyncio.get_running_loop().time() * 1e9)
+
+
+async def answers_in_our_name(address: BrokerAddress, edge_node: EdgeNodeDescriptor, *, now_ns: int) -> bool:
+    """Whether somebody is online as ``edge_node`` though we are not: ask for a rebirth, and look for an NBIRTH.
+
+    False where nobody answers, and where the broker does not let us ask: then nothing is known.
+    """
+    birth_topic = edge_node.topic(MessageType.NBIRTH)
+    ask = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
+    payload = codec.encode_command([ask], timestamp_ms=now_ns // 1_000_000)
+    try:
+        # Under another client id: with the node's own it would only end the other one's connection once more.
+        async with asyncio.timeout(PROOF_S), MqttConnection(address, client_id=f"who:{uuid4().hex[:12]}") as connection:
+            await connection.subscribe([(birth_topic, 0)])
+            connection.publish_many([Message(edge_node.topic(MessageType.NCMD), payload)])
+            while True:
+                if any(m.topic == birth_topic and not m.retain for m in await connection.next_batch()):
+                    return True
+    except (TimeoutError, ConnectionLost, UnreachableError, ConfigurationError):
+        return False
