@@ -4,7 +4,8 @@ What it does like a real one: Wills when a connection ends without DISCONNECT (a
 notice), retained messages, takeover by client id, the smaller of two QoS, order per connection and QoS, QoS 0 dropped
 towards a subscriber whose queue is full, an ACL that denies silently, a restart that loses everything.
 What it adds: a message at QoS 1 may come later than QoS 0 messages sent after it, as mosquitto does when its
-in-flight window is full.
+in-flight window is full; and for a while, towards one client, messages come twice and overtake each other, as through
+a bridge or a cluster.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Tap(Protocol):
     def on_subscribe(self, connection: Connection, filters: tuple[tuple[str, int], ...], now_ns: int) -> None: ...
     def on_publish(self, connection: Connection, message: Message, now_ns: int) -> None: ...
     def on_disconnect(self, connection: Connection, now_ns: int) -> None: ...
+    def on_deliver(self, connection: Connection, message: Message) -> None: ...
 
 
 class Connection:
@@ -83,6 +85,7 @@ class Connection:
         self.broker_open = False
         self.reading = True
         self.filters: list[tuple[list[str], int]] = []
+        self.disorder_until_ns = 0  # messages towards the client come twice and out of order
         self.backlog: deque[Message] = deque()
         self.queued = 0  # under way to the client or waiting for it
         self._up_ns = self._down_ns = self._down_qos1_ns = 0
@@ -130,8 +133,13 @@ class Connection:
     def go_on_reading(self) -> None:
         self.reading = True
         while self.backlog and self.reading and self.client_open:
-            self.queued -= 1
-            self.client.on_message(self, self.backlog.popleft())
+            self._hand_over(self.backlog.popleft())
+
+    def _hand_over(self, message: Message) -> None:
+        self.queued -= 1
+        for tap in self.broker.taps:
+            tap.on_deliver(self, message)
+        self.client.on_message(self, message)
 
     # the way
 
@@ -163,7 +171,9 @@ class Connection:
     def down(self, arrive: Callable[[], None], *, qos: int = 0) -> None:
         """The broker sends; QoS 1 keeps its own order."""
         arrival_ns = self.world.now_ns + int(self.broker.latency_ms() * MS)
-        if qos:
+        if self.world.now_ns < self.disorder_until_ns and self.world.chance(0.3):
+            arrival_ns += int(self.world.random.uniform(0, 40) * MS)  # others pass it
+        elif qos:
             if self.world.chance(0.2):
                 arrival_ns += int(self.world.random.uniform(0, 60) * MS)
             arrival_ns = self._down_qos1_ns = max(self._down_qos1_ns, arrival_ns)
@@ -184,10 +194,12 @@ class Connection:
             if not self.reading or self.backlog:
                 self.backlog.append(message)
                 return
-            self.queued -= 1
-            self.client.on_message(self, message)
+            self._hand_over(message)
 
         self.down(arrive, qos=message.qos)
+        if self.world.now_ns < self.disorder_until_ns and self.world.chance(0.1):
+            self.queued += 1
+            self.down(arrive, qos=message.qos)
 
 
 class SimulatedBroker:
@@ -207,7 +219,6 @@ class SimulatedBroker:
         self.describe: Callable[[Message], str] = lambda message: f"{len(message.payload)} bytes"
         self.dropped = 0
         self.denied = 0
-        self._numbers = 0
 
     def latency_ms(self) -> float:
         """How long one packet takes; now and then much longer."""
@@ -218,14 +229,22 @@ class SimulatedBroker:
         self, client: Client, client_id: str, will: Message | None, *, clean_session: bool = True
     ) -> Connection:
         """A client sends CONNECT; ``on_connected`` or ``on_closed`` follows."""
-        self._numbers += 1
-        connection = Connection(self, client, client_id, will, number=self._numbers, clean_session=clean_session)
+        connection = self._open(client, client_id, will, clean_session=clean_session)
         for tap in self.taps:
             tap.on_connect(connection, client.now_ns)
         if self.world.tracing:
             self.world.trace(client_id, f"CONNECT #{connection.number}")
         self.world.after(self.latency_ms(), lambda: self._receive_connect(connection))
         return connection
+
+    def intrude(self, client: Client, client_id: str) -> None:
+        """Somebody comes with a client id that is another's; checkers look at the rightful ones only."""
+        connection = self._open(client, client_id, None, clean_session=True)
+        self.world.after(self.latency_ms(), lambda: self._receive_connect(connection))
+
+    def _open(self, client: Client, client_id: str, will: Message | None, *, clean_session: bool) -> Connection:
+        self.world.connections += 1
+        return Connection(self, client, client_id, will, number=self.world.connections, clean_session=clean_session)
 
     def _receive_connect(self, connection: Connection) -> None:
         if not connection.path_alive or not connection.client_open:

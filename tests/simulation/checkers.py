@@ -30,6 +30,12 @@ from tests.simulation.edge_checkers import (
     SequenceChecker,
 )
 from tests.simulation.plant import HOST_ID
+from tests.simulation.session_checkers import (
+    OneConnectionChecker,
+    PrimaryHostChecker,
+    RebirthAnswerChecker,
+    StateNeverOlderChecker,
+)
 from tests.simulation.world import MS, SECOND
 from uns.sparkplug.messages import Message
 
@@ -64,7 +70,7 @@ class QosRetainChecker(Checker):
 
 
 class TimestampChecker(Checker):
-    """Payload timestamps are the moment of sending."""
+    """Payload timestamps are the moment of sending, and never go back inside a session, whatever the clock does."""
 
     tck_ids = (
         "tck-id-topics-nbirth-timestamp",
@@ -75,7 +81,14 @@ class TimestampChecker(Checker):
         "tck-id-topics-ncmd-timestamp",
     )
 
+    def __init__(self) -> None:
+        self.newest: dict[int, int] = {}
+
     def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
+        if seen.kind in EDGE_TYPES - {"NDEATH"}:
+            stamp, newest = seen.payload.timestamp, self.newest.get(connection.number, 0)
+            self.require(stamp >= newest, "payload times never go back", f"{seen.where}: {stamp} after {newest}")
+            self.newest[connection.number] = stamp
         if seen.kind in EDGE_TYPES - {"NDEATH"} | {"NCMD", "DCMD"}:
             self.require(
                 seen.payload.timestamp == now_ns // MS,
@@ -251,6 +264,7 @@ class CommandChecker(Checker):
 
 
 CHECKERS: tuple[type[Checker], ...] = (
+    OneConnectionChecker,  # before the one for bdSeq, which a second connection breaks as well
     SequenceChecker,
     BirthOrderChecker,
     BdSeqChecker,
@@ -264,6 +278,9 @@ CHECKERS: tuple[type[Checker], ...] = (
     HostStateChecker,
     MarkChecker,
     CommandChecker,
+    PrimaryHostChecker,
+    RebirthAnswerChecker,
+    StateNeverOlderChecker,
 )
 
 
@@ -272,6 +289,7 @@ class WireTap:
 
     def __init__(self) -> None:
         self.checkers = [checker() for checker in CHECKERS]
+        self.told = [checker for checker in self.checkers if type(checker).on_deliver is not Checker.on_deliver]
         self.counts: dict[str, int] = {}
 
     def on_connect(self, connection: Connection, now_ns: int) -> None:
@@ -291,3 +309,7 @@ class WireTap:
     def on_disconnect(self, connection: Connection, now_ns: int) -> None:
         for checker in self.checkers:
             checker.on_disconnect(connection, now_ns)
+
+    def on_deliver(self, connection: Connection, message: Message) -> None:
+        for checker in self.told:
+            checker.on_deliver(connection, message)

@@ -119,7 +119,7 @@ class SimulatedEdge:
         self, world: World, broker: SimulatedBroker, plan: EdgePlan, oracle: Oracle, options: EdgeOptions
     ) -> None:
         self.world = world
-        self.broker = broker
+        self.brokers = [broker]
         self.plan = plan
         self.oracle = oracle
         self.options = options
@@ -195,6 +195,7 @@ class EdgeProcess:
         self.order = self.world.random.sample(range(len(plan.metrics)), len(plan.metrics))
         self.buffer = Rows()
         self.deletions: list[DeleteRows] = []
+        self.broker = edge.brokers[0]
         self.connection: Connection | None = None
         self.marks: dict[Message, int] = {}
         self.pumping = False
@@ -204,7 +205,7 @@ class EdgeProcess:
 
     @property
     def now_ns(self) -> int:
-        """The clock of this MQTT session: it steps only between two of them."""
+        """The clock of this MQTT session: it steps back only between two of them."""
         return self.world.now_ns + self.clock_offset_ns
 
     # life
@@ -243,9 +244,19 @@ class EdgeProcess:
         self.reducer.receive(readings, self.buffer)
 
     def _commit(self) -> None:
+        self._look_at_the_clock()
         self._commit_now()
         self._pump_soon()
         self._later(self.edge.plan.commit_ms if self.edge.reading else 300, self._commit)
+
+    def _look_at_the_clock(self) -> None:
+        """A wall clock that was set forward is followed; one that was set back ends the session."""
+        wall_ns = self.edge.clock_offset_ns
+        if wall_ns > self.clock_offset_ns:
+            self.clock_offset_ns = wall_ns
+        elif wall_ns < self.clock_offset_ns and self.connection is not None:
+            self.session.receive_clock(self.world.now_ns + wall_ns, self.now_ns)
+            self._do()
 
     def _commit_now(self) -> None:
         buffer, self.buffer = self.buffer, Rows()
@@ -323,7 +334,10 @@ class EdgeProcess:
         self.edge.sessions += 1
         self.clock_offset_ns = self.edge.clock_offset_ns
         session_id = f"{self.edge.name}-{self.edge.sessions}-{self.world.random.getrandbits(32):08x}"
-        self.session.connect(bd_seq=bd_seq, session_id=session_id, now_ns=self.now_ns)
+        brokers = self.edge.brokers
+        self.broker = brokers[0] if len(brokers) == 1 else self.world.random.choice(brokers)
+        name = "" if self.broker is brokers[0] else "second"
+        self.session.connect(bd_seq=bd_seq, session_id=session_id, now_ns=self.now_ns, broker=name)
         self._do()
 
     def _do(self) -> None:
@@ -358,9 +372,12 @@ class EdgeProcess:
             if isinstance(action, Publish):
                 self._write(action.message)
             elif isinstance(action, Connect):
-                connection = self.edge.broker.connect(self, action.client_id, action.will)
+                connection = self.broker.connect(self, action.client_id, action.will)
                 self.connection = connection
                 self._later(CONNECT_TIMEOUT_MS, partial(give_up, connection))
+                if self.broker is not self.edge.brokers[0]:
+                    # The host it waits for or delivers to is not there: it walks on (…-multiple-servers-walk).
+                    self._later(self.world.random.uniform(500, 6_000), partial(self._walk_on, connection))
             elif isinstance(action, Subscribe):
                 if self.connection is not None:
                     self.connection.subscribe(action.filters)
@@ -368,6 +385,10 @@ class EdgeProcess:
                 connection, self.connection = self.connection, None
                 connection.disconnect()
                 self._lost()
+
+    def _walk_on(self, connection: Connection) -> None:
+        if connection is self.connection and connection.client_open:
+            connection.cut(broker_notices_ms=20, client_notices_ms=0)
 
     def _write(self, message: Message) -> None:
         if self.connection is None:

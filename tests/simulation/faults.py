@@ -97,10 +97,12 @@ def device_lost(simulation: Simulation) -> None:
 
 
 def edge_clock_steps(simulation: Simulation) -> None:
-    """Felt at the next CONNECT."""
+    """Forward it is felt at once, back it ends the session; now and then it is a little only."""
     world = simulation.world
     edge = world.random.choice(simulation.edges)
-    edge.clock_offset_ns = int(world.random.uniform(-3_600, 3_600) * SECOND)
+    reach_s = world.random.choice((1.5, 60, 3_600))
+    edge.clock_offset_ns = int(world.random.uniform(-reach_s, reach_s) * SECOND)
+    world.trace(edge.name, f"clock is {edge.clock_offset_ns / SECOND:+} s off")
 
 
 def host_clock_steps(simulation: Simulation) -> None:
@@ -199,11 +201,62 @@ def state_spoiled(simulation: Simulation) -> None:
         # Edge nodes that wait for the host remember a stamp of the future longer than a host that crashes meanwhile:
         # how long they wait for it is a policy of theirs.
         stamps.append(now_ms + rng.randrange(0, 60_000))
-    payload = rng.choice(
-        (b"", b"OFFLINE", *(json.dumps({"online": False, "timestamp": one}).encode() for one in stamps))
+    strange = (
+        b"",
+        b"OFFLINE",
+        b"ONLINE",
+        b"\xff\x00",
+        b"[]",
+        b'{"online": false}',
+        b'{"online": 0, "timestamp": 1e300}',
     )
+    offline = (json.dumps({"online": False, "timestamp": one}).encode() for one in stamps)
+    online = json.dumps({"online": True, "timestamp": stamp - rng.randrange(0, 5_000)}).encode()
+    payload = rng.choice((*strange, *offline, online))
     world.trace("stranger", f"STATE {payload!r}")
-    simulation.broker.route(Message(STATE_TOPIC, payload, qos=1, retain=True))
+    simulation.broker.route(Message(STATE_TOPIC, payload, qos=1, retain=rng.random() < 0.8))
+
+
+def state_war(simulation: Simulation) -> None:
+    """Somebody writes to the host's STATE again and again."""
+    for _ in range(simulation.world.random.randrange(3, 20)):
+        simulation.world.after(simulation.world.random.uniform(0, 5_000), partial(state_spoiled, simulation))
+
+
+class Stranger:
+    """Holds a client id and says nothing."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._world = simulation.world
+
+    @property
+    def now_ns(self) -> int:
+        return self._world.now_ns
+
+    def on_connected(self, connection: Connection) -> None: ...
+    def on_subscribed(self, connection: Connection) -> None: ...
+    def on_message(self, connection: Connection, message: Message) -> None: ...
+    def on_puback(self, connection: Connection, message: Message) -> None: ...
+    def on_closed(self, connection: Connection) -> None: ...
+
+
+def taken_over(simulation: Simulation) -> None:
+    """Somebody comes with the client id of an edge node or of the host, up to three times."""
+    world, rng = simulation.world, simulation.world.random
+    names = [f"edge:{edge.plan.descriptor}" for edge in simulation.edges]
+    name = rng.choice([*names, f"host:{simulation.host.host_id}"])
+    for _ in range(rng.randrange(1, 4)):
+        world.after(rng.uniform(0, 6_000), lambda: simulation.broker.intrude(Stranger(simulation), name))
+
+
+def disorder(simulation: Simulation) -> None:
+    """Towards one client messages come twice, and overtake each other."""
+    world = simulation.world
+    processes = [simulation.host.process, simulation.host.process, *(edge.process for edge in simulation.edges)]
+    process = world.random.choice(processes)
+    if process is not None and process.connection is not None:
+        world.trace("network", f"disorder towards {process.connection.client_id}")
+        process.connection.disorder_until_ns = world.now_ns + int(world.random.uniform(0.5, 8) * SECOND)
 
 
 def garbage(simulation: Simulation) -> None:
@@ -245,8 +298,11 @@ FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
     (garbage, 2),
     (path_frozen, 4),
     (device_lost, 2),
-    (edge_clock_steps, 1),
-    (host_clock_steps, 1),
+    (edge_clock_steps, 2),
+    (host_clock_steps, 2),
+    (state_war, 1),
+    (taken_over, 2),
+    (disorder, 4),
 )
 
 

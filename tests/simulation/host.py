@@ -14,6 +14,7 @@ import msgspec
 from tests.simulation.broker import CONNECT_TIMEOUT_MS, Connection, ConnectionGoneError, SimulatedBroker, give_up
 from tests.simulation.join import Answer, HostStore, Joiner
 from tests.simulation.plant import HOST_ID
+from tests.simulation.session_checkers import HostViewChecker
 from tests.simulation.world import Timer, World
 from uns.adapters.mqtt import IncomingMessage
 from uns.context.facts import Fact
@@ -26,7 +27,7 @@ from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.raw_writer import OwedBirths
 from uns.runtime.host.receiver import DeliveryGate, Receiver
 from uns.sparkplug.host import HostSession
-from uns.sparkplug.messages import Connect, Disconnect, HostEvent, Message, Publish, Subscribe
+from uns.sparkplug.messages import Connect, Disconnect, HostEvent, HostStateHealed, Message, Publish, Subscribe
 from uns.sparkplug.transitions import HostSessionState
 
 __all__ = ["HostProcess", "SimulatedHost"]
@@ -41,6 +42,7 @@ class SimulatedHost:
         self.broker = broker
         self.tree = tree
         self.store = HostStore()
+        self.view = HostViewChecker()
         self.process: HostProcess | None = None
         self.raw_full = False
         self.records_full = False
@@ -89,7 +91,12 @@ class HostProcess:
         self.alive = True
         self.frozen = False
         rng = self.world.random
-        self.session = HostSession(host.host_id, jitter=rng.randrange, extra_filters=((MARK_FILTER, 0),))
+        self.session = HostSession(
+            host.host_id,
+            jitter=rng.randrange,
+            extra_filters=((MARK_FILTER, 0),),
+            state_seen_ms=host.store.state_seen_ms,
+        )
         self.gate = DeliveryGate(HostDelivery(host.host_id))
         self.receiver = Receiver(
             host.tree, self.session, self.gate, next_position=host.store.head + 1, on_event=self._told
@@ -175,7 +182,9 @@ class HostProcess:
     def _take_in(self) -> None:
         inbox, self.inbox = self.inbox, []
         if inbox:
+            online = {str(edge_node) for edge_node, node in self.session.nodes.items() if node.online}
             self.groups.append(self.receiver.receive(inbox, self.now_ns))
+            self.host.view.look(self, inbox, online)
 
     def _commit(self) -> None:
         groups, self.groups = [self.owed.group(self.gate.epoch), *self.groups], []
@@ -231,10 +240,16 @@ class HostProcess:
             return
         self.gate.forget_all()
         self.session.connect(self.now_ns)
+        self._keep_state()
         self._do()
+
+    def _keep_state(self) -> None:
+        self.store.state_seen_ms = max(self.store.state_seen_ms, self.session.state_seen_ms)
 
     def _told(self, event: HostEvent, reader: DeviceReader | None) -> None:
         self.liveness.receive(event)
+        if isinstance(event, HostStateHealed):
+            self._keep_state()
         if self.world.tracing:
             self.world.trace("host", f"{event}"[:150])
 

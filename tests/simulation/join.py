@@ -48,6 +48,7 @@ class HostStore:
     samples: dict[Key, Sample] = field(default_factory=dict)  # all that the raw log holds
     log: MemoryLog = field(default_factory=MemoryLog)
     joined: int = 0  # committed with the records
+    state_seen_ms: int = 0  # as the host keeps it in a file
 
     @property
     def head(self) -> int:

@@ -32,7 +32,9 @@ from uns.sparkplug.host import HostSession
 from uns.sparkplug.host_rules import HostRules
 from uns.sparkplug.messages import Message, Publish, Subscribe
 from uns.sparkplug.rebirths import RebirthLimiter
+from uns.sparkplug.reorder import Arrival
 from uns.sparkplug.sequences import next_seq
+from uns.sparkplug.state import StateMemory
 
 
 def wrong_payload(patch, name: str, change) -> None:
@@ -121,7 +123,7 @@ def data_with_names(patch):
 
 
 def data_backwards_in_time(patch):
-    patch.setattr(session_module, "_in_time_order", lambda batch: batch)
+    patch.setattr(session_module, "in_time_order", lambda batch: batch)
 
     batches_of = simulated_edge.batches_of
 
@@ -482,7 +484,95 @@ def history_that_fills_no_gap(patch):
     patch.setattr(GapBook, "_fill", lambda _book, _way, _times_ns: None)
 
 
+def an_edge_at_two_brokers(patch):
+    connect = SimulatedBroker.connect
+
+    def twice(self, client, client_id, will, **options):
+        if client_id.startswith("edge:"):
+            connect(self, client, client_id, will, **options)
+        return connect(self, client, client_id, will, **options)
+
+    patch.setattr(SimulatedBroker, "connect", twice)
+
+
+def an_edge_that_does_not_wait_for_its_host(patch):
+    subscribed = EdgeNodeSession.receive_subscribed
+
+    def impatient(self, now_ns):
+        waited, self.primary_host_id = self.primary_host_id, None
+        subscribed(self, now_ns)
+        self.primary_host_id = waited
+
+    patch.setattr(EdgeNodeSession, "receive_subscribed", impatient)
+
+
+def an_edge_that_stays_when_its_host_goes(patch):
+    only(patch, faults.host_stop, faults.host_crash)
+    accept = StateMemory.accept
+    patch.setattr(StateMemory, "accept", lambda self, state: state.online and accept(self, state))
+
+
+def an_edge_that_answers_no_rebirth(patch):
+    only(patch, faults.rebirth_requested)
+    receive_message = EdgeNodeSession.receive_message
+
+    def deaf(self, topic, payload, now_ns, **options):
+        if "/NCMD/" not in topic:
+            receive_message(self, topic, payload, now_ns, **options)
+
+    patch.setattr(EdgeNodeSession, "receive_message", deaf)
+
+
+def a_host_that_forgets_its_state(patch):
+    only(patch, faults.host_clock_steps, faults.host_crash)
+    patch.setattr(HostProcess, "_keep_state", lambda self: None)
+
+
+def a_host_that_hears_no_ndeath(patch):
+    only(patch, faults.edge_cut, faults.edge_stop)
+    patch.setattr(HostRules, "_receive_node_death", lambda self, node, arrived: None)
+
+
+def a_host_that_hears_no_ddeath(patch):
+    only(patch, faults.device_lost)
+    patch.setattr(HostRules, "_receive_device_death", lambda self, node, device_id, arrived: None)
+
+
+def a_host_that_counts_what_came_twice(patch):
+    """A message that came twice makes up for one that is lost; and so does one of the window before."""
+    only(patch, disordered_and_lossy)
+
+    def greedy(self, edge_node, session_id, messages=1):
+        count(self, edge_node, session_id, messages)
+
+    count = HostDelivery.count
+    patch.setattr(HostDelivery, "count", greedy)
+    track = HostRules._track
+
+    def on_time(self, node, seq, now_ns):
+        track(self, node, seq, now_ns)
+        return Arrival.IN_ORDER
+
+    patch.setattr(HostRules, "_track", on_time)
+    patch.setattr(HostSession, "lost_since_mark", lambda self, edge_node: False)
+
+
+def disordered_and_lossy(simulation):
+    process = simulation.host.process
+    if process is not None and process.connection is not None:
+        process.connection.disorder_until_ns = simulation.world.now_ns + 8_000_000_000
+        faults.loses_messages(simulation)
+
+
 PLANTED = [
+    (an_edge_at_two_brokers, "OneConnectionChecker"),
+    (an_edge_that_does_not_wait_for_its_host, "PrimaryHostChecker"),
+    (an_edge_that_stays_when_its_host_goes, "PrimaryHostChecker"),
+    (an_edge_that_answers_no_rebirth, "RebirthAnswerChecker"),
+    (a_host_that_forgets_its_state, "StateNeverOlderChecker"),
+    (a_host_that_hears_no_ndeath, "HostViewChecker"),
+    (a_host_that_hears_no_ddeath, "HostViewChecker"),
+    (a_host_that_counts_what_came_twice, "DeletionChecker"),
     (a_hole_in_seq, "SequenceChecker"),
     (an_ndeath_with_seq, "SequenceChecker"),
     (a_rebirth_without_its_last_device, "BirthOrderChecker"),

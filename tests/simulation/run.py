@@ -55,8 +55,16 @@ class Simulation:
         )
         self.edges = [SimulatedEdge(world, self.broker, plan, self.oracle, options) for plan in plans]
         self.host = SimulatedHost(world, self.broker, self.tree)
+        # A second broker, where edge nodes go now and then; the host that they deliver to is not there.
+        self.second = SimulatedBroker(world) if world.chance(0.12) else None
+        if self.second is not None:
+            self.second.taps.append(self.tap)
+            for edge in self.edges:
+                edge.brokers.append(self.second)
         # Another host listens, asks for rebirths, and has to leave marks alone.
-        self.other = SimulatedHost(world, self.broker, self.tree, host_id="other") if world.chance(0.1) else None
+        place = self.second or self.broker
+        with_other = world.chance(0.7 if self.second else 0.1)
+        self.other = SimulatedHost(world, place, self.tree, host_id="other") if with_other else None
         for edge in self.edges:
             edge.rows_deleted = partial(self._check_deleted, edge)
         self.duration_s = rng.uniform(6, 20)
@@ -99,6 +107,7 @@ class Simulation:
         self.host.raw_full = self.host.records_full = False
         self.host.start()
         for edge in self.edges:
+            del edge.brokers[1:]
             edge.start()
             edge.reading = False
             edge.lost_devices.clear()

@@ -8,6 +8,7 @@ from tests.simulation import final
 from tests.simulation.checkers import CHECKERS, BrokenPromiseError
 from tests.simulation.plants import PLANTED
 from tests.simulation.run import Simulation
+from tests.simulation.session_checkers import HostViewChecker
 from tests.simulation.world import BusyLoopError
 from uns.errors import LocalProtocolError
 
@@ -29,5 +30,5 @@ def test_a_broken_promise_is_noticed(plant, checker, monkeypatch):
 
 
 def test_every_checker_is_planted():
-    names = {checker.__name__ for checker in CHECKERS} | {check.__name__ for check in final.CHECKS}
+    names = {checker.__name__ for checker in (*CHECKERS, HostViewChecker)} | {check.__name__ for check in final.CHECKS}
     assert names - {checker for _, checker in PLANTED} == set()

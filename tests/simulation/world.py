@@ -44,6 +44,7 @@ class World:
         self._queue: list[tuple[int, int, Timer]] = []
         self._order = 0
         self._at_once = 0
+        self.connections = 0  # made so far, at all brokers
         self._trace = trace
         self.tracing = trace is not None
 

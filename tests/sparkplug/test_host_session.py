@@ -185,6 +185,24 @@ def test_our_id_used_by_another_host_is_told():  # operational-behavior-host-app
     assert host.actions() == []
 
 
+def test_older_online_state_is_overwritten():
+    """Edge nodes that saw ours pass over an older one: retained, it would keep them waiting for ever."""
+    host = online_host()
+    host.receive_message(STATE_TOPIC, state_payload(timestamp=T0_MS - 5), retain=False, now_ns=T0)
+    assert state_of(published(host)[0]) == {"online": True, "timestamp": T0_MS}
+    (event,) = host.events()
+    assert isinstance(event, HostStateHealed)
+    assert not event.reconnecting
+
+
+def test_two_hosts_with_one_id_do_not_answer_each_other_for_ever():
+    older, newer = online_host(), online_host(now_ns=T0 + S)
+    newer.receive_message(STATE_TOPIC, state_payload(timestamp=T0_MS), retain=False, now_ns=T0)
+    (answer,) = published(newer)
+    older.receive_message(STATE_TOPIC, answer.payload, retain=False, now_ns=T0)
+    assert older.actions() == []
+
+
 def test_own_death_is_not_healed():
     host = online_host()
     host.close(T0)

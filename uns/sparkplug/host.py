@@ -330,7 +330,11 @@ class HostSession:
         if not state.online:
             # A retained copy that is not newer is the will of the connection before, at every start.
             self._heal(text, now_ns, newer=newer, tell=newer or not retain)
+        elif state.timestamp < self._timestamp_ms:
+            # Retained, it would be passed over by edge nodes that saw ours, and keep them waiting.
+            self._heal(text, now_ns, newer=False, tell=not retain)
         elif newer:
+            # Its own host will heal it, too: only the older of two gives way, or they would never end.
             self._rules.warn(None, "tck-id-operational-behavior-host-application-host-id", f"{text}: is the id in use?")
 
     def _heal(self, text: str, now_ns: int, *, newer: bool, tell: bool = True) -> None:

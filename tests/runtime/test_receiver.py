@@ -1,0 +1,126 @@
+"""What the receiving stage counts for marks: only what came once and in its turn, only for nodes that are kept."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+import pytest
+
+from tests.runtime.plants import TREE_TEXT
+from tests.sparkplug.helpers import NODE, T0, Peer, online_host
+from uns.adapters.mqtt import IncomingMessage
+from uns.delivery.host import HostDelivery
+from uns.delivery.messages import Confirm, Mark, mark_topic
+from uns.namespace.loader import load_tree
+from uns.runtime.host.receiver import DeliveryGate, Receiver
+from uns.sparkplug.host import HostBounds, HostSession
+from uns.sparkplug.topics import EdgeNodeDescriptor
+
+
+class Wire:
+    """Stands where a peer of the tests has its host: keeps what it says."""
+
+    def __init__(self) -> None:
+        self.messages: list[IncomingMessage] = []
+
+    def receive_message(self, topic, payload, *, retain, now_ns, raw):
+        self.messages.append(IncomingMessage(topic, payload, 0, retain))
+
+    def events(self):
+        return []
+
+    def take(self) -> list[IncomingMessage]:
+        taken, self.messages = self.messages, []
+        return taken
+
+
+class Host:
+    def __init__(self, tmp_path, **options) -> None:
+        file = tmp_path / "topic_tree.yaml"
+        file.write_text(TREE_TEXT)
+        self.session = online_host(**options)
+        self.delivery = HostDelivery("host-1")
+        self.receiver = Receiver(
+            load_tree(file), self.session, DeliveryGate(self.delivery), next_position=1, on_event=lambda *_: None
+        )
+        self.wire = Wire()
+        self.peer = self.another(NODE)
+        self.n = 0
+
+    def another(self, node: EdgeNodeDescriptor) -> Peer:
+        return Peer(cast("HostSession", self.wire), node=node)
+
+    def receive(self, messages) -> list[Confirm]:
+        return [confirm for _, confirm in self.receiver.receive(messages, T0).answers]
+
+    def mark(self, messages: int, *, node=NODE) -> IncomingMessage:
+        self.n += 1
+        mark = Mark(
+            session="session-1", host="host-1", n=self.n, cursor="live", mark=1, messages=messages, repeat=False
+        )
+        return IncomingMessage(mark_topic(node), msgspec.json.encode(mark), 0, False)
+
+    def said(self, count: int) -> list[IncomingMessage]:
+        for _ in range(count):
+            self.peer.data()
+        return self.wire.take()
+
+
+@pytest.fixture
+def host(tmp_path) -> Host:
+    made = Host(tmp_path)
+    made.peer.nbirth()
+    assert made.receive(made.wire.take()) == []
+    return made
+
+
+def test_all_that_a_mark_counts_confirms_it(host):
+    (confirm,) = host.receive([*host.said(3), host.mark(3)])
+    assert confirm.ok
+
+
+def test_message_that_came_twice_does_not_make_up_for_one_that_is_lost(host):
+    first, second, _lost, fourth = host.said(4)
+    (confirm,) = host.receive([first, second, second, fourth, host.mark(4)])
+    assert not confirm.ok
+
+
+def test_message_of_the_window_before_does_not_make_up_for_one_that_is_lost(host):
+    first, late, third = host.said(3)
+    (refused,) = host.receive([first, third, host.mark(3)])
+    _lost, fifth = host.said(2)
+    (confirm,) = host.receive([late, fifth, host.mark(2)])
+    assert (refused.ok, confirm.ok) == (False, False)
+
+
+def test_message_that_overtook_its_mark_does_not_make_up_for_one_that_is_lost(host):
+    first, _lost, third, of_the_next = host.said(4)
+    (confirm,) = host.receive([first, third, of_the_next, host.mark(3)])
+    assert not confirm.ok
+
+
+def test_one_loss_refuses_one_mark(host):
+    host.receive([*host.said(3)[1:], host.mark(3)])
+    (confirm,) = host.receive([*host.said(3), host.mark(3)])
+    assert confirm.ok
+
+
+def test_marks_of_a_node_that_is_kept_out_are_not_answered_and_nothing_is_kept_of_it(tmp_path):
+    host = Host(tmp_path, bounds=HostBounds(nodes_max=1))
+    host.peer.nbirth()
+    host.receive(host.wire.take())
+    strangers = [host.mark(1, node=EdgeNodeDescriptor("g", f"e{n}")) for n in range(50)]
+    assert host.receive(strangers) == []
+    assert len(host.delivery._counts) == 1
+
+
+def test_node_that_gave_way_is_forgotten_everywhere(tmp_path):
+    host = Host(tmp_path, bounds=HostBounds(nodes_max=1, away_kept_ms=0))
+    host.peer.nbirth()
+    host.peer.ndeath()
+    host.receive(host.wire.take())
+    host.another(EdgeNodeDescriptor("g", "e")).nbirth()
+    host.receive(host.wire.take())
+    assert set(host.session.nodes) == set(host.delivery._counts) == {EdgeNodeDescriptor("g", "e")}
+    assert host.receiver._readers.of(NODE, None) is None

@@ -1,0 +1,227 @@
+"""What follows from what a client was told: STATE, commands, deaths. Each checker names its requirements."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from schemas.sparkplug_b_pb2 import Payload
+from tests.simulation.broker import Connection
+from tests.simulation.checking import (
+    EDGE_TYPES,
+    REBIRTH,
+    STATE_TOPIC,
+    BrokenPromiseError,
+    Checker,
+    Seen,
+    is_edge,
+    is_host,
+    will_of,
+)
+from tests.simulation.world import SECOND
+from uns.sparkplug.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.simulation.host import HostProcess
+    from uns.adapters.mqtt import IncomingMessage
+
+__all__ = [
+    "HostViewChecker",
+    "OneConnectionChecker",
+    "PrimaryHostChecker",
+    "RebirthAnswerChecker",
+    "StateNeverOlderChecker",
+]
+
+REBIRTH_ANSWER_MAX_S = 5
+
+
+class OneConnectionChecker(Checker):
+    """An edge node is at one broker at a time, with one connection."""
+
+    tck_ids = ("tck-id-operational-behavior-primary-application-state-with-multiple-servers-single-server",)
+
+    def __init__(self) -> None:
+        self.newest: dict[str, Connection] = {}
+
+    def on_connect(self, connection: Connection, now_ns: int) -> None:
+        if is_edge(connection):
+            before = self.newest.get(connection.client_id)
+            self.require(
+                before is None or not before.client_open, self.tck_ids[0], f"{connection.client_id} has another open"
+            )
+            self.newest[connection.client_id] = connection
+
+
+class PrimaryHostChecker(Checker):
+    """Where an edge node waits for a host: nothing before its STATE says online, and nothing after offline.
+
+    Judged by what was delivered on this connection alone; what a node remembers of others makes it stricter.
+    """
+
+    tck_ids = (
+        "tck-id-message-flow-edge-node-birth-publish-phid-wait",
+        "tck-id-message-flow-edge-node-birth-publish-phid-wait-id",
+        "tck-id-message-flow-edge-node-birth-publish-phid-wait-online",
+        "tck-id-message-flow-edge-node-birth-publish-phid-wait-timestamp",
+        "tck-id-message-flow-edge-node-birth-publish-phid-offline",
+        "tck-id-operational-behavior-edge-node-termination-host-offline",
+        "tck-id-operational-behavior-edge-node-termination-host-offline-timestamp",
+    )
+
+    def __init__(self) -> None:
+        self.waits: set[int] = set()
+        self.told: dict[int, tuple[bool, int, int]] = {}  # online, newest, newest online
+
+    def on_subscribe(self, connection: Connection, filters: tuple[tuple[str, int], ...], now_ns: int) -> None:
+        if is_edge(connection) and (STATE_TOPIC, 1) in filters:
+            self.waits.add(connection.number)
+
+    def on_deliver(self, connection: Connection, message: Message) -> None:
+        if connection.number not in self.waits or message.topic != STATE_TOPIC:
+            return
+        try:
+            state = json.loads(message.payload)
+            online, stamp = state["online"], state["timestamp"]
+        except (ValueError, KeyError, TypeError):
+            return
+        if type(online) is not bool or type(stamp) is not int or not 0 <= stamp < 1 << 63:
+            return
+        _, newest, newest_online = self.told.get(connection.number, (False, -1, -1))
+        if stamp >= (newest if online else newest_online):
+            self.told[connection.number] = (online, max(newest, stamp), stamp if online else newest_online)
+
+    def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
+        if connection.number in self.waits and seen.kind in EDGE_TYPES - {"NDEATH"} | {"_mark"}:
+            online = self.told.get(connection.number, (False, 0, 0))[0]
+            rule = (
+                self.tck_ids[0] if seen.kind == "NBIRTH" else "tck-id-message-flow-edge-node-birth-publish-phid-offline"
+            )
+            self.require(online, rule, f"{seen.where} while the host is not online")
+
+
+class RebirthAnswerChecker(Checker):
+    """A rebirth that was asked for comes, unless the connection ends before."""
+
+    tck_ids = (
+        "tck-id-operational-behavior-data-commands-rebirth-action-2",
+        "tck-id-operational-behavior-data-commands-rebirth-action-3",
+    )
+
+    def __init__(self) -> None:
+        self.born: set[int] = set()
+        self.asked_ns: dict[int, int] = {}
+
+    def on_deliver(self, connection: Connection, message: Message) -> None:
+        if connection.number not in self.born or "/NCMD/" not in message.topic:
+            return
+        with contextlib.suppress(DecodeError):
+            metrics = Payload.FromString(message.payload).metrics
+            if any(metric.name == REBIRTH and metric.boolean_value for metric in metrics):
+                self.asked_ns.setdefault(connection.number, connection.world.now_ns)
+
+    def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
+        if seen.kind == "NBIRTH":
+            self.born.add(connection.number)
+            self.asked_ns.pop(connection.number, None)
+        elif (asked_ns := self.asked_ns.get(connection.number)) is not None and seen.kind != "NDEATH":
+            waited_s = (connection.world.now_ns - asked_ns) / SECOND
+            self.require(waited_s <= REBIRTH_ANSWER_MAX_S, self.tck_ids[0], f"{seen.where} {waited_s:.1f} s after NCMD")
+
+
+class StateNeverOlderChecker(Checker):
+    """A host's STATE is newer with each CONNECT, whatever its clock does, and over its crashes."""
+
+    tck_ids = (
+        "tck-id-message-flow-phid-sparkplug-state-publish-payload-timestamp",
+        "tck-id-operational-behavior-host-application-multi-server-timestamp",
+    )
+
+    def __init__(self) -> None:
+        self.newest: dict[str, int] = {}
+
+    def on_connect(self, connection: Connection, now_ns: int) -> None:
+        if is_host(connection):
+            stamp = json.loads(will_of(connection).payload)["timestamp"]
+            before = self.newest.get(connection.client_id, -1)
+            self.require(stamp > before, self.tck_ids[0], f"CONNECT with {stamp} after {before}")
+            self.newest[connection.client_id] = stamp
+
+    def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
+        if is_host(connection) and seen.kind == "STATE":
+            stamp = seen.payload["timestamp"]
+            self.newest[connection.client_id] = max(self.newest.get(connection.client_id, -1), stamp)
+
+
+class HostViewChecker:
+    """What a host makes of deaths: whoever said it is dead is offline, with all its devices.
+
+    Told of each batch of messages after the host took it in. A death whose birth this connection did not bring says
+    nothing here: its bdSeq has to match.
+    """
+
+    tck_ids = (
+        "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-offline",
+        "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-offline",
+        "tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-offline",
+    )
+
+    def __init__(self) -> None:
+        self.connection = 0
+        self.bd_seqs: dict[str, int | None] = {}
+        self.dead: set[str] = set()
+        self.dead_devices: set[tuple[str, str]] = set()
+
+    def look(self, process: HostProcess, messages: Iterable[IncomingMessage], online_before: set[str]) -> None:
+        number = 0 if process.connection is None else process.connection.number
+        if number != self.connection:
+            self.connection = number
+            self.bd_seqs.clear()
+            self.dead.clear()
+            self.dead_devices.clear()
+        for message in messages:
+            if message.topic.startswith("spBv1.0/") and not message.retain:
+                self._receive(message, online_before)
+        for edge_node, node in process.session.nodes.items():
+            name = str(edge_node)
+            living = [device_id for device_id, device in node.devices.items() if device.online]
+            if name in self.dead:
+                self._require(not node.online, self.tck_ids[0], name)
+                self._require(not living, self.tck_ids[1], f"{name}: {living}")
+            for device_id in living:
+                self._require((name, device_id) not in self.dead_devices, self.tck_ids[2], f"{name}/{device_id}")
+
+    def _receive(self, message: IncomingMessage, online_before: set[str]) -> None:
+        levels = message.topic.split("/")
+        if len(levels) < 4:
+            return
+        name, kind = f"{levels[1]}/{levels[3]}", levels[2]
+        if kind in {"NBIRTH", "DBIRTH"}:
+            self.dead_devices -= {(name, device) for named, device in self.dead_devices if named == name}
+        if kind == "DDEATH" and name in online_before and name not in self.dead:
+            self.dead_devices.add((name, levels[4]))
+        elif kind == "NBIRTH":
+            self.dead.discard(name)
+            self.bd_seqs[name] = _bd_seq(message.payload)
+            online_before.discard(name)  # whether it was taken is not for this checker to say
+        elif kind == "NDEATH":
+            bd_seq = _bd_seq(message.payload)
+            if bd_seq is not None and bd_seq == self.bd_seqs.get(name):
+                self.dead.add(name)
+
+    def _require(self, condition: object, rule: str, text: str) -> None:
+        if not condition:
+            raise BrokenPromiseError(type(self).__name__, rule, f"{text} is online at the host")
+
+
+def _bd_seq(payload: bytes) -> int | None:
+    try:
+        metrics = Payload.FromString(payload).metrics
+    except DecodeError:
+        return None
+    return next((metric.long_value for metric in metrics if metric.name == "bdSeq"), None)
