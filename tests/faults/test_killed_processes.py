@@ -36,7 +36,7 @@ async def test_faults_in_a_row_lose_and_double_nothing(campaigns, tmp_path):
         )
     )
     assert {outcome.campaign: outcome.faults for outcome in outcomes if outcome.faults} == {}
-    assert min(outcome.account.recorded for outcome in outcomes) > 500, "there was hardly any load"
+    assert min(outcome.account.recorded for outcome in outcomes) > 100, "there was hardly any load"
 
 
 async def test_the_harness_notices_what_a_broker_drops(tmp_path):
