@@ -137,6 +137,7 @@ class HostProcess:
         self._take_in()
         self._commit()
         self.session.close(self.now_ns)
+        self._keep_state()
         self._do()
         self.die()
 

@@ -162,6 +162,12 @@ def test_newest_state_timestamp_survives_the_process():
     assert state_of(connect.will)["timestamp"] == T0_MS + 10
 
 
+def test_own_death_is_newer_than_what_the_next_life_may_say_only_if_it_is_kept():
+    host = online_host()
+    host.close(T0 + 9 * S)
+    assert host.state_seen_ms == T0_MS + 9_000
+
+
 def test_state_from_the_end_of_time_is_answered_with_an_equal_one():
     host = online_host()
     newest = (1 << 63) - 1

@@ -165,8 +165,8 @@ class HostSession:
     def state_seen_ms(self) -> int:
         """The newest timestamp that anybody, we too, wrote to our STATE: edge nodes pass over an older one.
 
-        Keep it on disk before the actions of :meth:`connect` are carried out, and give it to the next life: the clock
-        may have stepped back meanwhile, and the broker may have lost what was retained.
+        Keep it on disk before the actions of :meth:`connect` and :meth:`close` are carried out, and give it to the next
+        life: the clock may have stepped back meanwhile, and the broker may have lost what was retained.
         """
         return self._state_seen_ms
 

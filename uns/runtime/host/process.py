@@ -96,6 +96,7 @@ class Host:
         }
         self._closers: list[tuple[str, Callable[[], None]]] = []
         self.connected = False
+        self._malformed_topics = 0  # of connections that are over
         self.final_status: dict[str, Any] | None = None
         declared = _edge_nodes_of(tree)
         bounds = HostBounds()
@@ -314,6 +315,7 @@ class Host:
                     self.log.warning("no broker, trying again", error=str(error))
                 finally:
                     self.connected = False
+                    self._malformed_topics = self.malformed_topics
                     self._connection = None
                     self.session.receive_disconnected(time.time_ns())
                     self.receiver.drain(time.time_ns())
@@ -350,6 +352,7 @@ class Host:
                         await self.writer.put(group)
             except asyncio.CancelledError:
                 self.session.close(time.time_ns())
+                self.kept_state.keep(self.session.state_seen_ms)  # our death has a timestamp of its own
                 with contextlib.suppress(ConnectionLost):  # it must not take the place of the cancellation
                     await self._carry_out(connection)
                 raise
@@ -418,6 +421,12 @@ class Host:
             self.preview.due(self.joiner.enricher, now_ns)
             for message in board.due(now_ns):
                 self.output.show(message.topic, message.payload)
+
+    @property
+    def malformed_topics(self) -> int:
+        """Messages whose topic is no UTF-8; they never get as far as the session."""
+        connection = self._connection
+        return self._malformed_topics + (0 if connection is None else connection.malformed_topics)
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
