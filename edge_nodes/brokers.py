@@ -72,8 +72,9 @@ class Brokers:
         """The connection ended. Gives the seconds to wait before the next one."""
         address = self.address
         pause_ms = self._walk.receive_end(end, _steady_ns())
-        if self._walk.wants_proof and await answers_in_our_name(address, self._edge_node, now_ns=self._wall_ns()):
-            self._walk.receive_proof()
+        if self._walk.wants_proof:
+            found = await answers_in_our_name(address, self._edge_node, now_ns=self._wall_ns())
+            self._walk.receive_proof(found=found)
         if self._walk.has_double:
             pause_ms = self._walk.pause_for_double_ms()
         self._tell()
@@ -93,21 +94,26 @@ def _steady_ns() -> int:
     return int(asyncio.get_running_loop().time() * 1e9)
 
 
-async def answers_in_our_name(address: BrokerAddress, edge_node: EdgeNodeDescriptor, *, now_ns: int) -> bool:
+async def answers_in_our_name(address: BrokerAddress, edge_node: EdgeNodeDescriptor, *, now_ns: int) -> bool | None:
     """Whether somebody is online as ``edge_node`` though we are not: ask for a rebirth, and look for an NBIRTH.
 
-    False where nobody answers, and where the broker does not let us ask: then nothing is known.
+    False where nobody answers or no broker is there, and where an access list denies silently; None where the broker
+    refuses the subscription.
     """
     birth_topic = edge_node.topic(MessageType.NBIRTH)
     ask = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
     payload = codec.encode_command([ask], timestamp_ms=now_ns // 1_000_000)
+    connected = False
     try:
         # Under another client id: with the node's own it would only end the other one's connection once more.
         async with asyncio.timeout(PROOF_S), MqttConnection(address, client_id=f"who:{uuid4().hex[:12]}") as connection:
+            connected = True
             await connection.subscribe([(birth_topic, 0)])
             connection.publish_many([Message(edge_node.topic(MessageType.NCMD), payload)])
             while True:
                 if any(m.topic == birth_topic and not m.retain for m in await connection.next_batch()):
                     return True
-    except (TimeoutError, ConnectionLost, UnreachableError, ConfigurationError):
+    except (TimeoutError, ConnectionLost):
         return False
+    except (UnreachableError, ConfigurationError):
+        return None if connected else False

@@ -66,6 +66,44 @@ def test_broker_and_store_of_the_command_line_win(tmp_path: Path) -> None:
     assert config.store.path == tmp_path / "x.db"
 
 
+def several(*brokers: str, top: str = "delivery: {level: host}") -> str:
+    made = opcua_node(TEMPERATURE, broker="BROKER", top=top)
+    return made.replace("broker: {url: BROKER}", f"brokers: [{', '.join(brokers)}]")
+
+
+def test_brokers_are_tried_in_their_order(tmp_path: Path) -> None:
+    one, two = "{url: mqtt://a, username: u}", "{url: mqtt://b:1884, mqtt: 5}"
+    config = load(tmp_path, several(one, two, top="primary_host: h\nprimary_host_wait: 5s"))
+    assert [(b.url, b.username, b.mqtt5) for b in config.brokers] == [
+        ("mqtt://a", "u", False),
+        ("mqtt://b:1884", None, True),
+    ]
+    assert (config.primary_host_wait_ms, config.when_host_silent) == (5_000, "leave")
+    assert load(tmp_path, opcua_node(TEMPERATURE, top="primary_host: h")).when_host_silent == "wait"
+    alone = load_node(write(tmp_path, several(one, two)), broker="mqtt://elsewhere:1884")
+    assert [b.url for b in alone.brokers] == ["mqtt://elsewhere:1884"]
+
+
+@pytest.mark.parametrize(
+    ("node", "rule", "step"),
+    [
+        (several(), "brokers", "list 1 to 16"),
+        (several("{url: mqtt://a}", "{url: mqtt://a}"), "brokers", "keep one"),
+        (several("{url: http://a}"), "url", "mqtt://host"),
+        (several("mqtt://a"), "wrong-value", "mappings in the list"),
+        (several("{username: a}"), "missing-key", "broker 1 lacks 'url'"),
+        (several("{url: mqtt://a, mqtt: 4}"), "wrong-value", "3.1.1, 5"),
+        (several("{url: mqtt://a}", top="broker: {url: mqtt://b}"), "brokers", "put all into `brokers:`"),
+        (opcua_node(TEMPERATURE, top="primary_host_wait: 5s"), "primary-host", "primary_host:"),
+        (opcua_node(TEMPERATURE, top="primary_host: h\nwhen_host_silent: go"), "wrong-value", "next_broker"),
+    ],
+)
+def test_mistakes_in_brokers(tmp_path: Path, node: str, rule: str, step: str) -> None:
+    found = findings(tmp_path, node)
+    assert f": {rule}: " in found
+    assert step in found
+
+
 def test_limits_may_be_given_one_by_one(tmp_path: Path) -> None:
     config = load(tmp_path, opcua_node(TEMPERATURE, source="limits: {past_max: 7d, future_max: 10s}"))
     assert config.sources[0].options.limits == TimeLimits(7 * 86_400_000, 10_000)

@@ -45,10 +45,13 @@ def test_every_key_of_a_source_is_described(key):
 
 
 def test_the_node_file_of_the_reference_loads(tmp_path):
-    (text,) = re.findall(r"```yaml\n(.*?)```", NODE, re.DOTALL)
+    text, brokers = re.findall(r"```yaml\n(.*?)```", NODE, re.DOTALL)
     (tmp_path / "topic_tree.yaml").write_text((ROOT / "topic_tree.yaml").read_text())
     (tmp_path / "gw.node.yaml").write_text(text)
     assert load_node(tmp_path / "gw.node.yaml").gateway == "gw-reaction-1"
+    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "gw.node.yaml").write_text(re.sub(r"^broker: .*\n", brokers, text, flags=re.MULTILINE))
+    assert len(load_node(tmp_path / "gw.node.yaml").brokers) == 2
 
 
 @pytest.mark.parametrize("name", ["gw-reaction-1", "gw-energy"])

@@ -636,7 +636,6 @@ def connect_again(session: EdgeNodeSession, broker: str, *, bd_seq: int = 1) -> 
     session.actions()
 
 
-@pytest.mark.tck("tck-id-operational-behavior-host-application-multi-server-timestamp")
 def test_state_is_remembered_per_broker():
     session = waiting_edge()
     session.receive_message(STATE_TOPIC, state_payload(timestamp=50), T0)

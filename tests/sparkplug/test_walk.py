@@ -130,8 +130,18 @@ def test_two_connections_that_end_soon_want_a_proof():
     assert not made.wants_proof
     session(made, END.LOST, lasted_ms=1_999)
     assert (made.wants_proof, made.has_double) == (True, False)
-    made.receive_proof()
+    made.receive_proof(found=True)
     assert (made.wants_proof, made.has_double) == (False, True)
+
+
+def test_a_proof_that_nobody_is_there_is_no_double_and_none_to_be_had_makes_one_likely():
+    made, other = walk(1), walk(1)
+    for at in range(3):
+        for one, found in ((made, False), (other, None)):
+            session(one, END.LOST, lasted_ms=500, at=T0 + at * S)
+            if one.wants_proof:
+                one.receive_proof(found=found)
+            assert one.has_double is (one is other and at == 2)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +164,7 @@ def test_a_broker_that_is_away_in_between_is_no_double():
 
 def test_a_node_with_a_double_comes_back_seldom_and_ever_more_so():
     made = walk(1)
-    made.receive_proof()
+    made.receive_proof(found=True)
     pauses = [made.pause_for_double_ms() for _ in range(5)]
     assert pauses[:2] == [DOUBLE_PAUSE_MS, 2 * DOUBLE_PAUSE_MS]
     assert pauses[-1] == DOUBLE_PAUSE_MAX_MS
@@ -163,7 +173,7 @@ def test_a_node_with_a_double_comes_back_seldom_and_ever_more_so():
 
 def test_a_minute_without_takeover_ends_the_alarm():
     made = walk(1)
-    made.receive_proof()
+    made.receive_proof(found=True)
     assert made.next_deadline_ns() is None
     made.receive_connected(T0)
     assert made.next_deadline_ns() == T0 + 60 * S
@@ -190,7 +200,7 @@ def test_two_nodes_of_one_name_do_not_flap():
             loser = walks[holder]
             pause_ms = loser.receive_end(END.LOST, now)
             if loser.wants_proof:  # it is true: the other one is online
-                loser.receive_proof()
+                loser.receive_proof(found=True)
             if loser.has_double:
                 pause_ms = loser.pause_for_double_ms()
                 alarms.setdefault(holder, now)

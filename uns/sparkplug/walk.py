@@ -32,7 +32,7 @@ __all__ = ["WALK_RULES", "BrokerWalk", "SessionEnd", "WalkRule"]
 _NS_PER_MS = 1_000_000
 STEADY_MS = 10_000  # a connection that lasted as long begins the back-off anew
 SOON_MS = 2_000  # after CONNACK: a connection that ends by then was perhaps taken over
-SOON_ENDS_MAX = 3  # running, then the next broker is tried
+SOON_ENDS_MAX = 3  # running: then the next broker is tried; and where no proof can be had, a double is taken for likely
 TAKEOVERS = 2  # within TAKEOVER_WINDOW_MS make a double
 TAKEOVER_WINDOW_MS = 60_000
 ALONE_MS = 60_000  # a connection that lasted as long shows that there is no double any more
@@ -124,9 +124,10 @@ class BrokerWalk:
             self._double_ms = None
             self._takeovers.clear()
 
-    def receive_proof(self) -> None:
-        """Somebody else is online under this node's name."""
-        self._double_ms = self._double_ms or DOUBLE_PAUSE_MS
+    def receive_proof(self, *, found: bool | None) -> None:
+        """Whether somebody else is online under this node's name; None: the broker does not let us ask."""
+        if found or (found is None and self._soon_ends >= SOON_ENDS_MAX):
+            self._double_ms = self._double_ms or DOUBLE_PAUSE_MS
 
     def receive_end(self, end: SessionEnd, now_ns: int) -> int:
         """The connection ended, or could not be made. Gives the pause in ms before the next attempt, at ``broker``."""
@@ -158,7 +159,7 @@ class BrokerWalk:
         oldest = now_ns - TAKEOVER_WINDOW_MS * _NS_PER_MS
         self._takeovers = [at for at in self._takeovers if at >= oldest] + [now_ns]
         if len(self._takeovers) >= TAKEOVERS:
-            self.receive_proof()
+            self.receive_proof(found=True)
 
     def _jittered(self, pause_ms: int) -> int:
         half = pause_ms // 2
