@@ -18,7 +18,7 @@ from uns.adapters.broker import find_mosquitto, free_port
 from uns.adapters.mqtt import BrokerAddress
 from uns.context.facts import Fact, FactAnswer
 from uns.errors import UnreachableError
-from uns.namespace.acl import access_grants, fact_credential, render_mosquitto_acl, render_mosquitto_config
+from uns.namespace.acl import Bridge, access_grants, fact_credential, render_mosquitto_acl, render_mosquitto_config
 from uns.namespace.loader import load_tree
 from uns.runtime.children import Child, Children
 from uns.runtime.fact_sender import FactSender
@@ -33,21 +33,25 @@ GATEWAYS = {  # gateway: its simulated PLCs, and the address that its node file 
     "gw-reaction-1": ("opcua_plant", "opc.tcp://127.0.0.1:4840"),
     "gw-energy": ("modbus_plant", "modbus+tcp://127.0.0.1:5020"),
 }
+BRIDGE_FILE = "mes.bridge.yaml"
 BROKER_UP_S = 10.0
 
 
 class SecurePlant:
     """All processes of the plant; an async context manager that leaves none behind.
 
-    ``host_ids`` are all hosts that may come; the first one runs. ``further_credentials`` get certificates too;
-    ``change_acl`` and ``change_config`` may change the rendered files (a test looks at an open broker with them).
+    ``host_ids`` are all hosts that may come; the first one runs. ``bridges`` are those that may come.
+    ``further_credentials`` get certificates too; ``change_acl`` and ``change_config`` may change the rendered files (a
+    test looks at an open broker with them).
     """
 
     def __init__(
         self,
         directory: Path,
         *,
+        tree_file: Path = TREE_FILE,
         host_ids: Sequence[str] = (HOST_ID,),
+        bridges: Sequence[Bridge] = (),
         further_credentials: Sequence[str] = (),
         change_acl: Callable[[str], str] = str,
         change_config: Callable[[str], str] = str,
@@ -56,8 +60,9 @@ class SecurePlant:
         self.certificates = directory / "certificates"
         self.port = free_port()
         self.url = f"mqtts://localhost:{self.port}"
-        self.tree = load_tree(TREE_FILE)
-        self.grants = access_grants(self.tree, host_ids=host_ids)
+        self.tree_file = tree_file
+        self.tree = load_tree(tree_file)
+        self.grants = access_grants(self.tree, host_ids=host_ids, bridges=bridges)
         self.run = PlantRun(directory)
         self._host_id = host_ids[0]
         self._further_credentials = tuple(further_credentials)
@@ -77,6 +82,7 @@ class SecurePlant:
         config = render_mosquitto_config(port=self.port, address="localhost", directory=str(self.certificates))
         if os.geteuid() == 0:
             config += "user root\n"  # mosquitto would become its own user, who may not read this directory
+        config += f"persistence true\npersistence_location {self.directory.resolve()}/\n"  # as on Debian: anchors stay
         config += "log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\n"
         self.config_file = self.directory / "mosquitto.conf"
         self.config_file.write_text(self._change_config(config), encoding="utf-8")
@@ -110,19 +116,19 @@ class SecurePlant:
         """``uns host run``: three connections, a certificate each."""
         files = str(self.certificates / "{connection}")
         await self.run.start_host(
-            TREE_FILE,
+            self.tree_file,
             *("--ca-file", str(self.certificates / "ca.pem")),
             *("--cert-file", f"{files}.pem", "--key-file", f"{files}.key"),
             host_id=self._host_id,
         )
 
-    async def start_gateway(self, gateway: str) -> None:
+    async def start_gateway(self, gateway: str, *simulator_options: str) -> None:
         """Its simulated PLCs and ``uns-edge run``; waits until the host sees it online."""
         simulator, address = GATEWAYS[gateway]
-        _, ready = await self.run.start_simulator(f"plc-{gateway}", simulator)
+        _, ready = await self.run.start_simulator(f"plc-{gateway}", simulator, *simulator_options)
         node_file = self.directory / f"{gateway}.node.yaml"
         replacements = {
-            "../../topic_tree.yaml": str(TREE_FILE),
+            "../../topic_tree.yaml": str(self.tree_file),
             "mqtts://localhost:8883": self.url,
             address: ready["url"],
         }
@@ -133,6 +139,29 @@ class SecurePlant:
             return any(node["edge_node_id"] == gateway and node["online"] for node in status.get("edge_nodes", ()))
 
         await self.run.until(is_online, f"{gateway} is online")
+
+    async def start_bridge(self, *, grace_s: float) -> None:
+        """``uns bridge run`` with the certificate of its source, as ``mes.bridge.yaml`` names it; until it is ready."""
+        config = self.directory / BRIDGE_FILE
+        replacements = {
+            "../../topic_tree.yaml": str(self.tree_file),
+            "mqtts://localhost:8883": self.url,
+            "grace: 10s": f"grace: {grace_s * 1000:.0f}ms",
+            "poll: 1s": "poll: 100ms",
+            "settle: 2s": "settle: 0s",  # files are renamed into place, as a whole
+        }
+        render_node_file(HERE / BRIDGE_FILE, config, replacements)
+        await self.run.start_bridge(config)
+        await self.run.until_bridge(lambda stats: stats["state"] == "running", "it is ready")
+
+    def audit_command(self, component: str, store: Path) -> list[str]:
+        """``uns audit verify`` against the anchor that the broker retains, with the certificate of a reader."""
+        address = self.address(next(grant.credential for grant in self.grants if grant.role == "reader"))
+        files = ("--ca-file", str(address.ca_file), "--cert-file", str(address.cert_file))
+        return [
+            *("uns", "audit", "verify", "--store", str(store), "--component", component),
+            *("--broker", self.url, *files, "--key-file", str(address.key_file)),
+        ]
 
     async def tell(self, fact: Fact) -> FactAnswer:
         """State a fact with its source's credential."""

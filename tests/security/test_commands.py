@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -140,12 +143,45 @@ def test_no_certificate_and_no_key_is_committed():
     assert found.stdout == ""
 
 
+EXAMPLE = (sys.executable, "-m", "examples.secure_plant")
+
+
 @pytest.mark.integration
-def test_the_example_runs_and_its_equations_hold(tmp_path):
+def test_the_example_takes_an_order_to_its_performance_and_its_audit_logs_are_fine(tmp_path):
     require_mosquitto()
-    command = [sys.executable, "-m", "examples.secure_plant", "--seconds", "2", "--directory", str(tmp_path)]
+    pytest.importorskip("lxml")
+    command = [*EXAMPLE, "--seconds", "3", "--directory", str(tmp_path)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    out = ended.stdout
+    assert ended.returncode == 0, out + ended.stderr
+    assert "BROKEN" not in out
+    assert "holds  record log: rows by status resolved " in out
+    assert "orders.xml dropped into the inbox: 2 of 2 orders accepted" in out
+    assert "holds  bridge: orders_read 2 = facts_accepted 2 + " in out
+    assert "holds  bridge: items 1 = delivered 1 + " in out
+    assert re.search(r"holds  WO-10234: performance good [1-9]\d* = counted ", out)
+    audited = re.findall(r"holds  audit log of (\S+): good (\d+) = entries (\d+), .* anchor (\d+)\n", out)
+    assert [name for name, *_ in audited] == ["uns-host-1", "acme.dallas/gw-reaction-1", "acme.dallas/gw-energy", "mes"]
+    assert all(len(set(numbers)) == 1 for _, *numbers in audited)
+    assert len(list((tmp_path / "mes/outbox").glob("*.xml"))) == 1
+    assert [file.name for file in (tmp_path / "mes/inbox/archive").glob("*/*")] == ["orders.xml"]
+    # What it printed is what a person types; the broker is gone by now, and that is said.
+    verify = next(line for line in out.splitlines() if line.startswith("uns audit verify"))
+    typed = [sys.executable, "-m", *shlex.split(verify)]
+    again = subprocess.run(typed, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 3, again.stdout + again.stderr
+
+
+@pytest.mark.integration
+@pytest.mark.long
+def test_the_example_without_the_library_of_the_bridge_says_what_is_left_out(tmp_path):
+    require_mosquitto()
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['lxml'] = None\n")
+    ended = subprocess.run(
+        [*EXAMPLE, "--seconds", "2"], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "the bridge is left out, lxml is not installed: pip install 'uns-sparkplug[b2mml]'" in ended.stdout
     assert "BROKEN" not in ended.stdout
-    assert "holds  record log: rows by status resolved " in ended.stdout
-    assert ended.stdout.count("holds ") >= 10
+    assert ended.stdout.count("holds  audit log of ") == 3
