@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import ssl
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,12 +15,14 @@ import pytest
 
 from examples.secure_plant.make_certificates import Authority
 from examples.secure_plant.plant import SecurePlant
+from tests.docs.test_documents import ROOT, fences
 from tests.servers import require_mosquitto
 from uns.adapters.mqtt import MqttConnection
 from uns.sparkplug.messages import Message
 
 pytestmark = pytest.mark.integration
 
+PAGE = ROOT / "docs/how-to/secure-the-plant.md"
 NODE = "acme.dallas/gw-energy"
 TOPIC = "spBv1.0/acme.dallas/NDATA/gw-energy"
 ACL = "\nuser observer\ntopic readwrite #\n"
@@ -94,3 +98,20 @@ async def test_the_client_id_is_the_credential_only_where_the_line_stands_below_
             async with MqttConnection(plant.address(NODE), client_id="mine"):
                 pass
             assert ids(plant) == found
+
+
+async def test_a_credential_of_its_own_lets_the_broker_be_checked_behind_the_list(tmp_path: Path) -> None:
+    """As docs/how-to/secure-the-plant.md says: two lines; what needs two connections is not probed."""
+    require_mosquitto()
+    lines = next(text for text in fences(PAGE, "text") if "uns-probe" in text)
+    async with SecurePlant(
+        tmp_path, further_credentials=["probe"], change_acl=lambda acl: f"{acl}\n{lines}\n"
+    ) as plant:
+        address = plant.address("probe")
+        files = ("--ca-file", address.ca_file, "--cert-file", address.cert_file, "--key-file", address.key_file)
+        command = [sys.executable, "-m", "uns", "broker", "check", plant.url, *map(str, files), "--json"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        found = json.loads((await process.communicate())[0])
+    assert process.returncode == 0
+    verdicts = {probe["probe"]: probe["verdict"] for probe in found["probes"]}
+    assert (verdicts["rights"], verdicts["payload"], verdicts["queue"]) == ("ok", "ok", "not_probed")
