@@ -24,6 +24,7 @@ from edge_nodes.intake import StoreThread
 from edge_nodes.node_file import NodeConfig
 from edge_nodes.reduction import Rows
 from edge_nodes.rows import LastSample, StoredRows
+from edge_nodes.session_clock import SessionClock
 from edge_nodes.store import Committed
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.delivery.edge import (
@@ -72,7 +73,6 @@ LIVE_ROWS_PER_TURN = 5_000
 HISTORY_ROWS_PER_TURN = 500
 HISTORY_BURST_S = 0.1  # of rows that may go out at once
 CLOCK_LOOK_S = 1.0  # how often the wall clock is held beside the session's time
-CLOCK_FORWARD_MIN_NS = 1_000_000_000  # of a step of the wall clock that is followed; less is drift
 KEEP_ALIVE_S = 15
 LEAVE_TIMEOUT_S = 2.0
 STARVED_TOLD_AFTER_NS = 4_000_000_000
@@ -112,7 +112,7 @@ class Publisher:
         self._definition = definition
         self._store = store
         self._last = last
-        self._wall_ns = wall_ns
+        self._clock = SessionClock(wall_ns)
         self._log = structlog.get_logger(component="publisher")
         self._confirm_topic = confirm_topic(config.edge_node)
         self._mark_topic = mark_topic(config.edge_node)
@@ -149,7 +149,6 @@ class Publisher:
         self.deletions = Deletions(store, after=self._look_for_retired)
         self._tokens = 0.0
         self._tokens_at = 0.0
-        self._anchor = (0, 0.0)
         self._leaving = False
         self._must_disconnect = False
         self._left = asyncio.Event()
@@ -233,7 +232,7 @@ class Publisher:
         self._wake.set()
         connection = self._connection
         if connection is not None:
-            self._session.close(self._now())
+            self._session.close(self._clock.now_ns())
             with contextlib.suppress(ConnectionLost):
                 self._show_anchor(connection)
                 self._flush(connection)
@@ -279,8 +278,8 @@ class Publisher:
 
     async def _open(self, address: BrokerAddress) -> MqttConnection:
         bd_seq = await self._store.call(self._store.store.next_bd_seq)  # on disk before CONNECT
-        self._anchor = self._wall_ns(), asyncio.get_running_loop().time()
-        self._session.connect(bd_seq=bd_seq, session_id=str(uuid4()), now_ns=self._now(), broker=address.url)
+        self._clock.start()
+        self._session.connect(bd_seq=bd_seq, session_id=str(uuid4()), now_ns=self._clock.now_ns(), broker=address.url)
         (connect,) = (action for action in self._session.actions() if isinstance(action, Connect))
         return MqttConnection(address, client_id=connect.client_id, will=connect.will, keep_alive_s=KEEP_ALIVE_S)
 
@@ -293,11 +292,11 @@ class Publisher:
             self.counters.connects += 1
             self._brokers.connected()
             self._connection = connection
-            self._session.receive_connected(self._now())
+            self._session.receive_connected(self._clock.now_ns())
             for action in self._session.actions():
                 assert isinstance(action, Subscribe)  # noqa: S101 nothing else is due here
                 await connection.subscribe(action.filters)
-            self._session.receive_subscribed(self._now())
+            self._session.receive_subscribed(self._clock.now_ns())
             await self._watch_anchor(connection)
             self._log.info("broker connected", url=self._brokers.address.url, bd_seq=self.bd_seq)
             self.broker = "connected"
@@ -332,21 +331,13 @@ class Publisher:
 
     def _end_session(self) -> None:
         self._connection = None
-        self._session.receive_disconnected(self._now())
+        self._session.receive_disconnected(self._clock.now_ns())
         self._session.events()
         self._delivery.session_ended()
         self._live.clear()
         self._live_rows = 0
         self._history_devices.clear()
         self._must_disconnect = False
-
-    def _now(self) -> int:
-        """Wall clock at the CONNECT and steady from there: stamps of one session never go back."""
-        wall_ns, at = self._anchor
-        return wall_ns + int((asyncio.get_running_loop().time() - at) * 1e9)
-
-    def _steady(self) -> int:
-        return int(asyncio.get_running_loop().time() * 1e9)
 
     # ── receiving ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -357,7 +348,9 @@ class Publisher:
                     if self._audit is not None and message.topic == self._audit.topic:
                         await self._audit.receive(message.payload)
                         continue
-                    self._session.receive_message(message.topic, message.payload, self._now(), retain=message.retain)
+                    self._session.receive_message(
+                        message.topic, message.payload, self._clock.now_ns(), retain=message.retain
+                    )
                 self._take_events(connection)
                 self._wake.set()
         except ConnectionLost:
@@ -381,7 +374,7 @@ class Publisher:
                 self._must_disconnect = True
                 self._end = _ENDS[event.reason]
                 if event.reason == "clock_set_back":
-                    self._tell_clock_step(self._wall_ns() - self._now())
+                    self._tell_clock_step(self._clock.wall_ns() - self._clock.now_ns())
             elif isinstance(event, Online):
                 pass
         self._flush(connection)
@@ -413,7 +406,7 @@ class Publisher:
             self._log.warning("confirmation ignored", reason=str(error))
             return
         if not event.retain:
-            self._delivery.receive_confirm(confirm, self._steady())
+            self._delivery.receive_confirm(confirm, self._clock.steady_ns())
 
     # ── births ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -423,7 +416,7 @@ class Publisher:
         is_first = self._delivery.session_id != self._session.session_id
         devices = set(self._definition.devices)
         alive = {device for device in devices if self._is_up(device)} | (self._session.devices & devices)
-        self._session.birth(self._definition.node_birth(sorted(alive), self._last), self._now())
+        self._session.birth(self._definition.node_birth(sorted(alive), self._last), self._clock.now_ns())
         self.counters.births += 1
         self.counters.device_births += len(alive)
         self._bindings = self._definition.bind(None, self._session.bindings(None))
@@ -431,9 +424,9 @@ class Publisher:
             self._bindings |= self._definition.bind(device, self._session.bindings(device))
         self._flush(connection)
         if is_first:
-            self._delivery.session_started(self._session.session_id, head=self._head, now_ns=self._steady())
+            self._delivery.session_started(self._session.session_id, head=self._head, now_ns=self._clock.steady_ns())
         else:
-            self._delivery.reborn(self._steady())
+            self._delivery.reborn(self._clock.steady_ns())
         self._log.info("born", reason=reason, session=self._session.session_id, devices=sorted(alive))
 
     def _is_up(self, device: str) -> bool:
@@ -446,7 +439,7 @@ class Publisher:
             self._definition.keep_retired(waiting)
 
     def _bear_device(self, device: str) -> None:
-        self._session.device_birth(device, self._definition.device_birth(device, self._last), self._now())
+        self._session.device_birth(device, self._definition.device_birth(device, self._last), self._clock.now_ns())
         self._bindings |= self._definition.bind(device, self._session.bindings(device))
         self.counters.device_births += 1
 
@@ -461,7 +454,7 @@ class Publisher:
                 self._bear_device(device)
                 self._log.info("device born", device=device)
             elif is_born and not is_up and (history_done or device not in self._history_devices):
-                self._session.device_death(device, self._now())
+                self._session.device_death(device, self._clock.now_ns())
                 self._history_devices.discard(device)
                 self.counters.device_deaths += 1
                 self._log.warning("device died: no source reaches it", device=device)
@@ -481,8 +474,8 @@ class Publisher:
             self._show_anchor(connection)
             self._look_at_clock()
             self._brokers.look()
-            self._session.receive_timer(self._now())
-            self._delivery.receive_timer(self._steady())
+            self._session.receive_timer(self._clock.now_ns())
+            self._delivery.receive_timer(self._clock.steady_ns())
             self._take_events(connection)
             if self._must_disconnect:
                 self._must_disconnect = False
@@ -498,11 +491,9 @@ class Publisher:
 
     def _look_at_clock(self) -> None:
         """A wall clock that was set forward is followed at once; one that was set back ends the session."""
-        wall_ns, now_ns = self._wall_ns(), self._now()
-        if wall_ns - now_ns > CLOCK_FORWARD_MIN_NS:
-            self._anchor = wall_ns, asyncio.get_running_loop().time()
-            self._tell_clock_step(wall_ns - now_ns)
-        self._session.receive_clock(wall_ns, self._now())
+        if step_ns := self._clock.follow():
+            self._tell_clock_step(step_ns)
+        self._session.receive_clock(self._clock.wall_ns(), self._clock.now_ns())
 
     def _tell_clock_step(self, step_ns: int) -> None:
         self.counters.clock_steps += 1
@@ -511,10 +502,10 @@ class Publisher:
     def _wait_s(self) -> float:
         waits = [int(CLOCK_LOOK_S * 1e9)]
         if (due := self._session.next_deadline_ns()) is not None:
-            waits.append(due - self._now())
+            waits.append(due - self._clock.now_ns())
         if (due := self._delivery.next_deadline_ns()) is not None:
-            waits.append(due - self._steady())
-        if self.is_online and self._delivery.may_send_history(self._steady()):
+            waits.append(due - self._clock.steady_ns())
+        if self.is_online and self._delivery.may_send_history(self._clock.steady_ns()):
             waits.append(int(HISTORY_BURST_S * 1e9))
         return max(0.0, min(waits) / 1e9)
 
@@ -539,13 +530,15 @@ class Publisher:
                 rows = self._live.popleft()
                 self._live_rows -= len(rows)
         messages = self._publish(rows, is_historical=False)
-        self._delivery.sent("live", from_id=position, next_id=rows.next_id, messages=messages, now_ns=self._steady())
+        self._delivery.sent(
+            "live", from_id=position, next_id=rows.next_id, messages=messages, now_ns=self._clock.steady_ns()
+        )
         self._flush(connection)
         return self._delivery.live_position < self._head
 
     async def _send_history(self, connection: MqttConnection) -> bool:
         """Send one turn of history if it may go now; True if there may be more."""
-        now = self._steady()
+        now = self._clock.steady_ns()
         if not self._delivery.may_send_history(now):
             return False
         rate = self._config.delivery.history_metrics_per_second
@@ -559,12 +552,14 @@ class Publisher:
         if position != self._delivery.history_position or below != self._delivery.live_start or not self.is_online:
             return True
         if not len(rows):
-            self._delivery.history_exhausted(self._steady())
+            self._delivery.history_exhausted(self._clock.steady_ns())
             self._flush(connection)
             return False
         self._tokens -= len(rows)
         messages = self._publish(rows, is_historical=True)
-        self._delivery.sent("history", from_id=position, next_id=rows.next_id, messages=messages, now_ns=self._steady())
+        self._delivery.sent(
+            "history", from_id=position, next_id=rows.next_id, messages=messages, now_ns=self._clock.steady_ns()
+        )
         self._flush(connection)
         return True
 
@@ -583,7 +578,7 @@ class Publisher:
             metrics_max=self._config.delivery.metrics_per_payload_max,
         )
         for payload in payloads:
-            self._session.publish_data(payload.device_id, payload.batch, self._now())
+            self._session.publish_data(payload.device_id, payload.batch, self._clock.now_ns())
         self.counters.data_messages += len(payloads)
         return len(payloads)
 
@@ -613,7 +608,7 @@ class Publisher:
 
         def acknowledged(future: asyncio.Future[None]) -> None:
             if not future.cancelled() and future.exception() is None and self._connection is connection:
-                self._delivery.receive_puback(mark.n, self._steady())
+                self._delivery.receive_puback(mark.n, self._clock.steady_ns())
                 self._wake.set()
 
         done.add_done_callback(acknowledged)
@@ -630,7 +625,7 @@ class Publisher:
                 if event.repeats == 1:
                     self._log.warning("no confirmation", host=self._config.delivery.confirm_host_id, mark=event.n)
             elif isinstance(event, Starved):
-                self._starved = (self._steady(), event.text)
+                self._starved = (self._clock.steady_ns(), event.text)
             elif isinstance(event, Recovered):
                 self._starved = None
                 if self._starvation:
@@ -642,7 +637,7 @@ class Publisher:
         if self._starved is None or self._starvation:
             return
         since_ns, text = self._starved
-        if self._steady() - since_ns >= STARVED_TOLD_AFTER_NS:
+        if self._clock.steady_ns() - since_ns >= STARVED_TOLD_AFTER_NS:
             self._starvation = text
             self._log.warning(text, refusals=self.counters.refusals)
 

@@ -157,7 +157,7 @@ async def test_a_clock_that_is_set_back_begins_a_new_session_and_one_set_forward
     with mosquitto(tmp_path) as broker:
         async with Plc(VARIABLES) as plc, confirming_host(broker.url) as host:
             async with gateway(load(tmp_path, node(plc, broker.url))) as edge:
-                edge.runtime.publisher._wall_ns = lambda: time.time_ns() + int(offset_s * 1e9)
+                edge.runtime.publisher._clock.wall_ns = lambda: time.time_ns() + int(offset_s * 1e9)
                 await eventually(lambda: edge.stats["online"] and edge.stats["waiting"] == 0)
                 offset_s = 7200.0
                 await eventually(lambda: edge.stats["clock_steps"] == 1)
