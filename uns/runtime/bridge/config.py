@@ -183,6 +183,7 @@ def _broker(root: Fields, directory: Path) -> BrokerAddress | None:
     except ConfigurationError as error:
         root.findings.error("broker", error.what, broker.position_of("url"), f"expected {error.expected}")
     places = {key: broker.text(key, default=None) for key in files}
+    found = {key: None if place is None else str(directory / place) for key, place in places.items()}
     if (places["cert_file"] is None) != (places["key_file"] is None):
         root.findings.error("tls", "`cert_file:` and `key_file:` go together", broker.position)
     if not secure and any(places.values()):
@@ -195,5 +196,7 @@ def _broker(root: Fields, directory: Path) -> BrokerAddress | None:
         username=broker.text("username", default=None),
         password_file=None if secret.file is None else str(secret.file),
         password_env=secret.variable,
-        **{key: None if place is None else str(directory / place) for key, place in places.items()},
+        ca_file=found["ca_file"],
+        cert_file=found["cert_file"],
+        key_file=found["key_file"],
     )
