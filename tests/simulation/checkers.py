@@ -35,6 +35,7 @@ from tests.simulation.session_checkers import (
     PrimaryHostChecker,
     RebirthAnswerChecker,
     StateNeverOlderChecker,
+    TopicChecker,
 )
 from tests.simulation.world import MS, SECOND
 from uns.sparkplug.messages import Message
@@ -52,8 +53,22 @@ class QosRetainChecker(Checker):
         "tck-id-topics-ddata-mqtt",
         "tck-id-topics-ddeath-mqtt",
         "tck-id-topics-ncmd-mqtt",
+        "tck-id-topics-dcmd-mqtt",
         "tck-id-host-topic-phid-birth-qos",
         "tck-id-host-topic-phid-birth-retain",
+        "tck-id-operational-behavior-host-application-connect-birth-qos",
+        "tck-id-operational-behavior-host-application-connect-birth-retained",
+        "tck-id-operational-behavior-host-application-death-qos",
+        "tck-id-operational-behavior-host-application-death-retained",
+        "tck-id-message-flow-edge-node-birth-publish-nbirth-qos",
+        "tck-id-message-flow-edge-node-birth-publish-nbirth-retained",
+        "tck-id-message-flow-device-birth-publish-dbirth-qos",
+        "tck-id-message-flow-device-birth-publish-dbirth-retained",
+        *(
+            f"tck-id-payloads-{kind}-{what}"
+            for kind in ("nbirth", "dbirth", "ndata", "ddata", "ncmd", "dcmd")
+            for what in ("qos", "retain")
+        ),
     )
 
     def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
@@ -77,8 +92,12 @@ class TimestampChecker(Checker):
         "tck-id-topics-dbirth-timestamp",
         "tck-id-topics-ndata-timestamp",
         "tck-id-topics-ddata-timestamp",
-        "tck-id-topics-ddeath-timestamp",
         "tck-id-topics-ncmd-timestamp",
+        "tck-id-topics-dcmd-timestamp",
+        *(
+            f"tck-id-payloads-{kind}-timestamp"
+            for kind in ("nbirth", "dbirth", "ndata", "ddata", "ddeath", "ncmd", "dcmd")
+        ),
     )
 
     def __init__(self) -> None:
@@ -144,6 +163,18 @@ class HostStateChecker(Checker):
         "tck-id-payloads-state-will-message-retain",
         "tck-id-host-topic-phid-birth-message",
         "tck-id-host-topic-phid-birth-payload-timestamp",
+        "tck-id-host-topic-phid-birth-payload",
+        "tck-id-host-topic-phid-death-payload",
+        "tck-id-payloads-state-birth",
+        "tck-id-payloads-state-birth-payload",
+        "tck-id-payloads-state-will-message",
+        "tck-id-payloads-state-will-message-payload",
+        "tck-id-operational-behavior-host-application-connect-will-payload",
+        "tck-id-operational-behavior-host-application-connect-will-qos",
+        "tck-id-operational-behavior-host-application-connect-will-retained",
+        "tck-id-operational-behavior-host-application-connect-birth",
+        "tck-id-operational-behavior-host-application-connect-birth-payload",
+        "tck-id-operational-behavior-host-application-death-payload",
         "tck-id-host-topic-phid-death-payload-timestamp-connect",
         "tck-id-host-topic-phid-death-payload-timestamp-disconnect-clean",
         "tck-id-operational-behavior-host-application-termination",
@@ -176,6 +207,13 @@ class HostStateChecker(Checker):
                 connection.number in self.published, "tck-id-host-topic-phid-birth-message", f"{seen.where} first"
             )
             return
+        self.require(
+            seen.payload.keys() == {"online", "timestamp"}
+            and type(seen.payload["online"]) is bool
+            and type(seen.payload["timestamp"]) is int,
+            "tck-id-host-topic-phid-birth-payload",
+            f"{seen.payload}",
+        )
         if seen.payload["online"]:
             self.require(
                 seen.payload["timestamp"] == self.wills[connection.number],
@@ -281,6 +319,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     PrimaryHostChecker,
     RebirthAnswerChecker,
     StateNeverOlderChecker,
+    TopicChecker,
 )
 
 

@@ -28,8 +28,23 @@ class SequenceChecker(Checker):
         "tck-id-topics-nbirth-seq-num",
         "tck-id-payloads-sequence-num-always-included",
         "tck-id-payloads-sequence-num-incrementing",
+        "tck-id-payloads-sequence-num-req-nbirth",
+        "tck-id-topics-dbirth-seq",
+        "tck-id-topics-ndata-seq-num",
+        "tck-id-topics-ddata-seq-num",
+        "tck-id-topics-ddeath-seq-num",
+        "tck-id-payloads-nbirth-seq",
+        *(
+            f"tck-id-payloads-{kind}-{what}"
+            for kind in ("dbirth", "ndata", "ddata", "ddeath")
+            for what in ("seq", "seq-inc")
+        ),
+        "tck-id-message-flow-edge-node-birth-publish-nbirth-payload-seq",
+        "tck-id-message-flow-device-birth-publish-dbirth-payload-seq",
         "tck-id-topics-ndeath-seq",
+        "tck-id-payloads-ndeath-seq",
         "tck-id-payloads-ncmd-seq",
+        "tck-id-payloads-dcmd-seq",
     )
 
     def __init__(self) -> None:

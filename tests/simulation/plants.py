@@ -495,6 +495,17 @@ def an_edge_at_two_brokers(patch):
     patch.setattr(SimulatedBroker, "connect", twice)
 
 
+def births_under_another_name(patch):
+    publish = Connection.publish
+
+    def misplaced(self, message):
+        if "/DBIRTH/" in message.topic:
+            message = msgspec.structs.replace(message, topic=message.topic.replace("/DBIRTH/gw", "/DBIRTH/wg"))
+        publish(self, message)
+
+    patch.setattr(Connection, "publish", misplaced)
+
+
 def an_edge_that_does_not_wait_for_its_host(patch):
     subscribed = EdgeNodeSession.receive_subscribed
 
@@ -566,6 +577,7 @@ def disordered_and_lossy(simulation):
 
 PLANTED = [
     (an_edge_at_two_brokers, "OneConnectionChecker"),
+    (births_under_another_name, "TopicChecker"),
     (an_edge_that_does_not_wait_for_its_host, "PrimaryHostChecker"),
     (an_edge_that_stays_when_its_host_goes, "PrimaryHostChecker"),
     (an_edge_that_answers_no_rebirth, "RebirthAnswerChecker"),

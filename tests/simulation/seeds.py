@@ -17,6 +17,7 @@ FOUND: dict[int, str] = {
     32055: "host: a device that had died was taken for alive when its session was named; its data was read by a birth "
     "that the raw log holds for dead, and could not be read again",
     249: "host: values of a device stayed stale after its session was named",
+    3886: "host: a device whose DBIRTH was lost at a rebirth, and nothing behind it, was shown alive for ever",
     914: "host: the timestamp of a clean death was not kept; after a step of the clock the next life was older than it",
     557: "host: an older online STATE by somebody else stayed retained, where edge nodes pass over it and wait",
     1306: "a STATE that is no JSON, spoiled while the host is down",

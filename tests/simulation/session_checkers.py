@@ -36,9 +36,59 @@ __all__ = [
     "PrimaryHostChecker",
     "RebirthAnswerChecker",
     "StateNeverOlderChecker",
+    "TopicChecker",
 ]
 
 REBIRTH_ANSWER_MAX_S = 5
+
+
+class TopicChecker(Checker):
+    """Everyone writes where it may: an edge node under its own name, a host commands and its own STATE."""
+
+    tck_ids = (
+        "tck-id-topic-structure",
+        "tck-id-topics-nbirth-topic",
+        "tck-id-topics-ndata-topic",
+        "tck-id-topics-ndeath-topic",
+        "tck-id-topics-ncmd-topic",
+        "tck-id-topics-dbirth-topic",
+        "tck-id-topics-ddata-topic",
+        "tck-id-topics-ddeath-topic",
+        "tck-id-topics-dcmd-topic",
+        "tck-id-host-topic-phid-birth-topic",
+        "tck-id-payloads-nbirth-edge-node-descriptor",
+        "tck-id-message-flow-edge-node-birth-publish-nbirth-topic",
+        "tck-id-message-flow-edge-node-birth-publish-will-message-topic",
+        "tck-id-message-flow-device-birth-publish-dbirth-topic",
+        "tck-id-message-flow-device-birth-publish-dbirth-match-edge-node-topic",
+        "tck-id-operational-behavior-host-application-connect-will-topic",
+        "tck-id-operational-behavior-host-application-connect-birth-topic",
+        "tck-id-operational-behavior-host-application-death-topic",
+        "tck-id-topic-structure-namespace-device-id-associated-message-types",
+        "tck-id-topic-structure-namespace-device-id-non-associated-message-types",
+    )
+
+    def on_connect(self, connection: Connection, now_ns: int) -> None:
+        if is_edge(connection):
+            group_id, _, edge_node_id = connection.client_id.removeprefix("edge:").partition("/")
+            expected = f"spBv1.0/{group_id}/NDEATH/{edge_node_id}"
+            self.require(will_of(connection).topic == expected, "tck-id-topics-ndeath-topic", will_of(connection).topic)
+
+    def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
+        kind, topic = seen.kind, seen.topic
+        rule = f"tck-id-topics-{kind.lower()}-topic"
+        if kind == "STATE":
+            self.require(
+                topic == will_of(connection).topic == f"spBv1.0/STATE/{connection.client_id.removeprefix('host:')}",
+                "tck-id-host-topic-phid-birth-topic",
+                topic,
+            )
+        elif kind in EDGE_TYPES:
+            self.require(seen.node == connection.client_id.removeprefix("edge:"), rule, topic)
+            self.require(len(topic.split("/")) == 4 + kind.startswith("D"), "tck-id-topic-structure", topic)
+        elif kind in {"NCMD", "DCMD"}:
+            self.require(is_host(connection), rule, f"{topic} of {connection.client_id}")
+            self.require(len(topic.split("/")) == 4 + kind.startswith("D"), "tck-id-topic-structure", topic)
 
 
 class OneConnectionChecker(Checker):

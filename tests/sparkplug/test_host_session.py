@@ -261,6 +261,29 @@ def test_device_that_is_not_born_again_after_a_rebirth_is_dead():
     assert (events[0].device_id, events[0].reason) == ("reactor4", "rebirth_without_it")
 
 
+def test_device_whose_dbirth_is_lost_and_nothing_follows_is_asked_for_once():
+    host = online_host()
+    peer = born(host)
+    peer.nbirth()
+    assert host.next_deadline_ns() == T0 + 5 * S
+    host.receive_timer(T0 + 5 * S)
+    events = host.events()
+    assert kinds(events) == ["DeviceDied", "RebirthRequested"]
+    assert events[1] == RebirthRequested(NODE, "missed_birth")
+    peer.nbirth(now_ns=T0 + 6 * S)  # it is gone: nothing to ask again
+    assert host.next_deadline_ns() is None
+    assert kinds(peer.dbirth()) == ["DeviceBorn"]  # and may come again
+
+
+def test_dbirths_that_came_in_time_leave_nothing_to_ask():
+    host = online_host()
+    peer = born(host)
+    peer.nbirth()
+    peer.dbirth()
+    host.receive_timer(T0 + 5 * S)
+    assert (host.events(), host.actions()) == ([], [])
+
+
 def test_foreign_node_has_a_session_made_of_its_bd_seq():
     host = online_host()
     (event,) = Peer(host, session_id="", bd_seq=3).nbirth()
@@ -451,6 +474,7 @@ def test_birth_ends_a_gap():
     peer = born(host)
     peer.data(seq=9)
     peer.nbirth()
+    peer.dbirth()
     assert host.next_deadline_ns() is None
 
 

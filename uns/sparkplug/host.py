@@ -172,7 +172,7 @@ class HostSession:
 
     def next_deadline_ns(self) -> int | None:
         """When ``receive_timer`` wants to be called; None: not at all."""
-        deadlines = list(self._rules.gaps.values())
+        deadlines = [] if (conclusion := self._rules.next_deadline_ns()) is None else [conclusion]
         if self._state is HostSessionState.ONLINE and (rebirth := self._rebirths.next_deadline_ns()) is not None:
             deadlines.append(rebirth)
         return min(deadlines, default=None)

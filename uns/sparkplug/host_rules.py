@@ -73,6 +73,7 @@ class HostRules:
         self.events: list[HostEvent] = []
         self.tally = HostTally()
         self.gaps: dict[EdgeNodeDescriptor, int] = {}  # node to the end of its reorder timeout
+        self._births_end: dict[EdgeNodeDescriptor, int] = {}  # node to when its DBIRTHs should all have come
         self._rebirths = rebirths
         self._bounds = bounds
         self._delays = delays
@@ -124,6 +125,7 @@ class HostRules:
             self._node_died(node, "host_disconnected", now_ns)
             self._enter(node, HostNodeInput.HOST_LOST, now_ns, node.reason)
         self.gaps.clear()
+        self._births_end.clear()
         self._rebirths.cancel_all()
 
     def receive_timer(self, now_ns: int) -> None:
@@ -133,6 +135,25 @@ class HostRules:
             self.tally.counters["reorder_timeouts"] += 1
             self.nodes[edge_node].tracker.give_up()
             self._ask(edge_node, "reorder_timeout", now_ns)
+
+        for edge_node in [edge_node for edge_node, deadline in self._births_end.items() if deadline <= now_ns]:
+            del self._births_end[edge_node]
+            self._births_are_over(self.nodes.get(edge_node), now_ns)
+
+    def _births_are_over(self, node: NodeState | None, now_ns: int) -> None:
+        """DBIRTHs follow their NBIRTH at once. One that did not is lost, or its device is gone: no seq tells a silence.
+
+        Dead until it is heard, so that the one question asked here is not asked again of a device that is gone.
+        """
+        if node is None or not node.devices_awaited or node.tracker.has_gap:
+            return  # a gap has a deadline of its own, and asks at its end
+        for device_id in sorted(node.devices_awaited):
+            self._device_died(node, device_id, "rebirth_without_it", now_ns)
+        self._ask(node.edge_node, "missed_birth", now_ns)
+
+    def next_deadline_ns(self) -> int | None:
+        """When ``receive_timer`` has something to conclude."""
+        return min((*self.gaps.values(), *self._births_end.values()), default=None)
 
     def name_session(self, edge_node: EdgeNodeDescriptor, session_id: str, now_ns: int) -> bool:
         """A mark of this session came. True: its births are held, DATA that follows is decoded."""
@@ -235,6 +256,9 @@ class HostRules:
         # 3.0 says 0, in another chapter 0 to 255; a proto3 peer cannot write a 0 (peers.md 1, 8).
         node.tracker.start(birth.seq or 0)
         self.gaps.pop(edge_node, None)
+        self._births_end.pop(edge_node, None)
+        if node.devices_awaited:
+            self._births_end[edge_node] = now_ns + self._delays.reorder_timeout_ns
         self._rebirths.cancel(edge_node)
         self._rebirths.receive_session(edge_node, key)
         self.events.append(
@@ -273,6 +297,8 @@ class HostRules:
             return
         self._track(node, birth.seq, arrived.now_ns)
         node.devices_awaited.discard(device_id)
+        if not node.devices_awaited:
+            self._births_end.pop(node.edge_node, None)
         table = AliasTable.of_birth(birth)
         node.devices[device_id] = DeviceState(True, arrived.now_ns, "born", birth, table, len(arrived.payload))
         self.events.append(
