@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from tests.enrichment.builders import COUNT, SECOND, TEMPERATURE, Host, at, provenance
+from tests.enrichment.builders import COUNT, SECOND, TEMPERATURE, Host, at, batch, provenance
 from uns.context.times import MAX_NS
-from uns.enrichment.gaps import UNFILLED_PER_WAY_MAX, DroppedGap, read_dropped
+from uns.enrichment.gaps import FILLED_SILENCE_NS, UNFILLED_PER_WAY_MAX, DroppedGap, read_dropped
 from uns.enrichment.samples import Origin
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 NODE = EdgeNodeDescriptor("acme.dallas", "gw-1")
+HOUR = 3_600
+SILENCE = FILLED_SILENCE_NS // SECOND
 
 
 class Line(Host):
@@ -22,8 +25,11 @@ class Line(Host):
 
     session = "s1"
 
-    def live(self, *seconds: float, equipment: str = "reactor4", origin: Origin = "data", metric: Any = COUNT) -> None:
-        self._bring(seconds, equipment, origin, historical=False, metric=metric)
+    def live(self, *seconds: float, equipment: str = "reactor4", metric: Any = COUNT) -> None:
+        self._bring(seconds, equipment, "data", historical=False, metric=metric)
+
+    def birth(self, *seconds: float, ours: bool = True) -> None:
+        self._bring(seconds, "reactor4", "birth", historical=False, metric=COUNT, ours=ours)
 
     def history(self, *seconds: float, equipment: str = "reactor4") -> None:
         self._bring(seconds, equipment, "data", historical=True, metric=COUNT)
@@ -47,11 +53,17 @@ class Line(Host):
             if row[3] == equipment
         ]
 
-    def _bring(self, seconds: Any, equipment: str, origin: Origin, *, historical: bool, metric: Any) -> None:
-        self.now_ns += SECOND
+    def missing(self) -> list[tuple[Any, ...]]:
+        """What is not filled, in the order of time."""
+        return sorted((row for row in self.gaps() if row[1] != "filled"), key=lambda row: row[2])
+
+    def _bring(
+        self, seconds: Any, equipment: str, origin: Origin, *, historical: bool, metric: Any, ours: bool = True
+    ) -> None:
+        self.now_ns = max(self.now_ns, *map(at, seconds)) + SECOND
         way = provenance(device_id=equipment, session=self.session, historical=historical, received_at_ns=self.now_ns)
         samples = [(metric, int(second), second) for second in seconds]
-        self.samples(*samples, equipment=equipment, origin=origin, provenance=way)
+        self.samples(*samples, equipment=equipment, origin=origin, provenance=way, ours=ours)
 
 
 def test_a_death_opens_a_gap_that_the_next_sample_closes():
@@ -85,18 +97,135 @@ def test_history_that_fills_a_gap_says_that_it_was_none():
     line.history(0.5, 1, 60, 61)
     assert line.gaps() == [("death", "closed", 1, 60)], "none of these lies inside"
     line.history(30)
-    assert line.gaps() == [("death", "filled", 1, 60)]
+    assert line.gaps() == [("death", "filled", 30, 60)], "what is left is no longer than the bound"
 
 
-def test_history_before_the_first_live_sample_fills_it_too():
+def test_history_before_the_first_live_sample_narrows_it_and_the_live_one_ends_it():
     line = Line()
     line.live(1)
     line.dies()
     line.session = "s2"
     line.history(20)
-    assert line.gaps() == [("death", "filled", 1, None)]
-    line.live(60)
-    assert line.gaps() == [("death", "filled", 1, 60)]
+    assert line.gaps() == [("death", "open", 20, None)]
+    line.live(45)
+    assert line.gaps() == [("death", "filled", 20, 45)]
+
+
+@pytest.mark.parametrize("history_first", [True, False])
+def test_a_gateway_that_went_on_reading_leaves_no_gap(history_first: bool):
+    line = Line()
+    line.live(1, 2)
+    line.dies()
+    line.session = "s2"
+    line.birth(HOUR - 1)
+    if not history_first:
+        line.live(HOUR)
+    for second in range(3, HOUR, 100):
+        line.history(*range(second, min(second + 100, HOUR)))
+    if history_first:
+        line.live(HOUR)
+    assert line.gaps() == [("death", "filled", HOUR - 1, HOUR)]
+
+
+@pytest.mark.parametrize("birth", [True, False])
+@pytest.mark.parametrize("history_first", [True, False])
+def test_a_gateway_that_was_killed_with_unsent_samples_leaves_its_outage(birth: bool, history_first: bool):
+    """Its birth tells the last of them; what it had stored does not say that it was alive afterwards."""
+    line = Line()
+    line.live(1, 2)
+    line.dies()
+    line.session = "s2"
+    if birth:
+        line.birth(3.5)
+    steps = [lambda: line.history(2.5, 3, 3.5), lambda: line.live(HOUR)]
+    for step in steps if history_first else reversed(steps):
+        step()
+    assert line.gaps() == [("death", "closed", 3.5, HOUR)]
+
+
+def test_a_gateway_that_reads_before_it_is_connected_again_leaves_its_outage_too():
+    line = Line()
+    line.live(1, 2)
+    line.dies()
+    line.session = "s2"
+    line.birth(HOUR + 20)
+    line.live(HOUR + 21)
+    line.history(2.5, 3, HOUR, HOUR + 10, HOUR + 20)
+    assert line.gaps() == [("death", "closed", 3, HOUR)]
+
+
+def test_each_silence_between_historical_samples_is_a_gap():
+    line = Line()
+    line.live(1)
+    line.dies()
+    line.session = "s2"
+    line.live(1_000)
+    line.history(10, 200, 210, 990)
+    assert line.missing() == [("death", "closed", 10, 200), ("death", "closed", 210, 990)]
+    line.history(*range(20, 200, 10))
+    assert line.missing() == [("death", "closed", 210, 990)]
+
+
+def test_a_silence_of_just_the_bound_is_filled():
+    line = Line()
+    line.live(1)
+    line.dies()
+    line.session = "s2"
+    line.live(1 + 2 * SILENCE)
+    line.history(1 + SILENCE)
+    assert line.missing() == []
+    line.dies()
+    line.live(3 + 4 * SILENCE)
+    line.history(2 + 3 * SILENCE)
+    assert line.missing() == [
+        ("death", "closed", 1 + 2 * SILENCE, 2 + 3 * SILENCE), ("death", "closed", 2 + 3 * SILENCE, 3 + 4 * SILENCE),
+    ]  # fmt: skip
+
+
+def test_a_short_gap_without_history_stays_one():
+    line = Line()
+    line.live(1)
+    line.dies()
+    line.live(3)
+    assert line.gaps() == [("death", "closed", 1, 3)]
+
+
+def test_what_history_makes_of_a_gap_in_one_plan_is_one_revision():
+    line = Line()
+    line.live(1)
+    line.dies()
+    line.live(HOUR)
+    way = provenance(device_id="reactor4", historical=True, received_at_ns=at(HOUR))
+    for second in range(2, 1_000, 10):
+        line.enricher.receive_batch(batch((COUNT, second, second), provenance=way), at(HOUR))
+    line.commit()
+    rows = sorted(line.log.gaps.values())
+    assert [(row[2], row[8]) for row in rows] == [(0, "open"), (1, "closed"), (2, "closed")]
+    assert line.missing() == [("death", "closed", 992, HOUR)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_is_missing_does_not_depend_on_the_order_of_history(seed: int):
+    dice = random.Random(seed)
+    history = sorted(dice.sample(range(2, HOUR), dice.randint(1, 200)))
+    shuffled = [*history, *dice.choices(history, k=5)]
+    dice.shuffle(shuffled)
+    found = []
+    for times, live_at in ((history, len(history)), (shuffled, dice.randint(0, len(shuffled)))):
+        line = Line()
+        line.live(1)
+        line.dies()
+        line.session = "s2"
+        for part in (times[:live_at], times[live_at:]):
+            for start in range(0, len(part), 7):
+                line.history(*part[start : start + 7])
+                if dice.random() < 0.1:
+                    line.restart()
+            line.live(HOUR)
+        found.append(line.missing())
+    assert found[0] == found[1]
+    ends = [1, *history, HOUR]
+    assert [row[2:] for row in found[0]] == [(a, b) for a, b in pairwise(ends) if b - a > SILENCE]
 
 
 def test_a_live_sample_inside_does_not_fill_it():
@@ -109,15 +238,14 @@ def test_a_live_sample_inside_does_not_fill_it():
     assert line.gaps() == [("death", "closed", 1, 60)]
 
 
-def test_a_birth_ends_a_gap_and_its_own_sample_as_history_fills_it():
-    """A birth tells the last stored sample: that it is in the history too says that the gateway went on reading."""
-    line = Line()
-    line.live(1)
-    line.session = "s2"
-    line.live(8, origin="birth")
-    assert line.gaps() == [("session_lost", "closed", 1, 8)]
-    line.history(8)
-    assert line.gaps() == [("session_lost", "filled", 1, 8)]
+def test_a_birth_of_a_foreign_node_ends_a_gap_and_that_of_ours_does_not():
+    """Ours tells the last stored sample, whenever that was; the others tell what they read at the time."""
+    for ours, expected in ((True, ("session_lost", "open", 1, None)), (False, ("session_lost", "closed", 1, 8))):
+        line = Line()
+        line.live(1)
+        line.session = "s2"
+        line.birth(8, ours=ours)
+        assert line.gaps() == [expected]
 
 
 def test_another_session_without_a_death_is_a_lost_one():
@@ -133,7 +261,7 @@ def test_a_birth_that_tells_nothing_new_leaves_the_gap_open():
     line.live(1)
     line.dies()
     line.session = "s2"
-    line.live(1, origin="birth")
+    line.birth(1, ours=False)
     assert line.gaps() == [("death", "open", 1, None)]
 
 
@@ -157,7 +285,7 @@ def test_a_way_without_samples_has_no_gap():
 def test_a_rebirth_is_no_gap():
     line = Line()
     line.live(1)
-    line.live(1, 2, origin="birth")
+    line.birth(1, 2)
     line.live(50)
     assert line.gaps() == []
 
@@ -173,7 +301,7 @@ def test_a_restart_at_any_point_changes_nothing(restart_at: int):
         step()
         if number == restart_at:
             line.restart()
-    assert line.gaps() == [("death", "filled", 1, 60), ("death", "open", 60, None)]
+    assert line.gaps() == [("death", "filled", 30, 60), ("death", "open", 60, None)]
 
 
 def test_what_an_edge_dropped_lies_at_all_it_feeds_and_is_told_once():
@@ -253,7 +381,7 @@ def test_whatever_happens_gaps_are_those_that_the_log_tells(seed: int):
     story: list[tuple[str, Any]] = []
     clock = 0
     for _ in range(dice.randint(5, 40)):
-        clock += dice.randint(1, 5)
+        clock += dice.randint(1, 40)
         story.append(
             dice.choice(
                 (
@@ -276,38 +404,35 @@ def test_whatever_happens_gaps_are_those_that_the_log_tells(seed: int):
                 getattr(line, what)(value)
         if dice.random() < 0.3:
             restarted.restart()
-    assert plain.gaps() == restarted.gaps() == model(story)
+    assert plain.gaps() == restarted.gaps()
+    assert plain.missing() == model(story)
 
 
 def model(story: list[tuple[str, Any]]) -> list[tuple[Any, ...]]:
-    """The same, said in another way: cut the story at deaths and new sessions, then look at what came when."""
-    found: list[dict[str, Any]] = []
+    """The same, said in another way: cut the story at deaths and new sessions, then look at what history leaves."""
+    found: list[tuple[str, float, float | None]] = []
     newest, session, known = None, "s1", None
     for what, value in story:
         if what == "session":
             session = f"s{value}"
             continue
-        is_open = bool(found) and found[-1]["to"] is None
+        is_open = bool(found) and found[-1][2] is None
         lost = what != "dies" and known is not None and session != known
         if (what == "dies" or lost) and newest is not None and not is_open:
-            found.append(
-                {"reason": "death" if what == "dies" else "session_lost", "from": newest, "to": None, "filled": False}
-            )
+            found.append(("death" if what == "dies" else "session_lost", newest, None))
         if what == "dies":
             continue
         known = session
-        if what == "history":
-            for gap in found:
-                gap["filled"] |= gap["from"] < value and (gap["to"] is None or value < gap["to"])
-        elif found and found[-1]["to"] is None and (newest is None or value > newest):
-            found[-1]["to"] = value
+        if what == "live" and found and found[-1][2] is None and (newest is None or value > newest):
+            found[-1] = (*found[-1][:2], value)
         newest = value if newest is None else max(newest, value)
-    return [
-        (
-            gap["reason"],
-            "filled" if gap["filled"] else "open" if gap["to"] is None else "closed",
-            gap["from"],
-            gap["to"],
-        )
-        for gap in found
-    ]
+    history = sorted({value for what, value in story if what == "history"})
+    left: list[tuple[Any, ...]] = []
+    for reason, start, end in found:
+        inside = [value for value in history if start < value and (end is None or value < end)]
+        for before, after in pairwise([start, *inside, end]):
+            if after is None:
+                left.append((reason, "open", before, None))
+            elif not inside or after - before > SILENCE:
+                left.append((reason, "closed", before, after))
+    return left

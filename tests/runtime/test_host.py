@@ -399,9 +399,9 @@ async def test_a_connection_that_was_lost_leaves_a_gap_until_history_fills_it(ma
     made.edge.put("reactor4", [("temperature", 183.0, after)])
     made.account(await made.until_drained())
     gaps = "SELECT status, reason, from_ns / 1000000, to_ns / 1000000 FROM gaps WHERE equipment = 'reactor4'"
-    assert made.query(gaps) == [("filled", "death", before, after)]
-    states = "SELECT status FROM gaps_all_revisions WHERE equipment = 'reactor4' ORDER BY rev"
-    assert made.query(states)[0] == ("open",)
+    assert made.query(gaps) == [("filled", "death", during, after)]
+    first = "SELECT status, from_ns / 1000000 FROM gaps_all_revisions WHERE equipment = 'reactor4' ORDER BY rev"
+    assert made.query(first)[0] == ("open", before)
 
 
 # --- the API ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from tests.simulation.checkers import STATE_TOPIC, BrokenPromiseError
 from tests.simulation.join import HostStore, Joiner
 from tests.simulation.plant import BAD_STATUS, Key, Sample
 from tests.simulation.world import MS
+from uns.enrichment.gaps import FILLED_SILENCE_NS
 from uns.enrichment.plan import FLAG_CLOCK_SUSPECT, MAX_NS, STATUS_COUNTERS, GapRow
 from uns.runtime.host.intake import quality_of
 from uns.sparkplug.datatypes import Value
@@ -267,7 +268,7 @@ def gaps_follow_from_the_raw_log(simulation: Simulation) -> None:
 
 
 def gaps_lie_between_samples(simulation: Simulation) -> None:
-    """A gap begins and ends with a recorded sample; what history brought is not called missing."""
+    """A gap begins and ends with a recorded sample; none has history inside, and none is filled that it left silent."""
     log = simulation.host.store.log
     times: dict[tuple[str, str, str, str], dict[int, bool]] = {}  # by equipment and way: whether it was history
     for row in log.samples:
@@ -280,8 +281,13 @@ def gaps_lie_between_samples(simulation: Simulation) -> None:
         text = f"{reason} at {gap[3:7]} from {from_ns} to {to_ns}: {status}"
         require(from_ns in way, "gaps_lie_between_samples", f"{text}: begins nowhere")
         require(to_ns in way or to_ns == MAX_NS, "gaps_lie_between_samples", f"{text}: ends nowhere")
-        inside = any(late for time_ns, late in way.items() if from_ns < time_ns < to_ns)
-        require(not inside or status == "filled", "gaps_lie_between_samples", f"{text}, with history inside")
+        if status == "filled":
+            require(
+                to_ns - from_ns <= FILLED_SILENCE_NS, "gaps_lie_between_samples", f"{text}, in which nothing was read"
+            )
+        else:
+            inside = any(late for time_ns, late in way.items() if from_ns < time_ns < to_ns)
+            require(not inside, "gaps_lie_between_samples", f"{text}, with history inside")
 
 
 def _told(row: GapRow) -> tuple[object, ...]:

@@ -20,6 +20,7 @@ from tests.simulation.host import HostProcess, SimulatedHost
 from tests.simulation.join import Joiner
 from tests.simulation.plant import HOST_ID
 from uns.context.facts import FactAnswer
+from uns.context.times import MAX_NS
 from uns.delivery.edge import EdgeDelivery
 from uns.delivery.host import HostDelivery
 from uns.enrichment.contexts import Contexts
@@ -484,6 +485,10 @@ def history_that_fills_no_gap(patch):
     patch.setattr(GapBook, "_fill", lambda _book, _way, _times_ns: None)
 
 
+def history_that_fills_whatever_it_touches(patch):
+    patch.setattr("uns.enrichment.gaps.FILLED_SILENCE_NS", MAX_NS)
+
+
 def an_edge_at_two_brokers(patch):
     connect = SimulatedBroker.connect
 
@@ -633,4 +638,5 @@ PLANTED = [
     (a_host_that_obeys_every_ndeath, "nodes_are_online"),
     (gaps_that_a_restart_forgets, "gaps_follow_from_the_raw_log"),
     (history_that_fills_no_gap, "gaps_lie_between_samples"),
+    (history_that_fills_whatever_it_touches, "gaps_lie_between_samples"),
 ]

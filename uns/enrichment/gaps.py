@@ -6,19 +6,22 @@ Two things make one, and both follow from the log in its own order, so that a se
     death,         a way (gateway and device) died, or came back with another session although nobody told its death:
     session_lost   from its last sample before to its first after; open until that one comes
 
-A way that went on reading while nobody heard it brings history. The first historical payload with a sample inside the
-gap marks it ``filled``: it was out of sight, not without samples. Live samples inside prove nothing: a source that is
-read again tells its old values with their old stamps.
+A way that went on reading while nobody heard it brings history, and what history covers is no gap. Historical samples
+inside cut a gap into the silences between them. Those longer than FILLED_SILENCE_NS stay as gaps, each with its own
+ends; where none is left the gap is ``filled``. So whatever the order history comes in, the gaps that are not filled are
+the same. Live samples inside prove nothing: a source that is read again tells its old values with their old stamps. Nor
+does a birth of ours: it tells what was stored last, which may be from before a power loss.
 
 Liveness is ordered by session and only tells *that* there is a gap. Where it begins and ends is told by source times.
 A revision is a new row; the one before it is closed, so that what was known at any time can be asked. Why it is so:
-docs/decisions/0010.
+docs/decisions/0010 and 0012.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -29,12 +32,21 @@ from uns.enrichment.plan import GapRow, WayRow
 from uns.enrichment.plan_writer import PlanWriter
 from uns.enrichment.samples import Provenance, RecordIndex, SampleBatch
 
-__all__ = ["UNFILLED_PER_WAY_MAX", "WAYS_MAX", "DroppedGap", "GapBook", "GapReason", "read_dropped"]
+__all__ = [
+    "FILLED_SILENCE_NS",
+    "UNFILLED_PER_WAY_MAX",
+    "WAYS_MAX",
+    "DroppedGap",
+    "GapBook",
+    "GapReason",
+    "read_dropped",
+]
 
 GapReason = Literal["death", "session_lost", "dropped"]
 
 WAYS_MAX = 100_000  # beyond it new ways keep no gaps, and are counted
 UNFILLED_PER_WAY_MAX = 64  # closed gaps of one way that history may still fill; older ones stay as they are
+FILLED_SILENCE_NS = 30_000_000_000  # a longer silence between samples of a gap is not filled by them
 
 WayKey = tuple[str, str, str]  # group, edge node, device ("" for the node itself)
 
@@ -71,7 +83,7 @@ def read_dropped(text: str) -> DroppedGap:
 class _Gap:
     """The current revision of one gap."""
 
-    __slots__ = ("closed_by", "from_ns", "gap", "position", "reason", "rev", "status", "to_ns")
+    __slots__ = ("closed_by", "from_ns", "gap", "position", "reason", "rev", "status", "to_ns", "written_at")
 
     def __init__(self, reason: str, from_ns: int) -> None:
         self.gap = 0  # the position of its first revision names it; set when it is written
@@ -82,10 +94,12 @@ class _Gap:
         self.from_ns = from_ns
         self.to_ns = MAX_NS
         self.closed_by: str | None = None
+        self.written_at: tuple[int, int] | None = None  # plan, and place in it, of a revision that history may change
 
-    def is_reached_by(self, time_ns: int) -> bool:
-        """Whether a historical sample of that time lies inside. A birth tells a stored sample: it is one of those."""
-        return self.from_ns < time_ns < self.to_ns or (time_ns == self.to_ns and self.closed_by == "birth")
+    @property
+    def is_known_of_history(self) -> bool:
+        """Of an open gap: whether history moved its begin. Nothing else revises it."""
+        return self.rev > 0
 
 
 class _Way:
@@ -112,6 +126,7 @@ class GapBook:
         self._of_node: dict[tuple[str, str], list[_Way]] = {}
         self._dropped: set[tuple[object, ...]] = set()  # of plans that the index does not have yet
         self._dropped_in_flight: set[tuple[object, ...]] = set()
+        self._plan = 0  # which one is being made
 
     # ── start and plans ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,6 +144,7 @@ class GapBook:
             gap.position, gap.gap, gap.rev = row[:3]
             gap.status, gap.to_ns, gap.closed_by = row[8], row[10], row[11]
             if gap.to_ns == MAX_NS:
+                gap.status = "open"  # one that was filled while open, as logs before 0012 have them, is open as well
                 held.open = gap
             else:
                 self._keep_unfilled(held, gap)
@@ -141,6 +157,7 @@ class GapBook:
 
     def plan_started(self) -> None:
         """What is pending goes into flight."""
+        self._plan += 1
         self._dropped_in_flight, self._dropped = self._dropped, set()
 
     def committed(self) -> None:
@@ -160,22 +177,16 @@ class GapBook:
                 return
         if way.session != provenance.session:
             self._take_session(way, provenance.session)
-        if provenance.historical and (way.open is not None or way.unfilled):
-            self._fill(way, batch.times_ns)
-        times = batch.times_ns
-        if not accepted:  # known already, by another way: that it is there they show all the same
-            newest_ns = max(times, default=MIN_NS)
-            if newest_ns > provenance.received_at_ns:
-                return
-        elif not suspects and len(accepted) == len(times):  # the common payload
-            newest_ns = max(times)
-        else:
-            newest_ns = max([times[at] for at, _, _, suspect in accepted if not suspect], default=MIN_NS)
+        times = _believed(batch, accepted, suspects)
+        if provenance.historical and times and (way.open is not None or way.unfilled):
+            self._fill(way, times)
+        newest_ns = max(times, default=MIN_NS)
         if newest_ns <= way.newest_ns:
             return
         way.newest_ns = newest_ns
         gap = way.open
-        if gap is not None and not provenance.historical and newest_ns > gap.from_ns:
+        is_live = not provenance.historical and not (batch.origin == "birth" and batch.ours)
+        if gap is not None and is_live and newest_ns > gap.from_ns:
             self._close(way, gap, newest_ns, batch.origin)
 
     def receive_death(self, group_id: str, edge_node_id: str, device_id: str | None) -> None:
@@ -238,19 +249,41 @@ class GapBook:
 
     def _close(self, way: _Way, gap: _Gap, to_ns: int, origin: str) -> None:
         gap.to_ns, gap.closed_by = to_ns, origin
-        if gap.status == "open":
+        way.open = None
+        if gap.is_known_of_history and to_ns - gap.from_ns <= FILLED_SILENCE_NS:
+            gap.status = "filled"
+        else:
             gap.status = "closed"
             self._keep_unfilled(way, gap)
-        way.open = None
         self._write(way, gap)
 
     def _fill(self, way: _Way, times_ns: Sequence[int]) -> None:
-        unfilled = way.unfilled if way.open is None or way.open.status == "filled" else [*way.unfilled, way.open]
-        for gap in [gap for gap in unfilled if any(gap.is_reached_by(time_ns) for time_ns in times_ns)]:
+        low_ns, high_ns = min(times_ns), max(times_ns)
+        for gap in way.unfilled if way.open is None else [*way.unfilled, way.open]:
+            if low_ns < gap.to_ns and gap.from_ns < high_ns:
+                inside = sorted({time_ns for time_ns in times_ns if gap.from_ns < time_ns < gap.to_ns})
+                if inside:
+                    self._cut(way, gap, inside)
+
+    def _cut(self, way: _Way, gap: _Gap, inside: Sequence[int]) -> None:
+        """What history leaves of a gap: the last silence keeps its name, those before are gaps of their own."""
+        every = list(pairwise((gap.from_ns, *inside, gap.to_ns)))
+        silences = [(start, end) for start, end in every if end - start > FILLED_SILENCE_NS]
+        if gap is not way.open:
+            way.unfilled = [one for one in way.unfilled if one is not gap]
+        for start, end in silences[:-1]:
+            part = _Gap(gap.reason, start)
+            part.status, part.to_ns, part.closed_by = "closed", end, "history"
+            self._write(way, part)
+            self._keep_unfilled(way, part)
+        gap.from_ns, end = (silences or every)[-1]
+        if end != gap.to_ns:
+            gap.to_ns, gap.closed_by = end, "history"
+        if not silences:
             gap.status = "filled"
-            if gap is not way.open:
-                way.unfilled.remove(gap)
-            self._write(way, gap)
+        elif gap is not way.open:
+            self._keep_unfilled(way, gap)
+        self._write(way, gap, by_history=True)
 
     @staticmethod
     def _keep_unfilled(way: _Way, gap: _Gap) -> None:
@@ -258,22 +291,39 @@ class GapBook:
         if len(way.unfilled) > UNFILLED_PER_WAY_MAX:
             del way.unfilled[0]
 
-    def _write(self, way: _Way, gap: _Gap) -> None:
-        """A new revision, known from now on."""
-        writer = self._writer
+    def _write(self, way: _Way, gap: _Gap, *, by_history: bool = False) -> None:
+        """A new revision, known from now on; what history makes of a gap within one plan is one revision."""
+        plan = self._writer.plan
+        if by_history and gap.written_at is not None and gap.written_at[0] == self._plan:
+            at = gap.written_at[1]
+            plan.gaps_opened[at] = self._row(way, gap, plan.gaps_opened[at][14])
+            return
         if gap.rev >= 0:
-            writer.plan.gaps_closed.append((writer.known_ns, gap.position))
+            plan.gaps_closed.append((self._writer.known_ns, gap.position))
         gap.rev += 1
         gap.position = self._take_position()
         gap.gap = gap.gap or gap.position
-        writer.plan.gaps_opened.append(
-            (
-                gap.position, gap.gap, gap.rev, way.equipment, *way.key, gap.reason, gap.status, gap.from_ns,
-                gap.to_ns, gap.closed_by, None, "", writer.known_ns, MAX_NS,
-            )
+        gap.written_at = (self._plan, len(plan.gaps_opened)) if by_history else None
+        plan.gaps_opened.append(self._row(way, gap, self._writer.known_ns))
+
+    @staticmethod
+    def _row(way: _Way, gap: _Gap, known_ns: int) -> GapRow:
+        return (
+            gap.position, gap.gap, gap.rev, way.equipment, *way.key, gap.reason, gap.status, gap.from_ns,
+            gap.to_ns, gap.closed_by, None, "", known_ns, MAX_NS,
         )  # fmt: skip
 
     def _take_position(self) -> int:
         position = self._writer.position
         self._writer.position += 1
         return position
+
+
+def _believed(batch: SampleBatch, accepted: Sequence[Accepted], suspects: int) -> Sequence[int]:
+    """Times of samples that are new and not suspect; or known, by another way: that it is there they show as well."""
+    times = batch.times_ns
+    if not suspects and len(accepted) == len(times):  # the common payload
+        return times
+    is_suspect = {at: suspect for at, _, _, suspect in accepted}
+    latest_ns = batch.provenance.received_at_ns
+    return [time_ns for at, time_ns in enumerate(times) if not is_suspect.get(at, time_ns > latest_ns)]
