@@ -324,7 +324,9 @@ class JobBook:
             start_ns=min((piece.from_ns for piece in pieces), default=None),
             end_ns=over,
             known_ns=max((stretch.known_ns for stretch in stretches), default=0),
-            state=self._statements.state(facts, over=over is not None),
+            state=self._statements.state(facts, over=over is not None)
+            if pieces
+            else self._statements.state_without_run(facts),
             facts=facts,
             definition=self._statements.definition(facts),
             lots=self._lots(stretches),

@@ -10,7 +10,6 @@ from uns.actuals.book import JobBook
 from uns.actuals.jobs import JobId, JobPiece, JobView
 from uns.actuals.totals import JobRuns
 from uns.context.levels import DEFINITION_STATES, NEVER_STATES
-from uns.context.words import ResponseState
 from uns.enrichment.log import MetricRow, RecordReader
 from uns.namespace.model import TopicTree
 
@@ -33,7 +32,7 @@ class OrderBook(JobBook):
             start_ns=None,
             end_ns=None,
             known_ns=0,
-            state=ResponseState.WAITING,
+            state=self._statements.state_without_run(facts),
             facts=facts,
             definition=self._statements.definition(facts),
         )

@@ -14,7 +14,7 @@ import msgspec
 from uns.actuals.evidence import EXACT, StepKind, plain
 from uns.actuals.jobs import JobPiece, JobView, LotUse
 from uns.actuals.totals import JobActuals
-from uns.context.levels import DEFINITION_STATES, NEVER_STATES
+from uns.context.levels import DEFINITION_STATES
 from uns.context.times import MAX_NS, rfc3339_or_none
 from uns.context.words import PRODUCING, ResponseState
 from uns.namespace.model import TimeKind
@@ -40,7 +40,6 @@ __all__ = [
 
 PIECES_SHOWN_MAX = 32  # of one job; the others are counted
 
-_READY = frozenset({"ready", "loaded", "dispatched"})
 _WAITING = (ResponseState.HELD, ResponseState.SUSPENDED, ResponseState.PAUSED, ResponseState.OTHER)
 _OVER = frozenset({ResponseState.COMPLETED, ResponseState.CLOSED, ResponseState.ABORTED})
 
@@ -200,15 +199,10 @@ def planned_state(view: JobView) -> JobState | None:
     told = [fact for fact in view.facts if not fact.deleted]
     if not told:
         return None
-    words = {fact.state for fact in told}
-    if words & NEVER_STATES:
-        state = ResponseState.ABORTED
-    else:
-        state = ResponseState.READY if words & _READY else ResponseState.WAITING
     return JobState(
         job_order=view.job.job_order,
         operation=view.job.operation,
-        state=state,
+        state=view.state,
         recipe=None if view.definition is None else view.definition.recipe,
         planned=_planned(view),
         equipment=tuple(sorted({fact.equipment for fact in told})),

@@ -10,7 +10,7 @@ import msgspec
 from uns.actuals.jobs import JobFact, JobId, LotUse
 from uns.context.claims import RevKey, rev_key
 from uns.context.facts import Fact
-from uns.context.levels import DEFINITION_STATES, state_word
+from uns.context.levels import DEFINITION_STATES, NEVER_STATES, state_word
 from uns.context.times import MAX_NS
 from uns.context.words import MaterialUse, ResponseState
 from uns.enrichment.plan import FactRow
@@ -41,6 +41,7 @@ _WAITING: Mapping[str, ResponseState] = {
     "paused": ResponseState.PAUSED,
     "other": ResponseState.OTHER,
 }
+_READY = frozenset({"ready", "loaded", "dispatched"})
 _USES = {use.value.lower(): use for use in MaterialUse}
 
 
@@ -149,6 +150,16 @@ class Statements:
         if over:
             return _ENDED.get(word, ResponseState.COMPLETED)
         return ResponseState.RUNNING
+
+    @staticmethod
+    def state_without_run(facts: Sequence[JobFact]) -> ResponseState:
+        """The state of a job that did not run, by what is planned of it; Other where nothing is."""
+        words = {fact.state for fact in facts if not fact.deleted}
+        if words & NEVER_STATES:
+            return ResponseState.ABORTED
+        if words & _READY:
+            return ResponseState.READY
+        return ResponseState.WAITING if words & DEFINITION_STATES else ResponseState.OTHER
 
     def definition(self, facts: Sequence[JobFact]) -> JobFact | None:
         """The plan of a job: what defined it; else what else was said that names a recipe."""

@@ -135,6 +135,29 @@ def test_a_job_that_was_taken_back_is_deleted_and_may_come_again(plant: Plant) -
     assert books(follower.items) == {"WO-1/0010": ("10", "Completed")}
 
 
+@pytest.mark.parametrize(
+    ("planned", "state", "other"),
+    [
+        (None, ResponseState.OTHER, "Withdrawn"),
+        ("released", ResponseState.WAITING, None),
+        ("dispatched", ResponseState.READY, None),
+        ("cancelled", ResponseState.ABORTED, None),
+    ],
+)
+def test_what_takes_a_job_back_bears_the_state_that_is_left_of_it(
+    plant: Plant, planned: str | None, state: ResponseState, other: str | None
+) -> None:
+    if planned is not None:
+        plant.fact(job(id="WO-1|WO-1/0010", start=0, end=60, state=planned))
+    run_job(plant)
+    follower = Follower(plant)
+    follower.tell()
+    plant.fact(job(start=0, end=60, source_rev="2", action="delete"))
+    (told,) = follower.tell()
+    assert (told.action, told.state, told.other_state, told.final) == ("delete", state, other, False)
+    assert b">Running<" not in follower.items[-1].body
+
+
 def test_a_job_that_goes_on_is_corrected_when_it_ends_again(plant: Plant) -> None:
     run_job(plant)
     follower = Follower(plant)
@@ -165,6 +188,20 @@ def test_what_was_ordered_goes_back_with_it_in_the_units_of_its_sender(plant: Pl
     assert told.good is not None
     assert (told.good.unit, told.good.unit_as_received) == ("C62", "EA")
     assert b"<UnitOfMeasure>EA</UnitOfMeasure>" in follower.items[0].body
+
+
+def test_what_was_made_and_consumed_goes_back_in_the_same_units_as_the_totals(plant: Plant) -> None:
+    run_job(plant)
+    plant.fact(lot("L-1", start=0, end=60))
+    follower = Follower(plant)
+    follower.orders["WO-1|WO-1/0010"] = JobOrder(
+        job_order="WO-1/0010", work_order="WO-1", material="FG-77", quantity=quantity(12, "EA")
+    )
+    (told,) = follower.tell()
+    (made,) = told.materials
+    assert made.quantity is not None
+    assert (made.quantity.unit, made.quantity.unit_as_received) == ("C62", "EA")
+    assert made.quantity == told.good
 
 
 def test_a_corrected_order_alone_restates_nothing(plant: Plant) -> None:

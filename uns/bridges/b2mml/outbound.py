@@ -24,7 +24,15 @@ from uns.actuals.totals import job_actuals
 from uns.bridges.b2mml.mapping import fact_id, joined, response_id
 from uns.bridges.b2mml.performance import QUANTITIES, TIMES, canonical, write_performance
 from uns.bridges.port import LogBatch, OutboundItem, RecordReader
-from uns.context.records import JobOrder, JobResponse, Quantity, ResponseAction
+from uns.context.records import (
+    PRODUCING,
+    JobOrder,
+    JobResponse,
+    MaterialActual,
+    Quantity,
+    ResponseAction,
+    ResponseState,
+)
 from uns.errors import StorageError
 from uns.namespace.model import TopicTree
 
@@ -35,6 +43,7 @@ FAILED = "performance_failed"  # an item that no target can take: the document c
 PENDING_MAX = 2_000  # jobs that wait; beyond it those whose time has come are told while the log is still being read
 TURN_MAX = 16  # documents of one turn: so many are committed together
 TOLD_MAX = 50_000  # jobs whose document is remembered; what changes in older ones is told as if for the first time
+WITHDRAWN = "Withdrawn"  # the state of a job that was taken back and of which not even a plan stands
 _REASON_CHARACTERS_MAX = 1000
 _SECOND_NS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -241,6 +250,7 @@ class PerformanceMapping:
             published_at=_EPOCH + timedelta(microseconds=at_ns // 1000),
             action=action,
             reverses=standing,
+            other_state=WITHDRAWN if action == "delete" and plain.state is ResponseState.OTHER else None,
             revision=revision,
             reason=_reason(action, told, figures),
         )
@@ -275,6 +285,7 @@ class PerformanceMapping:
             work_master=response.work_master or order.work_master,
             work_master_version=response.work_master_version or order.work_master_version,
             description=order.description,
+            materials=tuple(_as_ordered(material, order) for material in response.materials),
             **{field: _in_unit_of(getattr(response, field), order.quantity) for field in QUANTITIES},
         )
 
@@ -315,6 +326,17 @@ def _in_unit_of(amount: Quantity | None, ordered: Quantity | None) -> Quantity |
     if amount is None or ordered is None or not ordered.unit_as_received or amount.unit != ordered.unit:
         return amount
     return msgspec.structs.replace(amount, unit_as_received=ordered.unit_as_received)
+
+
+def _as_ordered(material: MaterialActual, order: JobOrder) -> MaterialActual:
+    """In the unit of the requirement of this material, else, of what was produced, in that of the order."""
+    required = [r.quantity for r in order.materials if r.material == material.material]
+    units = [*required, order.quantity] if material.use in PRODUCING else required
+    amount = material.quantity
+    for ordered in units:
+        if amount is not None and ordered is not None and ordered.unit == amount.unit:
+            return msgspec.structs.replace(material, quantity=_in_unit_of(amount, ordered))
+    return material
 
 
 def _figures(response: JobResponse) -> dict[str, str]:
