@@ -386,20 +386,22 @@ async def test_a_dropped_gap_becomes_an_event_and_a_row(made: Plant):
     assert made.query(question) == [("2026-06-03T12:00:01.000Z", "2026-06-03T12:00:09.000Z", 5, "store full")]
 
 
-async def test_a_connection_that_was_lost_leaves_a_gap_until_history_fills_it(made: Plant):
+@pytest.mark.parametrize(("silent_s", "status"), [(1, "filled"), (100, "closed")])
+async def test_a_lost_connection_leaves_the_gap_that_history_does_not_cover(made: Plant, silent_s: int, status: str):
     await made.start_host()
     await made.start_edge()
-    before, during, after = (now_ms() + n * 1000 for n in (-3, -2, -1))
+    after = now_ms() - 1_000
+    before, during = after - 1_000 * silent_s - 1_000, after - 1_000 * silent_s
     made.edge.put("reactor4", [("temperature", 181.0, before)])
     await made.until_drained()
     assert made.edge.connection is not None
     made.edge.connection.abort()
-    made.edge.put("reactor4", [("temperature", 182.0, during)])  # it goes on reading
+    made.edge.put("reactor4", [("temperature", 182.0, during)])  # it was read, and not sent
     await eventually(lambda: len(made.edge.sessions) == 2)
     made.edge.put("reactor4", [("temperature", 183.0, after)])
     made.account(await made.until_drained())
     gaps = "SELECT status, reason, from_ns / 1000000, to_ns / 1000000 FROM gaps WHERE equipment = 'reactor4'"
-    assert made.query(gaps) == [("filled", "death", during, after)]
+    assert made.query(gaps) == [(status, "death", during, after)]
     first = "SELECT status, from_ns / 1000000 FROM gaps_all_revisions WHERE equipment = 'reactor4' ORDER BY rev"
     assert made.query(first)[0] == ("open", before)
 
