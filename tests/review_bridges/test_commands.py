@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from tests.cli.test_explain import TREE
 from tests.enrichment.builders import at
 from uns.adapters.sqlite.bridge_store import BridgeStore
 from uns.adapters.sqlite.record_cursor import Progress
-from uns.cli.main import build_app
-from uns.errors import ConfigurationError
+from uns.cli.main import build_app, main
+from uns.errors import ConfigurationError, StorageError
 
 BRIDGE = """\
 uns: 1
@@ -112,3 +114,46 @@ def test_a_file_without_end_is_no_performance(run: Run, tmp_path: Path) -> None:
             str(tmp_path / "topic_tree.yaml"),
         )
     assert "body_bytes_max" in "".join(caught.value.findings)
+
+
+def test_check_of_a_missing_log_looks_at_everything_else_all_the_same(run: Run, plant: Plant, tmp_path: Path) -> None:
+    plant.path.rename(tmp_path / "elsewhere.db")
+    (tmp_path / "out").rmdir()
+    code, out = run("bridge", "check", "-c", "FILE")
+    assert code == 3, "a folder may be mounted later"
+    assert f"error: record-log: {plant.path}: there is no record log" in out
+    assert "start the host once, or correct `host.store`" in out
+    assert "error: folder: " in out
+    code, out = run("bridge", "check", "-c", "FILE", "--json")
+    assert {found["rule"] for found in json.loads(out) if found["severity"] == "error"} == {"record-log", "folder"}
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        ("CREATE TABLE x (a)", "the file is no store of ours"),
+        ("CREATE TABLE meta (a)", "the file is no store of ours"),
+        ("CREATE TABLE meta (key, value); INSERT INTO meta VALUES ('kind', 'raw log')", "the file is a raw log"),
+    ],
+)
+def test_a_database_of_another_kind_is_named_and_not_read(run: Run, tmp_path: Path, script: str, what: str) -> None:
+    foreign = tmp_path / "foreign.db"
+    with closing(sqlite3.connect(foreign)) as connection:
+        connection.executescript(script)
+    with pytest.raises(StorageError) as caught:
+        run("explain", "WO-1", "--store", str(foreign), "--tree", str(tmp_path / "topic_tree.yaml"))
+    assert str(caught.value) == f"{foreign}: {what} (expected a record log); check the path"
+
+
+@pytest.mark.parametrize("words", [("bridge", "list"), ("bridge", "check"), ("tree", "lint")])
+def test_a_command_in_a_directory_that_is_gone_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("uns: ")

@@ -10,13 +10,14 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import typer
 
 import uns
 from uns.cli.output import EXIT_INTERRUPTED, exit_code, never_fail_to_encode, report
-from uns.errors import UnsError
+from uns.errors import ConfigurationError, UnsError
 
 __all__ = ["COMMANDS", "CommandModule", "build_app", "main"]
 
@@ -74,6 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except FileNotFoundError:
+        if _is_somewhere():
+            raise
+        gone = ConfigurationError("the directory in which this was called is gone", next_step="go to another one")
+        report(gone)
+        sys.exit(exit_code(gone))
+
+
+def _is_somewhere() -> bool:
+    """Whether the working directory is still there; what is relative cannot be found without it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _print_version(asked: bool) -> None:

@@ -81,6 +81,16 @@ def test_planned_is_not_actual(status: str):
     assert rules(reading) == []
 
 
+def test_a_quantity_below_zero_is_kept_and_said():
+    reading = read(schedule(request(job(quantity="-5"), job("b", quantity="0"))))
+    assert (len(reading.facts), rules(reading), rules(reading, "warning")) == (2, [], ["negative-quantity"])
+    (finding,) = reading.findings
+    assert finding.text == "-5 of 'FG-77' is less than nothing; it is kept as it stands"
+    assert finding.line > 1
+    assert reading.definitions[0].job_order.quantity is not None
+    assert reading.definitions[0].job_order.quantity.value == -5
+
+
 def test_the_state_of_the_request_counts_where_the_job_has_none():
     body = schedule(request(job().replace("<DispatchStatus>Pending</DispatchStatus>", ""))).replace(
         b"<ID>WO-1</ID>", b"<ID>WO-1</ID><RequestState>Forecast</RequestState>"

@@ -144,8 +144,11 @@ def file_at(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write. Keep its transactions short: a long one holds the WAL."""
+def open_reader(path: Path, *, kind: str | None = None) -> sqlite3.Connection:
+    """A connection that cannot write. Keep its transactions short: a long one holds the WAL.
+
+    With ``kind``, a file of any other kind is refused: a :class:`StorageError` that says what it is.
+    """
     with translated(path):
         connection = sqlite3.connect(
             f"file:{quote(bytes(path.absolute()))}?mode=ro",
@@ -154,8 +157,30 @@ def open_reader(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
             timeout=5.0,
         )
-        connection.execute("PRAGMA query_only=ON")
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            if kind is not None:
+                _refuse_others(connection, path, kind)
+        except BaseException:
+            connection.close()
+            raise
     return connection
+
+
+def _refuse_others(connection: sqlite3.Connection, path: Path, kind: str) -> None:
+    try:
+        row = connection.execute("SELECT value FROM meta WHERE key = 'kind'").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # no such table, no such column
+            raise
+        row = None
+    if row is None or row[0] != kind:
+        raise StorageError(
+            "the file is no store of ours" if row is None else f"the file is a {row[0]}",
+            where=str(path),
+            expected=f"a {kind}",
+            next_step="check the path",
+        )
 
 
 @contextlib.contextmanager

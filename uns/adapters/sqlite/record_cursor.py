@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from uns.adapters.sqlite.database import file_at, open_reader, translated
-from uns.adapters.sqlite.record_schema import SPAN_NS
+from uns.adapters.sqlite.record_schema import RECORD_LOG, SPAN_NS
 from uns.enrichment.log import LogBatch, LogSample, MetricRow, Touched
 from uns.enrichment.plan import (
     FACT_COLUMNS,
@@ -108,7 +108,7 @@ class RecordCursor:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = open_reader(path)
+        self._connection = open_reader(path, kind=RECORD_LOG)
         self._file = file_at(path)
         self._log_id = ""
 

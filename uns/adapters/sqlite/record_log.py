@@ -16,7 +16,7 @@ import msgspec
 
 from uns.adapters.sqlite.audit_log import AuditLog, append_entries
 from uns.adapters.sqlite.database import Database, open_reader, translated
-from uns.adapters.sqlite.record_schema import FAR_ORDINAL, MIGRATIONS, SECOND_NS, SPAN_NS
+from uns.adapters.sqlite.record_schema import FAR_ORDINAL, MIGRATIONS, RECORD_LOG, SECOND_NS, SPAN_NS
 from uns.audit.chain import AuditEvent
 from uns.context.facts import Fact
 from uns.enrichment.gaps import UNFILLED_PER_WAY_MAX
@@ -124,7 +124,7 @@ class RecordLog:
     ) -> None:
         self.path = path
         self._is_context = is_context
-        self._database = Database(path, kind="record log", migrations=MIGRATIONS, bytes_max=bytes_max)
+        self._database = Database(path, kind=RECORD_LOG, migrations=MIGRATIONS, bytes_max=bytes_max)
         self.audit = AuditLog(self._database, schema=MIGRATIONS[-1].version, holds=_facts_held)
         self._context_series: set[int] = set()
         self._equipment_of: dict[int, str] = {}  # by series

@@ -7,8 +7,9 @@ from uns.adapters.sqlite.database import Migration
 from uns.adapters.sqlite.record_views import fourth_step, seventh_step
 from uns.enrichment.plan import FLAG_BIRTH, FLAG_CLOCK_SUSPECT, FLAG_TIME_GATEWAY, FLAG_TIME_SERVER, MAX_NS, MIN_NS
 
-__all__ = ["FAR_ORDINAL", "MIGRATIONS", "SECOND_NS", "SPAN_NS"]
+__all__ = ["FAR_ORDINAL", "MIGRATIONS", "RECORD_LOG", "SECOND_NS", "SPAN_NS"]
 
+RECORD_LOG = "record log"  # the kind that stands in the file
 SECOND_NS = 1_000_000_000
 
 

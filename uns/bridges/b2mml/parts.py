@@ -87,6 +87,14 @@ class Parts:
             lots = self._values.identifiers(child, "MaterialLotID")
             sublots = self._values.identifiers(child, "MaterialSubLotID")
             quantity = self._values.quantity(child)
+            if quantity is not None and quantity.value < 0:
+                self._values.findings.warning(
+                    "negative-quantity",
+                    f"{quantity.value:f} of {shown(names[0])} is less than nothing; it is kept as it stands",
+                    line_of(child),
+                    "correct the order and send it again; what comes out as a by-product is MaterialUse "
+                    "'By-product Produced', with a quantity above 0",
+                )
             if len(lots) > 1 and quantity is not None:
                 self._values.findings.warning(
                     "several-lots",

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import uns
 from uns.adapters.logs import get_logger
 from uns.adapters.sqlite.bridge_store import BridgeStore
 from uns.adapters.sqlite.record_cursor import RecordCursor
+from uns.adapters.sqlite.record_log import RecordLog
 from uns.audit.events import Life
 from uns.bridges.port import Emit, Finding, Mapping, Target
 from uns.errors import ConfigurationError, StorageError, UnsError
@@ -201,16 +203,30 @@ def check_bridge(config: BridgeConfig) -> list[Finding]:
     except ConfigurationError as error:
         findings.append(Finding(rule="broker", text=str(error)))
     findings += _check_store(config)
-    try:
-        with contextlib.closing(RecordCursor(config.record_log)) as log:
-            findings.append(Finding(rule="record-log", text=f"{log.head()} positions", severity="info"))
-            _, target = _build(config, log)
-            findings += asyncio.run(_check_target(target))
-    except StorageError as error:
-        findings.append(
-            Finding(rule="record-log", text=str(error), next_step="check host.store, and that the host has run once")
-        )
+    with contextlib.ExitStack() as stack:
+        log, finding = _log_to_check(config, stack)
+        findings.append(finding)
+        _, target = _build(config, log)
+        findings += asyncio.run(_check_target(target))
     return findings
+
+
+def _log_to_check(config: BridgeConfig, stack: contextlib.ExitStack) -> tuple[RecordCursor, Finding]:
+    """The record log. Where it cannot be read an empty one stands in: the target is looked at all the same."""
+    path = config.record_log
+    try:
+        log = stack.enter_context(contextlib.closing(RecordCursor(path)))
+        return log, Finding(rule="record-log", text=f"{log.head()} positions", severity="info")
+    except StorageError as error:
+        what, step = error.what, error.next_step or "check `host.store`"
+        if not path.exists():
+            what, step = "there is no record log", "start the host once, or correct `host.store`"
+        expected = f" (expected {error.expected})" if error.expected else ""
+        finding = Finding(rule="record-log", text=f"{error.where}: {what}{expected}", next_step=step)
+    directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="uns-"))
+    empty = Path(directory) / path.name
+    RecordLog(empty).close()
+    return stack.enter_context(contextlib.closing(RecordCursor(empty))), finding
 
 
 def _check_store(config: BridgeConfig) -> list[Finding]:
