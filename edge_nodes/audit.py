@@ -162,7 +162,7 @@ class EdgeAudit:
 
 def _told(config: NodeConfig, definition_hash: str) -> dict[str, Any]:
     """The configuration, without the thousands of points: those are a hash each source."""
-    return {
+    told = {
         "contract_hash": config.tree.contract_hash,
         "definition": definition_hash,
         "brokers": msgspec.to_builtins(config.brokers, enc_hook=str),
@@ -173,6 +173,9 @@ def _told(config: NodeConfig, definition_hash: str) -> dict[str, Any]:
         "when_host_silent": config.when_host_silent,
         **{f"source {source.options.name}": _source(source) for source in config.sources},
     }
+    # As it will be read again: a tuple that comes back as a list would be a change at each start.
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(told))
+    return found
 
 
 def _source(source: SourceConfig) -> dict[str, Any]:
