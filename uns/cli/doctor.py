@@ -144,7 +144,7 @@ def _print_finding(finding: Finding) -> None:
     often = f", {finding.count:,} times until message {finding.last_message}" if finding.count > 1 else ""
     print(f"  {finding.level:6} {finding.message_type}: {finding.seen}; expected {finding.expected}")
     print(f"         message {finding.message} at {finding.time} on {finding.topic}{often}")
-    print(f"         {', '.join(finding.tck_ids)}")
+    print(f"         {', '.join(finding.tck_ids) or 'no tck-id of its own: the standard takes it for granted'}")
     print(f"         next: {finding.next_step}")
 
 

@@ -160,15 +160,24 @@ class Grader:
         if retain and not payload:
             return
         sight = self._look(topic, payload, qos, retain, now_ns)
-        if retain and sight.kind != STATE:
-            if topic in self._kept or len(self._kept) >= TOPICS_MAX:
-                return
-            self._kept.add(topic)
+        if retain and not self._is_news(sight, payload):
+            return
         for rule in (BY_KIND_RETAINED if retain else BY_KIND)[sight.kind]:
             outcome = rule.check(sight)
             if outcome is not None:
                 self._record(rule, sight.kind, sight.subject, outcome, sight.topic, now_ns)
         self._remember(sight, payload)
+
+    def _is_news(self, sight: Sight, payload: bytes) -> bool:
+        """Whether what the broker kept was not graded before: it hands it out again when we look again."""
+        if sight.kind != STATE:
+            if sight.topic in self._kept or len(self._kept) >= TOPICS_MAX:
+                return False
+            self._kept.add(sight.topic)
+        elif sight.host is not None and sight.host.newest == hash(payload):
+            sight.host.retained_seen = True
+            return False
+        return True
 
     def receive_timer(self, now_ns: int) -> None:
         """Find what did not come in time."""
@@ -300,6 +309,7 @@ class Grader:
     def _remember(self, sight: Sight, payload: bytes) -> None:
         if sight.kind == STATE:
             if sight.host is not None and sight.state is not None:
+                sight.host.newest = hash(payload)
                 remember_state(sight.host, sight.state, retain=sight.retain)
         elif sight.node is not None and not sight.retain:
             self._live_kinds.add((sight.node.descriptor, sight.kind))

@@ -235,6 +235,7 @@ class HostMemory:
         self.legacy = ""  # the text on the topic of version 2.2
         self.v3_seen = False
         self.problem = ""  # the newest STATE that was none
+        self.newest = 0  # the hash of the newest payload, to know it again where the broker hands it out once more
 
 
 def cost_of(names: Iterable[str]) -> int:

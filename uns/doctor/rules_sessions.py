@@ -227,7 +227,7 @@ def _state_form(*, online: bool) -> Check:
 
     def check(sight: Sight) -> Outcome:
         state = sight.state
-        if state is None or (online if state.online is None else state.online) is not online:
+        if state is None or (state.online is not False) is not online:
             return None
         return state.problem or True
 
