@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from uns.cli.options import (
     TreeOption,
     UsernameOption,
     broker_address,
+    standard_input,
 )
 from uns.cli.output import EXIT_FINDINGS, print_document, print_line
 
@@ -213,7 +213,7 @@ def _read_facts(file: Path) -> list[Any]:
 
     name = "standard input" if str(file) == "-" else str(file)
     try:
-        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        content = standard_input().read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from error
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -23,6 +24,7 @@ __all__ = [
     "TreeOption",
     "UsernameOption",
     "broker_address",
+    "standard_input",
 ]
 
 DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
@@ -88,3 +90,12 @@ def broker_address(
         password_file=password_file,
         password_env=password_env,
     )
+
+
+def standard_input() -> BinaryIO:
+    """The bytes of standard input; raise :class:`~uns.errors.ConfigurationError` where the caller closed it."""
+    from uns.errors import ConfigurationError
+
+    if sys.stdin is None:
+        raise ConfigurationError("standard input is closed", next_step="name a file, or send it something")
+    return sys.stdin.buffer

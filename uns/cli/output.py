@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,7 +34,13 @@ EXIT_INTERRUPTED = 130
 
 
 def never_fail_to_encode() -> None:
-    """Let a terminal that cannot show ° show ? instead; call it before anything is printed."""
+    """Let a terminal that cannot show ° show ? instead; call it before anything is printed.
+
+    A stream that the caller closed (``>&-``) is none in Python: what goes there is lost, as it was meant to be.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for ever
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uns.cli.options import JsonOption
+from uns.cli.options import JsonOption, standard_input
 from uns.cli.output import print_document
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _read(file: str) -> bytes:
 
     try:
         if file == "-":
-            content = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
+            content = standard_input().read(INPUT_BYTES_MAX + 1)
         else:
             with Path(file).open("rb") as stream:
                 content = stream.read(INPUT_BYTES_MAX + 1)
