@@ -60,6 +60,7 @@ class Node:
         about = [BirthMetric(name="bdSeq", datatype=DataType.UINT64, value=bd_seq, timestamp_ms=1)]
         if self.ours:
             about.append(BirthMetric(name="uns/session", datatype=DataType.STRING, value=self.session, timestamp_ms=1))
+        self.seq = 1  # of the DBIRTH: DATA goes on behind it, or it would be taken for a message that came twice
         return [
             self._message(MessageType.NBIRTH, None, codec.encode_birth(about, timestamp_ms=1, seq=0)),
             self._message(MessageType.DBIRTH, "reactor4", codec.encode_birth(self.metrics, timestamp_ms=1, seq=1)),
