@@ -46,6 +46,7 @@ class Brokers:
         )
         self._log = structlog.get_logger(component="brokers")
         self._double_told = False
+        self._reached = False
 
     @property
     def address(self) -> BrokerAddress:
@@ -61,6 +62,7 @@ class Brokers:
 
     def connected(self) -> None:
         """CONNACK came."""
+        self._reached = True
         self._walk.receive_connected(_steady_ns())
 
     def look(self) -> None:
@@ -75,7 +77,8 @@ class Brokers:
         if self._walk.wants_proof:
             found = await answers_in_our_name(address, self._edge_node, now_ns=self._wall_ns())
             self._walk.receive_proof(found=found)
-        if self._walk.has_double:
+        reached, self._reached = self._reached, False
+        if self._walk.has_double and reached:  # a broker that is away took nobody's connection
             pause_ms = self._walk.pause_for_double_ms()
         self._tell()
         if self.address != address:

@@ -38,7 +38,7 @@ class KeptState:
                 self._kept_ms = max(0, msgspec.json.decode(self._path.read_bytes(), type=_File).state_seen_ms)
         except FileNotFoundError:
             pass
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._log.warning("the newest STATE timestamp cannot be read", file=str(self._path), error=str(error))
         return self._kept_ms
 
