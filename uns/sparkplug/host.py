@@ -297,15 +297,15 @@ class HostSession:
         return known
 
     def lost_since_mark(self, edge_node: EdgeNodeDescriptor) -> bool:
-        """Whether ``seq`` tells that more is missing than at the mark before; call once for each mark.
+        """Whether ``seq`` told of something missing since the mark before; call once for each mark.
 
         Counts of messages cannot tell where a network lets DATA overtake the mark that it belongs behind.
         """
         node = self._rules.nodes.get(edge_node)
         if node is None:
             return False
-        before, node.missing_at_mark = node.missing_at_mark, node.tracker.missing
-        return node.missing_at_mark > before
+        before, node.holes_at_mark = node.holes_at_mark, node.tracker.holes
+        return node.holes_at_mark > before
 
     def _remember_topic(self, topic: str) -> Topic:
         parsed = parse_topic(topic)

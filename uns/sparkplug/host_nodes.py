@@ -49,7 +49,7 @@ class NodeState(msgspec.Struct):
     devices: dict[str, DeviceState] = {}
     tracker: SeqTracker = msgspec.field(default_factory=SeqTracker)
     warned: set[str] = set()
-    missing_at_mark: int = 0
+    holes_at_mark: int = 0
     devices_awaited: set[str] = set()  # online before the NBIRTH of this rebirth, and not born again yet
 
     @property

@@ -41,6 +41,7 @@ from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 
 __all__ = ["Arrived", "HostRules"]
 
+_CLOCK_STEP_MIN_NS = 1_000_000_000  # back; less is drift
 _NO_BD_SEQ = -1  # in events, for a birth without one
 _ENDED = frozenset({"ddeath", "rebirth_without_it"})  # reasons for which a device is dead by its own word
 
@@ -74,6 +75,7 @@ class HostRules:
         self.tally = HostTally()
         self.gaps: dict[EdgeNodeDescriptor, int] = {}  # node to the end of its reorder timeout
         self._births_end: dict[EdgeNodeDescriptor, int] = {}  # node to when its DBIRTHs should all have come
+        self._newest_ns = 0  # of what arrived
         self._rebirths = rebirths
         self._bounds = bounds
         self._delays = delays
@@ -206,6 +208,9 @@ class HostRules:
     def receive(self, arrived: Arrived) -> None:
         """Take in one message that was not retained."""
         topic = arrived.topic
+        if arrived.now_ns < self._newest_ns - _CLOCK_STEP_MIN_NS:
+            self._receive_clock_set_back(self._newest_ns - arrived.now_ns)
+        self._newest_ns = arrived.now_ns
         node = self._node(topic.edge_node, arrived.now_ns)
         if node is None:
             self.violation("nodes_max", str(topic), "too many edge nodes", arrived=arrived)
@@ -228,6 +233,13 @@ class HostRules:
                 self._receive_device_death(node, device_id, arrived)
             case _:
                 return  # commands of another host
+
+    def _receive_clock_set_back(self, step_ns: int) -> None:
+        """What was to be concluded in seconds must not wait until the clock is where it was."""
+        for deadlines in (self.gaps, self._births_end):
+            for edge_node in deadlines:
+                deadlines[edge_node] -= step_ns
+        self._rebirths.receive_clock_set_back(step_ns)
 
     def _receive_node_birth(self, node: NodeState, arrived: Arrived) -> None:
         edge_node, now_ns = node.edge_node, arrived.now_ns
@@ -306,6 +318,7 @@ class HostRules:
                 edge_node=node.edge_node,
                 device_id=device_id,
                 session_id=node.session_id,
+                bd_seq=_told(node.bd_seq),
                 birth=birth,
                 payload=arrived.payload,
                 ours=node.ours,
@@ -384,7 +397,7 @@ class HostRules:
             self.warn(node.edge_node, "tck-id-topics-ndeath-seq", "NDEATH with seq")
         if bd_seq is None:
             self.warn(node.edge_node, "tck-id-topics-ndeath-payload", "NDEATH without bdSeq: obeyed")
-        elif node.bd_seq != bd_seq:
+        elif node.bd_seq != bd_seq and (node.birth is None or node.bd_seq is not None):  # else: a birth without one
             self.tally.counters["late_deaths_ignored"] += 1
             return  # a late will of an older connection
         self._node_died(node, "ndeath", arrived.now_ns, arrived.raw)
@@ -527,6 +540,9 @@ class HostRules:
                 device_id=device_id,
                 reason=reason,
                 payload=arrived.payload,
+                session_id=node.session_id,
+                bd_seq=_told(node.bd_seq),
+                ours=node.ours,
                 text=text,
                 raw=arrived.raw,
             )

@@ -226,6 +226,7 @@ class DeviceBorn(msgspec.Struct, kw_only=True):
     edge_node: EdgeNodeDescriptor
     device_id: str
     session_id: str
+    bd_seq: int
     birth: BirthPayload
     payload: bytes
     ours: bool
@@ -262,6 +263,9 @@ class DataUnreadable(msgspec.Struct, kw_only=True):
     device_id: str | None
     reason: UnreadableReason
     payload: bytes
+    session_id: str  # whose births were held when it came
+    bd_seq: int
+    ours: bool
     text: str = ""
     raw: object = None
 

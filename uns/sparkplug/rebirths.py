@@ -99,6 +99,14 @@ class RebirthLimiter:
             node.causes = []
         self._queue.clear()
 
+    def receive_clock_set_back(self, step_ns: int) -> None:
+        """What waits keeps its distance from now."""
+        waiting = [(edge_node, node) for edge_node, node in self._nodes.items() if node.due_ns is not None]
+        for _, node in waiting:
+            node.due_ns = (node.due_ns or 0) - step_ns
+        self._queue = [(node.due_ns or 0, edge_node) for edge_node, node in waiting]
+        heapq.heapify(self._queue)
+
     def take_due(self, now_ns: int) -> list[tuple[EdgeNodeDescriptor, RebirthCause]]:
         """The requests to send now, within both limits."""
         due: list[tuple[EdgeNodeDescriptor, RebirthCause]] = []

@@ -24,24 +24,17 @@ class Arrival(StrEnum):
 class SeqTracker:
     """Follows ``seq`` from a birth on. It only says what it sees: data is never held back."""
 
-    __slots__ = ("_ahead", "expected")
+    __slots__ = ("_ahead", "expected", "holes")
 
     def __init__(self) -> None:
         self.expected: int | None = None  # None: any number may come next
         self._ahead: set[int] = set()  # numbers that came while one before them was missing
+        self.holes = 0  # how many numbers were ever found missing; those that came late, too
 
     @property
     def has_gap(self) -> bool:
         """Whether a message is missing."""
         return bool(self._ahead)
-
-    @property
-    def missing(self) -> int:
-        """How many messages are missing before the newest one that came."""
-        if not self._ahead or self.expected is None:
-            return 0
-        expected = self.expected
-        return max(seq_distance(expected, seq) for seq in self._ahead) + 1 - len(self._ahead)
 
     def start(self, seq: int | None) -> None:
         """Begin anew after an NBIRTH with ``seq``; with None at whatever comes next."""
@@ -76,6 +69,9 @@ class SeqTracker:
         if seq in self._ahead or distance >= SEQ_MODULUS - LATE_WINDOW:
             return Arrival.REPEATED
         # A gap within a gap: a number below one that is here already is late, too.
-        late = any(seq_distance(self.expected, other) > distance for other in self._ahead)
+        newest = max((seq_distance(self.expected, other) for other in self._ahead), default=-1)
+        late = newest > distance
+        if not late:
+            self.holes += distance - newest - 1
         self._ahead.add(seq)
         return Arrival.LATE if late else Arrival.AHEAD

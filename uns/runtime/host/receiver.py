@@ -195,36 +195,32 @@ class Receiver:
         if event.reason != "malformed" or not isinstance(message, IncomingMessage):
             self.counters["unread"] += 1
             return
-        node = self.session.nodes.get(event.edge_node)
-        session_id = "" if node is None else node.session_id
         provenance = Provenance(
             group_id=event.edge_node.group_id,
             edge_node_id=event.edge_node.edge_node_id,
             device_id=event.device_id,
-            session=session_id if node is not None and node.ours else "",
-            bd_seq=-1 if node is None or node.bd_seq is None else node.bd_seq,
+            session=event.session_id if event.ours else "",
+            bd_seq=event.bd_seq,
             seq=-1,
             historical=False,
             received_at_ns=now_ns,
             raw_position=self._next_position,
         )
         work = malformed_work(event.payload, event.text, provenance)
-        self._log(message, event.edge_node, session_id, work, group)
-        self._gate.delivery.count(event.edge_node, session_id)
+        self._log(message, event.edge_node, event.session_id, work, group)
+        self._gate.delivery.count(event.edge_node, event.session_id)
 
     def _born(self, event: NodeBorn | DeviceBorn, device_id: str | None, group: Group, now_ns: int) -> None:
         reader = self._readers.born(event.edge_node, device_id, event.birth, ours=event.ours)
         message = event.raw
         if isinstance(message, IncomingMessage):
-            node = self.session.nodes[event.edge_node]
-            bd_seq = -1 if node.bd_seq is None else node.bd_seq
             position = self._next_position
-            provenance = birth_provenance(event, device_id, bd_seq, now_ns, position)
+            provenance = birth_provenance(event, device_id, now_ns, position)
             work = reader.read_birth(event.birth, provenance)
             item = self._log(message, event.edge_node, event.session_id, work, group)
             item.addresses = address_rows(reader, event.birth, now_ns)
             group.births.append(
-                RawBirth(position, now_ns, event.edge_node, device_id, event.session_id, bd_seq, event.payload)
+                RawBirth(position, now_ns, event.edge_node, device_id, event.session_id, event.bd_seq, event.payload)
             )
         if isinstance(event, NodeBorn):
             self._gate.delivery.receive_birth(event.edge_node, event.session_id)
@@ -261,16 +257,14 @@ class Receiver:
         return item
 
 
-def birth_provenance(
-    event: NodeBorn | DeviceBorn, device_id: str | None, bd_seq: int, now_ns: int, position: int
-) -> Provenance:
+def birth_provenance(event: NodeBorn | DeviceBorn, device_id: str | None, now_ns: int, position: int) -> Provenance:
     """By which way the values of a birth came."""
     return Provenance(
         group_id=event.edge_node.group_id,
         edge_node_id=event.edge_node.edge_node_id,
         device_id=device_id,
         session=event.session_id if event.ours else "",
-        bd_seq=bd_seq,
+        bd_seq=event.bd_seq,
         seq=-1 if event.birth.seq is None else event.birth.seq,
         historical=False,
         received_at_ns=now_ns,
