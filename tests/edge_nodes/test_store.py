@@ -121,7 +121,9 @@ def test_reading_is_by_pages(path: Path) -> None:
         assert store.read(9, 9, rows_max=4).next_id == 9
 
 
-@pytest.mark.tck("tck-id-topics-nbirth-bdseq-increment")
+@pytest.mark.tck(
+    "tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq", "tck-id-topics-nbirth-bdseq-increment"
+)
 def test_bd_seq_goes_on_by_one_over_restarts_and_wraps(path: Path) -> None:
     seen = []
     for _ in range(4):

@@ -531,6 +531,7 @@ def waiting_edge() -> EdgeNodeSession:
     "tck-id-message-flow-edge-node-birth-publish-phid-wait",
     "tck-id-message-flow-edge-node-birth-publish-phid-wait-id",
     "tck-id-message-flow-edge-node-birth-publish-phid-wait-online",
+    "tck-id-message-flow-edge-node-birth-publish-phid-wait-timestamp",
     "tck-id-operational-behavior-edge-node-birth-sequence-wait",
 )
 def test_births_wait_for_the_primary_host():
