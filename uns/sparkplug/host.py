@@ -118,6 +118,7 @@ class HostSession:
             state_seen_ms, TIMESTAMP_MS_MAX
         )  # the newest timestamp that anybody wrote to our STATE
         self._healed_at_ns: int | None = None
+        self._heal_due_ns: int | None = None  # to connect anew for a newer STATE, later than at once
 
     # ── what it is like ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,6 +176,8 @@ class HostSession:
         deadlines = [] if (conclusion := self._rules.next_deadline_ns()) is None else [conclusion]
         if self._state is HostSessionState.ONLINE and (rebirth := self._rebirths.next_deadline_ns()) is not None:
             deadlines.append(rebirth)
+        if self._state is HostSessionState.ONLINE and self._heal_due_ns is not None:
+            deadlines.append(self._heal_due_ns)
         return min(deadlines, default=None)
 
     # ── the host's own session ───────────────────────────────────────────────────────────────────────────────────
@@ -190,6 +193,7 @@ class HostSession:
         take for older than what they saw.
         """
         self._input(HostInput.CONNECT)
+        self._heal_due_ns = None
         self._rules.receive_host_lost(now_ns)
         self._timestamp_ms = min(max(now_ns // _NS_PER_MS, self._state_seen_ms + 1), TIMESTAMP_MS_MAX)
         self._state_seen_ms = self._timestamp_ms
@@ -230,9 +234,11 @@ class HostSession:
         self._actions.append(Disconnect())
 
     def receive_timer(self, now_ns: int) -> None:
-        """A deadline has come: reorder timeouts end, waiting rebirth requests go out."""
+        """A deadline has come: reorder timeouts end, waiting rebirth requests go out, STATE is healed."""
         self._rules.receive_timer(now_ns)
         self._send_rebirths(now_ns)
+        if self._state is HostSessionState.ONLINE and self._heal_due_ns is not None and self._heal_due_ns <= now_ns:
+            self._heal("STATE is still newer than this connection", now_ns, newer=True)
 
     def request_rebirth(self, edge_node: EdgeNodeDescriptor, cause: RebirthCause, now_ns: int) -> None:
         """Ask a node for its births, within the limits."""
@@ -345,6 +351,8 @@ class HostSession:
         if reconnecting:
             self._healed_at_ns = now_ns
             self.close(now_ns)
+        elif newer and self._healed_at_ns is not None:  # nobody may write again, and edge nodes wait for us
+            self._heal_due_ns = self._healed_at_ns + _HEAL_INTERVAL_NS
         if tell:
             self._rules.events.append(HostStateHealed(text, reconnecting))
 

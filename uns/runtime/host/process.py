@@ -381,7 +381,7 @@ class Host:
                     at_ns=time.time_ns(),
                 )
             )
-        if isinstance(event, HostStateHealed):
+        if isinstance(event, HostStateHealed) and event.reconnecting:  # else soon: no fsync for each forged one
             self.kept_state.keep(self.session.state_seen_ms)
         self.liveness.receive(event)
         self.announcer.receive(event, reader)
