@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from uuid import uuid4
 
 import structlog
 
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
-from uns.errors import ConfigurationError, ConnectionLost, UnreachableError
+from uns.errors import ConfigurationError, ConnectionLost, RemoteProtocolError, UnreachableError
 from uns.sparkplug import codec
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.messages import Message
@@ -21,6 +22,7 @@ from uns.sparkplug.walk import BrokerWalk, SessionEnd
 __all__ = ["Brokers", "answers_in_our_name"]
 
 PAUSE_FIRST_MS, PAUSE_MAX_MS = 500, 5_000
+SESSIONS_REMEMBERED = 8  # of ours, whose births may still be on their way
 PROOF_S = 2.5  # a node answers a rebirth request within its interval of a second
 
 
@@ -47,6 +49,7 @@ class Brokers:
         self._log = structlog.get_logger(component="brokers")
         self._double_told = False
         self._reached = False
+        self._own_sessions: deque[str] = deque(maxlen=SESSIONS_REMEMBERED)
 
     @property
     def address(self) -> BrokerAddress:
@@ -60,8 +63,9 @@ class Brokers:
             return ""
         return f"another client is online as {self._edge_node}: look for a second gateway or device with this name"
 
-    def connected(self) -> None:
-        """CONNACK came."""
+    def connected(self, session_id: str) -> None:
+        """CONNACK came, in this session."""
+        self._own_sessions.append(session_id)
         self._reached = True
         self._walk.receive_connected(_steady_ns())
 
@@ -75,7 +79,9 @@ class Brokers:
         address = self.address
         pause_ms = self._walk.receive_end(end, _steady_ns())
         if self._walk.wants_proof:
-            found = await answers_in_our_name(address, self._edge_node, now_ns=self._wall_ns())
+            found = await answers_in_our_name(
+                address, self._edge_node, now_ns=self._wall_ns(), own_sessions=self._own_sessions
+            )
             self._walk.receive_proof(found=found)
         reached, self._reached = self._reached, False
         if self._walk.has_double and reached:  # a broker that is away took nobody's connection
@@ -97,8 +103,12 @@ def _steady_ns() -> int:
     return int(asyncio.get_running_loop().time() * 1e9)
 
 
-async def answers_in_our_name(address: BrokerAddress, edge_node: EdgeNodeDescriptor, *, now_ns: int) -> bool | None:
+async def answers_in_our_name(
+    address: BrokerAddress, edge_node: EdgeNodeDescriptor, *, now_ns: int, own_sessions: Collection[str] = ()
+) -> bool | None:
     """Whether somebody is online as ``edge_node`` though we are not: ask for a rebirth, and look for an NBIRTH.
+
+    Not one of ``own_sessions``: it was still on the connection that was cut, and the broker reads it only now.
 
     False where nobody answers or no broker is there, and where an access list denies silently; None where the broker
     refuses the subscription.
@@ -114,9 +124,17 @@ async def answers_in_our_name(address: BrokerAddress, edge_node: EdgeNodeDescrip
             await connection.subscribe([(birth_topic, 0)])
             connection.publish_many([Message(edge_node.topic(MessageType.NCMD), payload)])
             while True:
-                if any(m.topic == birth_topic and not m.retain for m in await connection.next_batch()):
+                births = [m for m in await connection.next_batch() if m.topic == birth_topic and not m.retain]
+                if any(_session_of(birth.payload) not in own_sessions for birth in births):
                     return True
     except (TimeoutError, ConnectionLost):
         return False
     except (UnreachableError, ConfigurationError):
         return None if connected else False
+
+
+def _session_of(birth: bytes) -> str:
+    try:
+        return codec.decode_birth(birth).session_id or ""
+    except RemoteProtocolError:
+        return ""

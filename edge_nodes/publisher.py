@@ -290,7 +290,7 @@ class Publisher:
     async def _hold_session(self, opening: MqttConnection) -> None:
         async with opening as connection:
             self.counters.connects += 1
-            self._brokers.connected()
+            self._brokers.connected(self._session.session_id)
             self._connection = connection
             self._session.receive_connected(self._clock.now_ns())
             for action in self._session.actions():

@@ -34,11 +34,11 @@ def test_a_state_file_that_cannot_be_read_keeps_no_host_from_its_start(tmp_path,
 async def test_a_double_makes_no_long_pause_where_no_broker_was_reached():
     """Nobody was taken over: the alarm of an hour ago would keep the gateway out long after the broker is back."""
     brokers = Brokers([BrokerAddress(url="mqtt://127.0.0.1:1")], NODE, wall_ns=lambda: 0)
-    brokers.connected()
+    brokers.connected("session-1")
     brokers._walk.receive_proof(found=True)
     assert await brokers.ended(SessionEnd.LOST) > PAUSE_MAX_MS / 1000
     for _ in range(5):
         assert await brokers.ended(SessionEnd.NOT_REACHED) <= PAUSE_MAX_MS / 1000
     assert brokers.trouble
-    brokers.connected()
+    brokers.connected("session-1")
     assert PAUSE_MAX_MS / 1000 < await brokers.ended(SessionEnd.LOST) <= 80
