@@ -282,7 +282,7 @@ class EdgeNodeSession:
         now_ms = self._time_ms(now_ns)
         prepared = self._prepare(device_id, metrics, now_ms)
         require_templates(prepared, self._definitions, device_id)
-        encode_birth(prepared, now_ms, 0)  # raises before anything is published
+        encode_birth(prepared, now_ms, SEQ_MODULUS - 1)  # raises before anything is published; with the longest seq
         if device_id in self._tables:
             self.device_death(device_id, now_ns)
         topic = self._topic(MessageType.DBIRTH, device_id)
