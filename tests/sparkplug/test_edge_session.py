@@ -243,11 +243,25 @@ def test_live_data_is_put_in_time_order_and_history_is_left():  # operational-be
     assert [(m.timestamp, m.is_historical) for m in history] == [(9, True), (5, True)]
 
 
-@pytest.mark.tck("tck-id-message-flow-device-birth-publish-nbirth-wait")
+@pytest.mark.tck("tck-id-operational-behavior-data-publish-nbirth-order")
+def test_live_data_of_the_node_is_put_in_time_order():
+    session = online_edge(birth=node_birth(metrics=[metric("a"), metric("b")]))
+    bindings = session.bindings(None)
+    session.publish_data(None, batch_of([bindings["a"], bindings["b"]], [1.0, 2.0], [9, 5]), T0)
+    (data,) = published(session)
+    assert [(m.timestamp, m.double_value) for m in Payload.FromString(data.payload).metrics] == [(5, 2.0), (9, 1.0)]
+
+
+@pytest.mark.tck(
+    "tck-id-message-flow-device-birth-publish-nbirth-wait",
+    "tck-id-payloads-ddata-order",
+    "tck-id-payloads-ndata-order",
+)
 def test_data_before_the_birth_is_a_local_error():  # payloads-ddata-order, device-birth-publish-nbirth-wait
     session = subscribed_edge()
-    with pytest.raises(LocalProtocolError, match="expected state online"):
-        session.publish_data(None, batch_of([], []), T0)
+    for device in (None, "reactor4"):
+        with pytest.raises(LocalProtocolError, match="expected state online"):
+            session.publish_data(device, batch_of([], []), T0)
     with pytest.raises(LocalProtocolError):
         session.device_birth("d", [metric()], T0)
 
