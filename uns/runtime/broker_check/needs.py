@@ -204,7 +204,10 @@ NEEDS: tuple[Probe, ...] = (
         name="node_rights",
         title="rights of a gateway on its own topics",
         run=_node_rights,
-        means_ok="its deaths and marks reach the host, and commands and answers reach it",
+        means_ok=(
+            "its deaths and marks reach the host; that commands and answers reach it shows when a host sends some, "
+            "since mosquitto grants what it then does not deliver"
+        ),
         means_not="its values wait in its store: it says `DATA does not arrive: check the broker's ACL`, or nothing",
         next_step="load the list that `uns tree render acl` prints; mosquitto reads its file again on SIGHUP",
     ),
