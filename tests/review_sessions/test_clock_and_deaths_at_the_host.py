@@ -56,3 +56,17 @@ def test_a_death_of_a_node_that_was_never_born_is_late():
     host = online_host()
     Peer(host).ndeath(3)
     assert host.counters["late_deaths_ignored"] == 1
+
+
+def test_a_device_birth_that_comes_twice_wakes_no_device_that_died_in_between():
+    """No DATA of it would follow, so that nothing would ever tell that it is gone."""
+    host = online_host()
+    peer = Peer(host)
+    peer.nbirth()
+    birth = peer.device_payload("reactor4")
+    peer.send(MessageType.DBIRTH, birth, device="reactor4")
+    peer.ddeath()
+    assert peer.send(MessageType.DBIRTH, birth, device="reactor4") == []
+    assert not host.nodes[NODE].devices["reactor4"].online
+    assert host.counters["repeated"] == 1
+    assert [type(event).__name__ for event in peer.dbirth()] == ["DeviceBorn"]

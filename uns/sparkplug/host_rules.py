@@ -307,7 +307,11 @@ class HostRules:
             self.violation("dbirth", str(arrived.topic), error, arrived=arrived)
             self._device_birth_refused(node, device_id, arrived)
             return
-        self._track(node, birth.seq, arrived.now_ns)
+        arrival = self._track(node, birth.seq, arrived.now_ns)
+        known = node.devices.get(device_id)
+        # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
+        if arrival is Arrival.REPEATED and node.ours and known is not None and known.reason == "ddeath":
+            return
         node.devices_awaited.discard(device_id)
         if not node.devices_awaited:
             self._births_end.pop(node.edge_node, None)
