@@ -188,6 +188,18 @@ def test_metric_without_alias_is_not_the_one_with_alias_zero():
     assert [r.reason for r in nameless.rejected] == ["unknown_metric"]
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-alias-data-cmd-requirement",
+    "tck-id-payloads-metric-datatype-not-req",
+    "tck-id-payloads-name-requirement",
+)
+def test_commands_carry_alias_and_no_name_no_datatype():
+    wire = Payload.FromString(codec.encode_command([metric("a", alias=300), metric("b")], timestamp_ms=T0_MS))
+    first, second = wire.metrics
+    assert (first.HasField("name"), first.alias, first.HasField("datatype")) == (False, 300, False)
+    assert (second.name, second.HasField("alias"), second.HasField("datatype")) == ("b", False, False)
+
+
 def test_commands_and_births_differ_in_seq():  # payloads-ncmd-seq, payloads-dcmd-seq: none
     command = Payload.FromString(codec.encode_command([metric()], timestamp_ms=5))
     assert not command.HasField("seq")

@@ -112,6 +112,21 @@ def test_subscribes_to_commands_state_and_extras_before_the_birth():
         session.birth(node_birth(), T0)
 
 
+@pytest.mark.tck("tck-id-message-flow-edge-node-birth-publish-connect")
+def test_a_birth_before_the_session_stands_is_a_local_error_and_nothing_is_published():
+    session = edge_session()
+    for lead in (
+        lambda: None,
+        lambda: session.connect(bd_seq=0, session_id="s", now_ns=T0),
+        lambda: session.receive_connected(T0),
+        lambda: session.receive_disconnected(T0),
+    ):
+        lead()
+        with pytest.raises(LocalProtocolError):
+            session.birth(node_birth(), T0)
+        assert not any(isinstance(action, Publish) for action in session.actions())
+
+
 def test_without_a_primary_host_the_birth_is_due_at_once():
     assert subscribed_edge().events() == [BirthDue("connected")]
 
