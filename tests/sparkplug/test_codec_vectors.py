@@ -67,6 +67,14 @@ def test_quality_property_is_the_golden_vector():  # payloads-propertyset-qualit
     assert bytes.fromhex("4A100A075175616C69747912050803 18F403".replace(" ", "")) in payload
 
 
+@pytest.mark.tck("tck-id-payloads-propertyset-quality-value-type", "tck-id-payloads-propertyset-quality-value-value")
+@pytest.mark.parametrize(("datatype", "value"), [(DataType.INT32, 42), (DataType.INT32, None), (DataType.INT64, 192)])
+def test_a_quality_that_the_standard_does_not_have_is_a_local_error(datatype, value):
+    subject = metric("a", alias=1, properties=(Property(PROPERTY_QUALITY, datatype, value),))
+    with pytest.raises(LocalProtocolError, match="0, 192 or 500"):
+        birth_of(subject)
+
+
 @pytest.mark.parametrize(
     ("datatype", "value", "golden"),
     [
@@ -289,7 +297,8 @@ def test_properties_of_data_are_there_only_where_sent():
     table = table_of(metric("a", alias=1), metric("b", alias=2))
     properties = {
         1: (
-            Property(PROPERTY_QUALITY, DataType.INT32, -2147483136),
+            Property(PROPERTY_QUALITY, DataType.INT32, 500),
+            Property("code", DataType.INT32, -2147483136),
             Property("ordinal", DataType.UINT32, 2),
             Property("note", DataType.STRING, None),
             Property("on", DataType.BOOLEAN, False),
@@ -297,7 +306,7 @@ def test_properties_of_data_are_there_only_where_sent():
     }
     batch = batch_of(table.by_name.values(), [1.0, 2.0], properties=properties)
     data = codec.decode_data(codec.encode_data(batch, timestamp_ms=1, seq=1), table)
-    assert data.properties == {1: {PROPERTY_QUALITY: -2147483136, "ordinal": 2, "note": None, "on": False}}
+    assert data.properties == {1: {PROPERTY_QUALITY: 500, "code": -2147483136, "ordinal": 2, "note": None, "on": False}}
 
 
 def test_properties_without_types_in_data_are_read_by_their_field():  # propertyvalue-type-req is about births

@@ -15,6 +15,7 @@ from uns.sparkplug.arrays import ArrayError, pack_array
 from uns.sparkplug.codec.parsing import DEPTH_MAX, NAME_BYTES_MAX
 from uns.sparkplug.datatypes import ARRAYS, BASIC_TYPES, INTEGER_RANGE, METRIC_TYPES, VALUE_FIELD, DataType
 from uns.sparkplug.metrics import (
+    PROPERTY_QUALITY,
     BirthMetric,
     DataSetValue,
     MetaData,
@@ -46,6 +47,7 @@ _KINDS = tuple(
     (VALUE_FIELD[number], None if (span := INTEGER_RANGE[number]) is None else span[1] + 1)
     for number in range(len(VALUE_FIELD))
 )
+_QUALITY_CODES = frozenset({0, 192, 500})  # bad, good, stale: all that the standard has
 _PROPERTY_TYPES = BASIC_TYPES | {DataType.PROPERTY_SET, DataType.PROPERTY_SET_LIST}
 
 
@@ -220,6 +222,8 @@ def put_properties(wire: Any, properties: Iterable[Property], name: str, *, dept
     try:
         for one in properties:
             datatype, value = one.datatype, one.value
+            if one.key == PROPERTY_QUALITY and depth == 0:
+                _check_quality(one, name)
             append(one.key)
             target = add()
             target.type = datatype
@@ -235,6 +239,14 @@ def put_properties(wire: Any, properties: Iterable[Property], name: str, *, dept
             setattr(target, field, value)
     except (TypeError, ValueError, OverflowError) as error:
         raise not_writable(f"a property: {error}", name) from error
+
+
+def _check_quality(one: Property, name: str) -> None:
+    if one.datatype is not DataType.INT32 or one.value not in _QUALITY_CODES:
+        raise LocalProtocolError(
+            f"property {one.key!r} of {name!r} is {one.value!r:.60} of {one.datatype.label}",
+            expected="0, 192 or 500 of Int32 (tck-id-payloads-propertyset-quality-value-value)",
+        )
 
 
 def _put_content(wire: Any, one: Property, name: str, depth: int) -> None:
