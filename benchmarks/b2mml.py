@@ -15,7 +15,6 @@ import io
 import json
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -127,11 +126,10 @@ async def whole(directory: Path, orders: int) -> Figure:
         await until(bench.archived, "the file is archived", deadline_s=120, every_s=0.02)
         seconds = time.perf_counter() - began
         cpu = processor_seconds(bench.bridge.pid) - before
-        status = Path(f"/proc/{bench.bridge.pid}/status").read_text()
-        peak_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+        peak = peak_mb(bench.bridge.pid)
         if len(bench.facts()) != orders:
             raise SystemExit(f"{len(bench.facts())} of {orders} orders are facts\n{bench.bridge.tail()}")
-    return Figure("whole way in", orders, len(body) / 1e6, seconds, cpu, peak_kb / 1024)
+    return Figure("whole way in", orders, len(body) / 1e6, seconds, cpu, peak)
 
 
 def processor_seconds(pid: int) -> float:
@@ -139,8 +137,10 @@ def processor_seconds(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_mb(pid: int | str = "self") -> float:
+    """Of the program that runs now; ``ru_maxrss`` would still tell of the one that started it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
 def measure(orders: int = ORDERS) -> list[Figure]:

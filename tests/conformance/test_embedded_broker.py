@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -192,3 +193,21 @@ async def test_not_met_after_a_publish_on_a_broker_topic_the_will_is_never_sent(
             await node.publish(topic, b"x", qos=1)
         node.cut()
         assert await listener.receive(1.0) is None
+
+
+async def test_clients_that_subscribe_do_not_end_one_that_comes_back(broker, caplog):
+    """amqtt walks over its subscriptions, and awaits, for each client that connects."""
+
+    async def come(number: int) -> None:
+        async with await client(broker, f"client-{number}") as coming:
+            for topic in range(5):
+                await coming.subscribe((f"here/{number}/{topic}", 0))
+
+    await asyncio.gather(*(come(number) for number in range(30)))
+    subscriptions = broker._broker._subscriptions
+    for walk in (iter(subscriptions), iter(subscriptions.items())):
+        subscriptions["first"] = subscriptions["second"] = []
+        next(walk)
+        del subscriptions["second"]
+        list(walk)
+    assert "changed size" not in caplog.text

@@ -47,6 +47,7 @@ def test_every_promise_holds_at_length(capsys):
 
 
 def test_a_hunt_plays_each_seed_once_tells_failures_and_keeps_its_time(monkeypatch):
+    monkeypatch.setattr("tests.simulation.hunt.PROGRESS_EVERY_S", 3600.0)
     lines: list[str] = []
     found = hunt(0, 60, budget_s=60.0, tell=lines.append, processes=1)
     assert (found.played, found.failures, lines) == (60, {}, [])

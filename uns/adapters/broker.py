@@ -17,7 +17,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import UserDict
+from collections.abc import ItemsView, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -85,6 +86,7 @@ class EmbeddedBroker:
             },
         )
         self._broker = Broker(config)
+        self._broker._subscriptions = _Subscriptions()  # noqa: SLF001
         self.certificates = self._broker.plugins_manager.get_plugin(BirthCertificates.__name__)
         try:
             await self._broker.start()
@@ -103,6 +105,16 @@ class EmbeddedBroker:
             with contextlib.suppress(Exception):  # it trips over sessions that end while it stops
                 async with asyncio.timeout(5.0):
                     await self._broker.shutdown()
+
+
+class _Subscriptions(UserDict[str, object]):
+    """amqtt awaits while it walks over its subscriptions; a client that subscribes meanwhile would end another one."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self.data))
+
+    def items(self) -> ItemsView[str, object]:
+        return ItemsView(dict(self.data))
 
 
 class BirthCertificates(BaseAuthPlugin):  # type: ignore[misc]  # amqtt is not typed for us
