@@ -172,7 +172,10 @@ class BridgeRunner:
 
     async def stats(self) -> BridgeStats:
         """What stands in the books now, and what is in the way."""
-        counts = await self._blocking(self.store.counts)
+        # On the thread that reads: between two of its batches, or an item would be neither pending nor waiting.
+        counts, position, head, pending = await self._blocking(
+            lambda: (self.store.counts(), self._progress.position, self._head, getattr(self.mapping, "pending", 0))
+        )
         now_ns = self._now_ns()
         trouble = self._trouble
         return BridgeStats(
@@ -182,10 +185,10 @@ class BridgeRunner:
             reason=self._storage_trouble or ("" if trouble is None else trouble.reason),
             next_step="" if trouble is None else trouble.next_step,
             error_class="storage" if self._storage_trouble else "" if trouble is None else trouble.error_class,
-            position=self._progress.position,
-            head=self._head,
-            lag_positions=self._head - self._progress.position,
-            pending=getattr(self.mapping, "pending", 0),
+            position=position,
+            head=head,
+            lag_positions=head - position,
+            pending=pending,
             waiting=counts.states["waiting"],
             in_doubt=counts.states["sending"] + counts.states["unknown"],
             dead_letters=counts.states["dead"],
