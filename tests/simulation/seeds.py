@@ -21,4 +21,7 @@ FOUND: dict[int, str] = {
     914: "host: the timestamp of a clean death was not kept; after a step of the clock the next life was older than it",
     557: "host: an older online STATE by somebody else stayed retained, where edge nodes pass over it and wait",
     1306: "a STATE that is no JSON, spoiled while the host is down",
+    6152: "host: nodes stayed online after it had decided to connect anew for a newer STATE; an NDEATH in "
+    "the same batch was passed over",
+    9851: "the same with the will of a node that was taken over, behind a path that was frozen",
 }

@@ -211,6 +211,42 @@ def test_own_death_is_not_healed():
     assert host.actions() == []
 
 
+def leaves_by_itself(host):
+    newer = state_payload(online=False, timestamp=T0_MS + 50_000)
+    host.receive_message(STATE_TOPIC, newer, retain=False, now_ns=T0 + S)
+
+
+def leaves_when_told(host):
+    host.close(T0 + S)
+
+
+@pytest.mark.parametrize("leaves", [leaves_by_itself, leaves_when_told])
+def test_nobody_is_online_at_a_host_that_leaves(leaves):
+    """It reads nothing any more: an NDEATH that was received together with the reason to leave is passed over."""
+    host = online_host()
+    peer = born(host)
+    leaves(host)
+    assert host.state is HostSessionState.LEAVING
+    (died,) = [event for event in host.events() if isinstance(event, NodeDied)]
+    assert died.reason == "host_disconnected"
+    assert peer.ndeath() == []
+    node = host.nodes[NODE]
+    assert (node.state, node.since_ns) == (HostNodeState.UNKNOWN, T0 + S)
+    assert not any(device.online for device in node.devices.values())
+    host.receive_disconnected(T0 + 2 * S)
+    assert host.events() == []  # told once
+
+
+def test_no_mark_names_a_session_at_a_host_that_leaves():
+    """The DATA and the death that stand before the mark were passed over."""
+    host = online_host()
+    born(host)
+    host.close(T0)
+    assert not host.name_session(NODE, "session-1", T0)
+    assert not host.nodes[NODE].online
+    assert host.next_deadline_ns() is None
+
+
 # ── births ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

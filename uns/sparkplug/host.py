@@ -57,6 +57,7 @@ __all__ = ["HostBounds", "HostSession"]
 
 _NS_PER_MS = 1_000_000
 _TOPICS_REMEMBERED_MAX = 50_000
+_LISTENING = frozenset({HostSessionState.SUBSCRIBING, HostSessionState.ONLINE})
 _HEAL_INTERVAL_NS = 10_000 * _NS_PER_MS  # a hostile writer of our STATE makes us reconnect this often at most
 
 
@@ -222,7 +223,11 @@ class HostSession:
         self._rules.receive_host_lost(now_ns)
 
     def close(self, now_ns: int) -> None:
-        """Publish STATE offline with the present time, then DISCONNECT (host-application-termination)."""
+        """Publish STATE offline with the present time, then DISCONNECT (host-application-termination).
+
+        What is still received is passed over, deaths too: so all that is known is stale from here on, and not only
+        when the connection is gone.
+        """
         was = self._state
         self._input(HostInput.CLOSE)
         if was in {HostSessionState.DISCONNECTED, HostSessionState.LEAVING}:
@@ -232,6 +237,7 @@ class HostSession:
             self._state_seen_ms = max(self._state_seen_ms, self._timestamp_ms)
             self._actions.append(Publish(self._state_message(online=False)))
         self._actions.append(Disconnect())
+        self._rules.receive_host_lost(now_ns)
 
     def receive_timer(self, now_ns: int) -> None:
         """A deadline has come: reorder timeouts end, waiting rebirth requests go out, STATE is healed."""
@@ -266,7 +272,7 @@ class HostSession:
 
     def receive_message(self, topic: str, payload: bytes, *, retain: bool, now_ns: int, raw: object = None) -> None:
         """A message came. ``raw`` is the caller's own and comes back with the event."""
-        if self._state not in {HostSessionState.SUBSCRIBING, HostSessionState.ONLINE}:
+        if self._state not in _LISTENING:
             return  # of a connection that is over
         parsed = self._topics.get(topic)
         if parsed is None:
@@ -298,6 +304,8 @@ class HostSession:
 
     def name_session(self, edge_node: EdgeNodeDescriptor, session_id: str, now_ns: int) -> bool:
         """A mark of this session came. True: its births are held, DATA that follows is decoded."""
+        if self._state not in _LISTENING:
+            return False  # what stood before the mark was passed over
         known = self._rules.name_session(edge_node, session_id, now_ns)
         self._send_rebirths(now_ns)
         return known
