@@ -20,6 +20,8 @@ FOUND: dict[int, str] = {
     3886: "host: a device whose DBIRTH was lost at a rebirth, and nothing behind it, was shown alive for ever",
     914: "host: the timestamp of a clean death was not kept; after a step of the clock the next life was older than it",
     557: "host: an older online STATE by somebody else stayed retained, where edge nodes pass over it and wait",
+    6615: "host: DATA behind a rebirth that was lost was taken for repeated, and its marks refused for hours",
+    6706: "the same behind a loss of nearly 256 messages",
     1306: "a STATE that is no JSON, spoiled while the host is down",
     6152: "host: nodes stayed online after it had decided to connect anew for a newer STATE; an NDEATH in "
     "the same batch was passed over",

@@ -48,6 +48,28 @@ def test_giving_up_goes_on_after_the_newest():
     assert tracker.expected == 2
 
 
+def test_a_number_that_is_over_begins_anew_with_another_message():
+    tracker = SeqTracker()
+    tracker.start(0)
+    for number in range(1, 11):
+        tracker.receive(number, 100 + number)
+    assert tracker.receive(10, 110) is REPEATED
+    assert (tracker.receive(3, 203), tracker.holes, tracker.expected) == (Arrival.RENUMBERED, 1, 4)
+    assert [tracker.receive(number, 200 + number) for number in (4, 3, 5)] == [IN_ORDER, REPEATED, IN_ORDER]
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_at_most_one_message_is_renumbered_wherever_numbers_go_on(before, after):
+    """Nothing that is new is taken for repeated, so that what counts new messages is stuck nowhere."""
+    tracker = SeqTracker()
+    tracker.start(0)
+    for step in range(40):
+        tracker.receive(before + step, step)
+    arrivals = [tracker.receive(after + step, 1_000 + step) for step in range(40)]
+    assert REPEATED not in arrivals
+    assert arrivals.count(Arrival.RENUMBERED) <= 1
+
+
 @given(st.integers(0, 255), st.randoms())
 def test_any_shuffle_within_the_window_ends_without_a_gap(start, chance):
     numbers = [(start + 1 + i) % 256 for i in range(10 * LATE_WINDOW)]

@@ -7,6 +7,7 @@ and puts causes for a rebirth into ``rebirths``; it sends nothing.
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -307,7 +308,7 @@ class HostRules:
             self.violation("dbirth", str(arrived.topic), error, arrived=arrived)
             self._device_birth_refused(node, device_id, arrived)
             return
-        arrival = self._track(node, birth.seq, arrived.now_ns)
+        arrival = self._track(node, birth.seq, arrived)
         known = node.devices.get(device_id)
         # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
         if arrival is Arrival.REPEATED and node.ours and known is not None and known.reason == "ddeath":
@@ -333,7 +334,7 @@ class HostRules:
 
     def _device_birth_refused(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
         with contextlib.suppress(RemoteProtocolError):  # it has its place in the order, whatever else it has
-            self._track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived.now_ns)
+            self._track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived)
         device = node.devices.get(device_id)
         if device is not None:
             if device.online or device_id in node.devices_awaited:
@@ -356,7 +357,7 @@ class HostRules:
             self._unreadable(node, device_id, "malformed", arrived, text=str(error))
             self._ask(node.edge_node, "malformed", arrived.now_ns)
             return
-        arrival = self._track(node, data.seq, arrived.now_ns)
+        arrival = self._track(node, data.seq, arrived)
         if node.devices_awaited:
             self._end_of_births(node, arrived.now_ns)
         if data.leniencies or data.properties or data.rejected:
@@ -385,7 +386,7 @@ class HostRules:
         )
 
     def _receive_data_without_birth(self, node: NodeState, device_id: str | None, arrived: Arrived) -> None:
-        self._track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived.now_ns)
+        self._track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived)
         self._unreadable(node, device_id, "no_birth", arrived)
         if not node.tracker.has_gap:  # else the DBIRTH may still come, or the reorder timeout asks
             self._ask(node.edge_node, "missed_birth", arrived.now_ns)
@@ -415,7 +416,7 @@ class HostRules:
         except RemoteProtocolError as error:
             self.violation("ddeath", str(arrived.topic), error, arrived=arrived)
             return
-        self._track(node, seq, arrived.now_ns)
+        self._track(node, seq, arrived)
         device = node.devices.get(device_id)
         if device is not None and (device.online or device_id in node.devices_awaited):
             self._device_died(node, device_id, "ddeath", arrived.now_ns, timestamp_ms=timestamp_ms, raw=arrived.raw)
@@ -492,17 +493,22 @@ class HostRules:
             for device_id in sorted(node.devices_awaited):
                 self._device_died(node, device_id, "rebirth_without_it", now_ns)
 
-    def _track(self, node: NodeState, seq: int | None, now_ns: int) -> Arrival:
+    def _track(self, node: NodeState, seq: int | None, arrived: Arrived) -> Arrival:
         """Follow ``seq``; how the message stands in the order. A gap starts the reorder timeout, its end stops it."""
         if seq is None:
             self.warn(node.edge_node, "tck-id-payloads-ndata-seq", "message without seq")
-        arrival = node.tracker.receive(seq)
-        if not node.tracker.has_gap:
+        # Foreign devices may count by themselves: a number that comes again with other bytes says nothing there.
+        arrival = node.tracker.receive(seq, zlib.crc32(arrived.payload) if node.ours else None)
+        if arrival is Arrival.RENUMBERED:
+            self.tally.counters["gaps"] += 1
+            self.gaps.pop(node.edge_node, None)
+            self._ask(node.edge_node, "missed_birth", arrived.now_ns)
+        elif not node.tracker.has_gap:
             if self.gaps and self.gaps.pop(node.edge_node, None) is not None:
                 self.tally.counters["gaps_closed"] += 1  # operational-behavior-host-reordering-success
         elif node.edge_node not in self.gaps:
             self.tally.counters["gaps"] += 1
-            self.gaps[node.edge_node] = now_ns + self._delays.reorder_timeout_ns  # …-reordering-start
+            self.gaps[node.edge_node] = arrived.now_ns + self._delays.reorder_timeout_ns  # …-reordering-start
         if arrival is Arrival.REPEATED:
             self.tally.counters["repeated"] += 1
         return arrival

@@ -10,6 +10,7 @@ __all__ = ["LATE_WINDOW", "Arrival", "SeqTracker"]
 
 # A number that lies up to this many steps behind is a repeated or late message; one further back is a long gap ahead.
 LATE_WINDOW = 16
+_NOTHING = (-1, 0)
 
 
 class Arrival(StrEnum):
@@ -19,14 +20,21 @@ class Arrival(StrEnum):
     AHEAD = "ahead"  # something before it is missing
     LATE = "late"  # it was missing
     REPEATED = "repeated"  # it was here already
+    RENUMBERED = "renumbered"  # a new message with a number that is over: an NBIRTH, or nearly all numbers, was missed
 
 
 class SeqTracker:
-    """Follows ``seq`` from a birth on. It only says what it sees: data is never held back."""
+    """Follows ``seq`` from a birth on. It only says what it sees: data is never held back.
 
-    __slots__ = ("_ahead", "expected", "holes")
+    ``fingerprint`` tells one message from another, where the caller knows it: a number that is over is then a repeated
+    message only if the same message had it. A node that was born again unheard begins at 0, and after a loss of nearly
+    256 messages numbers come from just behind as well; taken for repeated, they would count for nothing.
+    """
+
+    __slots__ = ("_ahead", "_here", "expected", "holes")
 
     def __init__(self) -> None:
+        self._here = [_NOTHING] * LATE_WINDOW  # at seq modulo its length: seq and fingerprint of the newest there
         self.expected: int | None = None  # None: any number may come next
         self._ahead: set[int] = set()  # numbers that came while one before them was missing
         self.holes = 0  # how many numbers were ever found missing; those that came late, too
@@ -40,21 +48,36 @@ class SeqTracker:
         """Begin anew after an NBIRTH with ``seq``; with None at whatever comes next."""
         self.expected = None if seq is None else next_seq(seq)
         self._ahead.clear()
+        self._here = [_NOTHING] * LATE_WINDOW
 
     def give_up(self) -> None:
         """The reorder timeout is over: go on after the newest message that came."""
         if self._ahead and self.expected is not None:
             expected = self.expected
             newest = max(self._ahead, key=lambda seq: seq_distance(expected, seq))
-            self.start(newest)
+            self.expected = next_seq(newest)
+            self._ahead.clear()
 
-    def receive(self, seq: int | None) -> Arrival:
+    def receive(self, seq: int | None, fingerprint: int | None = None) -> Arrival:
         """Take in one number. A missing one is 0 where 0 is due (proto3 peers cannot write it), else no news."""
         if seq is None:
             if self.expected != 0:
                 return Arrival.AHEAD if self._ahead else Arrival.IN_ORDER
             seq = 0
         seq %= SEQ_MODULUS
+        if fingerprint is None:
+            return self._place(seq)
+        here = (seq, fingerprint)
+        repeated = self._here[seq % LATE_WINDOW] == here
+        arrival = self._place(seq)
+        if arrival is Arrival.REPEATED and not repeated:
+            self.holes += 1
+            self.start(seq)
+            arrival = Arrival.RENUMBERED
+        self._here[seq % LATE_WINDOW] = here
+        return arrival
+
+    def _place(self, seq: int) -> Arrival:
         if self.expected is None:
             self.expected = next_seq(seq)
             return Arrival.IN_ORDER
