@@ -44,7 +44,7 @@ core: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not integration and not long and not interop"
 
 integration: install
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "integration and not long and not interop"
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "integration and not long and not interop"
 
 test-long: install
 	$(BIN)/python -m pytest -q -m "long"

@@ -21,7 +21,7 @@ from tests.edge_nodes.nodes import TREE, load, opcua_node
 from tests.servers import eventually, mosquitto
 from uns.adapters.broker import free_port
 from uns.errors import ConfigurationError
-from uns.sparkplug.messages import DeviceBorn, DeviceDied
+from uns.sparkplug.messages import DeviceBorn, DeviceDied, NodeBorn
 
 pytestmark = pytest.mark.integration
 
@@ -136,7 +136,7 @@ async def test_a_killed_edge_goes_on_from_its_store(tmp_path: Path) -> None:
                 key = (sample.metric, sample.time_ms, sample.properties.get("ordinal", 0))
                 assert seen.setdefault(key, sample.value) == sample.value
             assert len(seen) == last["stored"], "what was resent has its old keys"
-            bd_seqs = [b.bd_seq for b in host.births if hasattr(b, "bd_seq")]
+            bd_seqs = [birth.bd_seq for birth in host.births if isinstance(birth, NodeBorn)]
             assert bd_seqs == [0, 1, 2, 3]
 
 

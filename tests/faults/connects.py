@@ -8,6 +8,7 @@ from uns.sparkplug.codec import decode_death
 __all__ = ["ConnectWatch"]
 
 CONNECT = 0x10
+CONNECT_FLAGS_AT, WILL_FLAG = 7, 0x04
 HEADER_BYTES = 10  # "MQTT", its length, level, flags, keep-alive: MQTT 3.1.1 has nothing else before the client id
 
 
@@ -16,6 +17,7 @@ class ConnectWatch:
 
     def __init__(self) -> None:
         self.bd_seqs: list[int | None] = []
+        self.without_will = 0  # no session: an edge node that asks whether another one has its name
         self._heads: dict[int, bytes] = {}
 
     def __call__(self, connection: int, direction: Direction, data: bytes) -> None:
@@ -24,7 +26,10 @@ class ConnectWatch:
         head = self._heads.get(connection, b"") + data
         packet = first_packet(head)
         if packet is not None:
-            self.bd_seqs.append(will_bd_seq(packet))
+            if packet[CONNECT_FLAGS_AT] & WILL_FLAG:
+                self.bd_seqs.append(will_bd_seq(packet))
+            else:
+                self.without_will += 1
             head = b""  # all that matters of this connection is seen
         self._heads[connection] = head
 

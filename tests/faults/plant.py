@@ -297,7 +297,9 @@ class Plant:
             repeated_keys=self.repeated_keys(),
             comparison=compare(self.oracle(), self.recorded()),
             bd_seqs=list(self.connects.bd_seqs),
-            unread_connects=self.proxy.connections - len(self.connects.bd_seqs) if self.proxy else 0,
+            unread_connects=self.proxy.connections - len(self.connects.bd_seqs) - self.connects.without_will
+            if self.proxy
+            else 0,
             births=[(birth.session, birth.bd_seq) for birth in self.observer.sessions()],
             refusals=int(self.edge_stats()["refusals"]),
             edge_starts=self.edge.starts,
