@@ -19,7 +19,6 @@ import msgspec
 import structlog
 
 from edge_nodes.audit import EdgeAudit
-from edge_nodes.backoff import Backoff
 from edge_nodes.definition import Definition, metric_names
 from edge_nodes.intake import Intake, StoreThread
 from edge_nodes.modbus.config import ModbusConfig
@@ -30,6 +29,7 @@ from edge_nodes.retired import retired_metrics
 from edge_nodes.store import EdgeStore
 from edge_nodes.wiring import MetricKey
 from uns.errors import ConfigurationError, ConnectionLost, LocalProtocolError
+from uns.runtime.backoff import Backoff
 from uns.source import Source
 from uns.sparkplug.edge import EdgeNodeSession
 
@@ -158,7 +158,7 @@ class EdgeRuntime:
 
     async def _keep_running(self, source: Source) -> None:
         """A source that breaks is a bug of ours; the others go on, and it is begun again."""
-        backoff = Backoff(first_s=1.0, most_s=30.0)
+        backoff = Backoff(first_s=1.0, max_s=30.0)
         while True:
             try:
                 await source.run(self.intake)

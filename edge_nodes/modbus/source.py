@@ -22,17 +22,18 @@ import structlog
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
-from edge_nodes.backoff import Backoff
 from edge_nodes.conversion import Refusal
 from edge_nodes.modbus.config import ModbusConfig
 from edge_nodes.modbus.registers import Block, BlockDecoder, RegisterPoint, RegisterTable, plan_blocks
 from edge_nodes.wiring import MetricKey
 from uns.errors import UnreachableError
+from uns.runtime.backoff import Backoff
 from uns.source import Readings, RefusedReading, SourceSink, TimeSource
 
 __all__ = ["ModbusSource"]
 
 SILENT_REQUESTS_MAX = 2
+RECONNECT_MAX_S = 5.0  # a device that is back is asked again within this
 REMERGE_S = 60.0  # after which a block that was halved is tried whole again
 BAD_NOT_FOUND = 0x803E0000
 BAD_DEVICE_FAILURE = 0x808B0000
@@ -95,7 +96,7 @@ class ModbusSource:
 
     async def run(self, sink: SourceSink) -> None:
         """Connect, poll, and again; until cancelled."""
-        backoff = Backoff()
+        backoff = Backoff(max_s=RECONNECT_MAX_S, steady_s=0.0)
         while True:
             client = self._client()
             try:
@@ -153,7 +154,7 @@ class ModbusSource:
             lost: _LostError | None = None
             try:
                 await self._cycle(client, found)
-                backoff.reset()
+                backoff.works()
                 sink.connected(self.name)
             except _LostError as error:
                 lost = error

@@ -31,13 +31,13 @@ from asyncua.crypto import security_policies, uacrypto
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from edge_nodes.backoff import Backoff
 from edge_nodes.conversion import Refusal
 from edge_nodes.opcua.config import NodeAddress, OpcUaConfig, OpcUaPoint, Security
 from edge_nodes.opcua.mapping import BAD_NODE_ID_UNKNOWN, ItemPoint, NotificationMapper, convert_variant
 from edge_nodes.wiring import MetricKey
 from uns.adapters.secrets import Secret
 from uns.errors import ConfigurationError, UnreachableError
+from uns.runtime.backoff import Backoff
 from uns.source import Readings, SourceSink, TimeSource
 
 __all__ = ["OpcUaSource"]
@@ -45,6 +45,7 @@ __all__ = ["OpcUaSource"]
 HEARTBEAT_HANDLE = 0
 ITEMS_PER_CALL_MAX = 1_000
 RETRY_UNRESOLVED_S = 10.0
+RECONNECT_MAX_S = 5.0  # a server that is back is asked again within this
 SESSION_TIMEOUT_MS = 60_000
 CHANNEL_LIFE_MS = 600_000
 MESSAGE_BYTES_MAX = 64 * 2**20
@@ -88,7 +89,7 @@ class OpcUaSource:
 
     async def run(self, sink: SourceSink) -> None:
         """Connect, read, and again; until cancelled."""
-        backoff = Backoff()
+        backoff = Backoff(max_s=RECONNECT_MAX_S, steady_s=0.0)
         while True:
             try:
                 reason = await self._session(sink, backoff)
@@ -171,7 +172,7 @@ class OpcUaSource:
             async with asyncio.timeout(self.deadline_s):
                 await session.subscribe()
             self.connections += 1
-            backoff.reset()
+            backoff.works()
             sink.connected(self.name)
             return await session.watch()
         finally:
