@@ -73,6 +73,8 @@ class _Watcher:
         self._tell = tell
         self._grader = Grader(time.time_ns())
         self._asked: set[EdgeNodeDescriptor] = set()
+        self._told_nodes = 0
+        self._told_at = float("-inf")
         self._began = time.monotonic()
         self._end = self._began + watch.seconds
 
@@ -91,6 +93,8 @@ class _Watcher:
                         self._began = time.monotonic()
                         self._end = self._began + self._watch.seconds
                         self._tell(f"watching {self._watch.address.url} for {self._watch.seconds:g} s")
+                    else:
+                        self._tell("watching again")
                     first = False
                     await self._listen(connection)
                     self._grader.look_again()
@@ -136,8 +140,16 @@ class _Watcher:
         while (left := self._end - time.monotonic()) > 0:
             await self._take(connection, min(left, 1.0))
             self._grader.receive_timer(time.time_ns())
+            self._tell_progress()
             if self._watch.ask_rebirth and time.monotonic() - self._began > REBIRTH_AFTER_S:
                 self._ask_rebirths(connection)
+
+    def _tell_progress(self) -> None:
+        """How many nodes were seen, where that changed; at most one line a second."""
+        nodes, now = len(self._grader.nodes), time.monotonic()
+        if nodes != self._told_nodes and now - self._told_at >= 1.0:
+            self._told_nodes, self._told_at = nodes, now
+            self._tell(f"{nodes} {'node' if nodes == 1 else 'nodes'} so far")
 
     async def _settle(self, connection: MqttConnection) -> None:
         end = time.monotonic() + SETTLE_MAX_S
