@@ -24,7 +24,8 @@ from uns.bridges.rules import RetryPolicy, Settled
 from uns.runtime.audit import AuditTrail
 from uns.runtime.audit_check import retained_anchor, verify_store
 from uns.runtime.bridge.anchors import AnchorKeeper
-from uns.runtime.bridge.config import BridgeConfig, lint_bridge, load_bridge
+from uns.runtime.bridge.bridge_file import lint_bridge, load_bridge
+from uns.runtime.bridge.config import BridgeConfig
 from uns.runtime.bridge.runner import RunnerLimits
 
 MINUTE = 60_000_000_000

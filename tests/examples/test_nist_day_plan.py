@@ -21,7 +21,7 @@ from examples.nist_day_plan import (
 )
 from uns.adapters.sqlite.record_rows import Record
 from uns.namespace.loader import lint_tree, load_tree
-from uns.runtime.bridge.config import lint_bridge, load_bridge
+from uns.runtime.bridge.bridge_file import lint_bridge, load_bridge
 from uns.sparkplug.datatypes import Value
 
 ROWS = (

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from uns.errors import ConfigurationError
+from uns.namespace.yaml_file import Fields
 
-__all__ = ["Secret", "refuse_readable_by_others"]
+__all__ = ["Secret", "read_secret", "refuse_readable_by_others"]
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +37,24 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
                 next_step="set it for this process, or use password_file",
             )
         return value
+
+
+def read_secret(fields: Fields, directory: Path) -> Secret:
+    """``password_file`` or ``password_env``; a value in the file itself is refused where ``password`` stands."""
+    file, variable = fields.text("password_file", default=None), fields.text("password_env", default=None)
+    if file is not None and variable is not None:
+        fields.findings.error(
+            "two-secrets", f"{fields.what} names two passwords", fields.position_of("password_env"), "keep one"
+        )
+    if "password" in fields:
+        fields.text("password", default=None)
+        fields.findings.error(
+            "secret",
+            "a password stands in the file",
+            fields.position_of("password"),
+            "write it into a file of its own (chmod 600) and name that as password_file",
+        )
+    return Secret(file=None if file is None else directory / file, variable=variable)
 
 
 def refuse_readable_by_others(path: Path, what: str) -> None:

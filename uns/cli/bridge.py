@@ -71,7 +71,7 @@ def run(
     """See RUN_HELP."""
     from uns.adapters.logs import configure_logs
     from uns.errors import ConfigurationError
-    from uns.runtime.bridge.config import load_bridge
+    from uns.runtime.bridge.bridge_file import load_bridge
     from uns.runtime.bridge.process import run_bridge
 
     if log_level not in {"debug", "info", "warning", "error"}:
@@ -89,7 +89,7 @@ def run(
 
 def check(config: BridgeOption = DEFAULT_BRIDGE, as_json: JsonOption = False) -> None:
     """See CHECK_HELP."""
-    from uns.runtime.bridge.config import load_bridge
+    from uns.runtime.bridge.bridge_file import load_bridge
     from uns.runtime.bridge.process import check_bridge
 
     findings = check_bridge(load_bridge(config))
@@ -112,7 +112,7 @@ def list_(
 ) -> None:
     """See LIST_HELP."""
     from uns.errors import ConfigurationError
-    from uns.runtime.bridge.config import load_bridge
+    from uns.runtime.bridge.bridge_file import load_bridge
     from uns.runtime.bridge.process import list_bridge
 
     here = Path()

@@ -133,7 +133,7 @@ def drop(
 @contextmanager
 def _store(config: Path) -> Iterator[BridgeStore]:
     from uns.adapters.sqlite.bridge_store import BridgeStore
-    from uns.runtime.bridge.config import load_bridge
+    from uns.runtime.bridge.bridge_file import load_bridge
 
     store = BridgeStore(load_bridge(config).store, must_exist=True)
     try:

@@ -8,7 +8,7 @@ import pytest
 from tests.bridges.b2mml.bench import TREE
 from uns.errors import ConfigurationError
 from uns.runtime.bridge.b2mml import KIND
-from uns.runtime.bridge.config import load_bridge
+from uns.runtime.bridge.bridge_file import load_bridge
 
 GOOD = """\
 uns: 1

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from uns.errors import ConfigurationError
-from uns.runtime.bridge.config import load_bridge
+from uns.runtime.bridge.bridge_file import load_bridge
 from uns.runtime.bridge.process import check_bridge, run_bridge
 
 GOOD = """\

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -17,9 +17,7 @@ from uns.adapters.sqlite.record_cursor import RecordCursor
 from uns.bridges.port import Mapping, Target
 from uns.errors import ConfigurationError
 from uns.namespace.yaml_file import Fields
-
-if TYPE_CHECKING:
-    from uns.runtime.bridge.config import BridgeConfig
+from uns.runtime.bridge.config import BridgeConfig
 
 __all__ = ["KINDS", "Kind", "load_kind"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from uns.adapters.postgres import PostgresAddress, PostgresTarget
+from uns.adapters.secrets import read_secret
 from uns.adapters.sqlite.record_cursor import RecordCursor
 from uns.bridges.port import Mapping, Target
 from uns.bridges.postgres.mapping import PostgresMapping
 from uns.bridges.postgres.schema import SCHEMA_NAME_RULE, is_schema_name
 from uns.namespace.yaml_file import Fields
-from uns.runtime.bridge.config import BridgeConfig, read_secret
+from uns.runtime.bridge.config import BridgeConfig
 from uns.runtime.bridge.kinds import Kind
 
 __all__ = ["KIND"]
