@@ -118,7 +118,7 @@ async def test_tls_files_that_cannot_be_used_are_a_configuration_error(tmp_path)
 
 
 def test_the_private_accessor_and_the_paho_calls_it_serves_still_exist():
-    # A failing line here means: read the release notes, then uns/adapters/mqtt.py top to bottom.
+    # A failing line here means: read the release notes, then uns/adapters/mqtt/ top to bottom.
     assert importlib.metadata.version("aiomqtt").startswith("2.5.")
     assert importlib.metadata.version("paho-mqtt").startswith("2.")
     for name in ("loop_read", "loop_write", "loop_misc", "want_write", "publish", "ack", "manual_ack_set", "socket"):
@@ -366,7 +366,7 @@ async def test_a_cancelled_connect_leaves_no_ghost_behind():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await eventually(lambda: conn.lost and conn._paho.socket() is None)
+        await eventually(lambda: conn.lost and conn._wire.paho.socket() is None)
 
 
 async def test_one_object_serves_one_connect(tmp_path):

@@ -1,8 +1,4 @@
-"""One MQTT connection, 3.1.1 or 5, as the sessions need it: publish many, receive in batches, acknowledge by hand.
-
-aiomqtt opens and configures the connection; reading and writing run on the paho client inside it, because aiomqtt
-spends a task per message, and because its bounded queue discards what paho has acknowledged already. This is the only
-module that imports either.
+"""One connection to a broker: publish many, receive in batches, acknowledge by hand.
 
 * One object is one CONNECT. paho would resend an unacknowledged message of an earlier connection, whose
   acknowledgement then proves nothing, and a Will cannot be changed later.
@@ -15,60 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiomqtt
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 
-from uns.adapters.broker_address import BrokerAddress, parse_broker_url, tls_context
+from uns.adapters.broker_address import BrokerAddress
+from uns.adapters.mqtt.messages import IncomingMessage, Publication
+from uns.adapters.mqtt.wire import Listener, Wire, make_client
 from uns.errors import ConnectionLost, LocalProtocolError, UnreachableError
 
 if TYPE_CHECKING:
     from paho.mqtt.enums import MQTTErrorCode
 
-__all__ = [
-    "BrokerAddress",
-    "ConnectionLost",
-    "IncomingMessage",
-    "MqttConnection",
-    "Publication",
-    "parse_broker_url",
-]
+__all__ = ["MqttConnection"]
 
-_DISCONNECT_WITH_WILL, _SESSION_TAKEN_OVER = 0x04, 0x8E  # reason codes of MQTT 5
-_PACKETS_PER_READ_MAX = 512  # then other tasks get their turn
 _T = TypeVar("_T")
-
-
-class Publication(Protocol):
-    """Anything with these four fields can be published (:class:`uns.sparkplug.messages.Message` is one)."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def payload(self) -> bytes: ...  # noqa: D102
-    @property
-    def qos(self) -> int: ...  # noqa: D102
-    @property
-    def retain(self) -> bool: ...  # noqa: D102
-
-
-class IncomingMessage(msgspec.Struct, frozen=True, gc=False):
-    """A received message. ``mid`` serves :meth:`MqttConnection.ack` alone."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    retain: bool = False
-    mid: int = 0
 
 
 class _Pending(msgspec.Struct, gc=False):
@@ -115,26 +77,15 @@ class MqttConnection:
         self._where = address.url
 
         self._client: aiomqtt.Client | None = None
-        self._paho: paho.Client
+        self._wire: Wire
         self._loop: asyncio.AbstractEventLoop
         self._lost: asyncio.Future[str]  # the reason, once there is one
         self._incoming: list[IncomingMessage] = []
         self._incoming_bytes = 0
-        self._reading_paused = False
-        self._fileno = -1
         self._receiver: asyncio.Future[None] | None = None
         self._pending: deque[_Pending] = deque()
         self._outgoing_bytes = 0
         self._writers: list[asyncio.Future[None]] = []
-        self._write_wanted = False
-        self._in_batch = False
-        self._misc_timer: asyncio.TimerHandle | None = None
-        self._answered = False  # by a CONNACK
-        self._refusal = ""  # what paho logs, and tells nobody, of a connection that ends before CONNACK
-        self.session_present = False
-        self.taken_over = False  # by another client with our id; a broker says so on MQTT 5 alone
-        self.connect_sent = False  # False after a failed open: no broker was reached, so none saw our CONNECT
-        self.malformed_topics = 0  # dropped: not UTF-8, so no topic at all (MQTT 1.5.3)
 
     # --- opening and closing -------------------------------------------------------------------------------------
 
@@ -144,13 +95,25 @@ class MqttConnection:
             raise LocalProtocolError("a connection object serves one CONNECT", next_step="make a new one")
         self._loop = asyncio.get_running_loop()
         self._lost = self._loop.create_future()
-        self._client = self._make_client()
-        self._paho = paho_client_of(self._client)
-        self._take_over()
+        self._client = make_client(
+            self._address,
+            client_id=self._client_id,
+            will=self._will,
+            clean_session=self._clean_session,
+            keep_alive_s=self._keep_alive_s,
+            connect_timeout_s=self._connect_timeout_s,
+            unacknowledged_messages_max=self._unacknowledged_messages_max,
+        )
+        self._wire = Wire(
+            self._client,
+            Listener(self._received, self._is_full, self._was_read, self._was_written, self._end),
+            manual_ack=self._manual_ack,
+            connect_timeout_s=self._connect_timeout_s,
+        )
         opening = asyncio.ensure_future(self._client.__aenter__())
         try:
             await asyncio.wait((opening, self._lost), return_when=asyncio.FIRST_COMPLETED)
-            if opening.done() or self._answered:
+            if opening.done() or self._wire.answered:
                 await asyncio.shield(opening)
             else:
                 self._refuse_unanswered(opening)
@@ -186,15 +149,7 @@ class MqttConnection:
         """
         if self._client is None or self._lost.done():
             return
-        self._in_batch = True
-        reason = None
-        if with_will and self._address.mqtt5:
-            reason = ReasonCode(PacketTypes.DISCONNECT, identifier=_DISCONNECT_WITH_WILL)
-        try:
-            self._paho.disconnect(reason)
-        finally:
-            self._in_batch = False
-        self._write()
+        self._wire.disconnect(with_will=with_will and self._address.mqtt5)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await asyncio.shield(self._lost)
@@ -204,23 +159,33 @@ class MqttConnection:
         """Cut the connection without DISCONNECT: the broker sends the Will."""
         if self._client is None:
             return
-        raw = self._paho.socket()
-        if raw is not None:
-            with contextlib.suppress(OSError):
-                if isinstance(raw, socket.socket):
-                    socket.socket.shutdown(raw, socket.SHUT_RDWR)
-            # End of file now waits on the socket; reading it lets paho close down by its own rules.
-            for _ in range(_PACKETS_PER_READ_MAX):
-                if self._paho.socket() is None:
-                    break
-                with contextlib.suppress(Exception):
-                    self._paho.loop_read()
+        self._wire.cut()
         self._end("closed by us")
 
     @property
     def lost(self) -> bool:
         """Whether the connection has ended; what was received before may still be read."""
         return self._client is not None and self._lost.done()
+
+    @property
+    def session_present(self) -> bool:
+        """Whether the broker had kept a session for this client id."""
+        return self._client is not None and self._wire.session_present
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether another client with our id took the connection; a broker says so on MQTT 5 alone."""
+        return self._client is not None and self._wire.taken_over
+
+    @property
+    def connect_sent(self) -> bool:
+        """False after a failed open: no broker was reached, so none saw our CONNECT."""
+        return self._client is not None and self._wire.connect_sent
+
+    @property
+    def malformed_topics(self) -> int:
+        """Messages dropped because their topic is not UTF-8, so no topic at all (MQTT 1.5.3)."""
+        return 0 if self._client is None else self._wire.malformed_topics
 
     def call_when_lost(self, callback: Callable[[], None]) -> None:
         """Call back (soon, from the loop) when the connection has ended, at once if it has."""
@@ -262,8 +227,7 @@ class MqttConnection:
         batch = self._incoming
         self._incoming = []
         self._incoming_bytes = 0
-        if self._reading_paused:
-            self._resume_reading()
+        self._wire.resume_reading()
         return batch
 
     def ack(self, message: IncomingMessage) -> None:
@@ -272,12 +236,7 @@ class MqttConnection:
             return
         if self._lost.done():
             raise self._lost_error()
-        self._in_batch = True
-        try:
-            self._paho.ack(message.mid, message.qos)
-        finally:
-            self._in_batch = False
-        self._write()
+        self._wire.ack(message)
 
     # --- publishing ----------------------------------------------------------------------------------------------
 
@@ -329,11 +288,12 @@ class MqttConnection:
     def _publish(self, messages: Iterable[Publication], *, tracked: bool) -> asyncio.Future[None]:
         if self._lost.done():
             raise self._lost_error()
-        publish = self._paho.publish
+        wire = self._wire
+        publish = wire.paho.publish
         pending = self._pending
         last: _Pending | None = None
         size = 0
-        self._in_batch = True
+        wire.corked = True
         try:
             for message in messages:
                 payload = message.payload
@@ -346,7 +306,7 @@ class MqttConnection:
                     last = _Pending(info, None)
                     pending.append(last)
         finally:
-            self._in_batch = False
+            wire.corked = False
         self._outgoing_bytes += size
         done = self._loop.create_future()
         if tracked and last is not None:
@@ -354,7 +314,7 @@ class MqttConnection:
             done.add_done_callback(_retrieve)
         else:
             done.set_result(None)
-        self._write()
+        wire.write()
         return done
 
     def _refused(self, code: MQTTErrorCode) -> None:
@@ -368,152 +328,23 @@ class MqttConnection:
         self._end(paho.error_string(code))
         raise self._lost_error()
 
-    # --- the socket ----------------------------------------------------------------------------------------------
+    # --- what the wire tells -----------------------------------------------------------------------------------------
 
-    def _make_client(self) -> aiomqtt.Client:
-        host, port, secure = parse_broker_url(self._address.url)
-        options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: unacknowledged bytes end a half-open connection
-            options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._keep_alive_s * 1000))
-        will = self._will
-        return aiomqtt.Client(
-            host,
-            port,
-            identifier=self._client_id,
-            protocol=aiomqtt.ProtocolVersion.V5 if self._address.mqtt5 else aiomqtt.ProtocolVersion.V311,
-            username=self._address.username,
-            password=self._address.password(),
-            will=None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
-            # MQTT 5: Clean Start, and a session that expires with the connection, which is what nothing said means.
-            clean_session=None if self._address.mqtt5 else self._clean_session,
-            clean_start=self._clean_session if self._address.mqtt5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
-            keepalive=self._keep_alive_s,
-            timeout=self._connect_timeout_s,
-            tls_context=tls_context(self._address) if secure else None,
-            socket_options=options,
-            # 0 opens paho's window: a message that it held back would be overtaken by later QoS 0 ones.
-            max_inflight_messages=0,
-            max_queued_outgoing_messages=self._unacknowledged_messages_max,
-        )
-
-    def _take_over(self) -> None:
-        """Put our callbacks in the place of aiomqtt's, all through paho's public names."""
-        client = self._paho
-        client.connect_timeout = self._connect_timeout_s
-        client.disable_logger()
-        client.manual_ack_set(self._manual_ack)
-        connected: Any = client.on_connect  # paho types them for every version of its callbacks at once
-        ended: Any = client.on_disconnect
-
-        def on_log(_client: Any, _userdata: Any, level: Any, text: str) -> None:
-            if level == paho.MQTT_LOG_ERR:
-                self._refusal = text.removeprefix("failed to receive on socket: ")
-
-        def on_connect(client_: Any, userdata: Any, flags: Any, reason: Any, properties: Any = None) -> None:
-            self._answered = True
-            client.on_log = None  # it would cost with every packet
-            self.session_present = bool(flags.session_present)
-            if connected is not None:
-                connected(client_, userdata, flags, reason, properties)
-
-        def on_disconnect(client_: Any, userdata: Any, flags: Any, reason: Any, properties: Any = None) -> None:
-            if getattr(reason, "value", None) == _SESSION_TAKEN_OVER:  # paho tells of one end more than once
-                self.taken_over = True
-            self._end(str(reason))
-            if ended is not None:  # aiomqtt waits for it when it leaves; the reason is told by us
-                ended(client_, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
-
-        client.on_log = on_log
-        client.on_connect = on_connect
-        client.on_disconnect = on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = None  # paho builds two objects for each call; _settle looks for itself
-        client.on_socket_open = self._on_socket_open
-        client.on_socket_close = self._on_socket_close
-        client.on_socket_register_write = self._on_write_wanted
-        client.on_socket_unregister_write = self._on_write_done
-
-    def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        # Called by the thread that connects, straight before it sends CONNECT.
-        self.connect_sent = True
-        self._loop.call_soon_threadsafe(self._start_reading, sock.fileno())
-
-    def _start_reading(self, fileno: int) -> None:
-        if self._paho.socket() is None:
-            return
-        self._fileno = fileno
-        self._loop.add_reader(fileno, self._read)
-        self._misc_timer = self._loop.call_later(1.0, self._misc)
-
-    def _on_socket_close(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        self._fileno = -1
-        if self._misc_timer is not None:
-            self._misc_timer.cancel()
-        fileno = sock.fileno()
-        if fileno > -1 and not self._loop.is_closed():
-            self._loop.remove_reader(fileno)
-            self._loop.remove_writer(fileno)
-
-    def _read(self) -> None:
-        """Take packets while there are any, within the bounds."""
-        client = self._paho
-        self._in_batch = True  # acknowledgements leave together below
-        try:
-            for _ in range(_PACKETS_PER_READ_MAX):
-                before = len(self._incoming)
-                client.loop_read()
-                sock = client.socket()
-                if sock is None:
-                    break
-                if self._is_full():
-                    self._pause_reading()
-                    break
-                if len(self._incoming) == before and not _holds_bytes(sock):
-                    break
-            else:
-                if _holds_bytes(client.socket()):
-                    self._loop.call_soon(self._read_if_open)
-        except Exception as error:  # noqa: BLE001 - paho lets socket errors of all kinds through
-            self._in_batch = False
-            self._end(f"{type(error).__name__}: {error}")
-            self.abort()
-            return
-        self._in_batch = False
-        self._settle()
-        if client.socket() is not None and client.want_write():
-            self._write()
-        if self._incoming:
-            self._wake_receiver()
+    def _received(self, message: IncomingMessage) -> None:
+        self._incoming.append(message)
+        self._incoming_bytes += len(message.payload)
 
     def _is_full(self) -> bool:
         return len(self._incoming) >= self._incoming_messages_max or self._incoming_bytes >= self._incoming_bytes_max
 
-    def _pause_reading(self) -> None:
-        if not self._reading_paused and self._fileno > -1:
-            self._reading_paused = True
-            self._loop.remove_reader(self._fileno)
+    def _was_read(self) -> None:
+        self._settle()
+        if self._incoming:
+            self._wake_receiver()
 
-    def _resume_reading(self) -> None:
-        self._reading_paused = False
-        if self._fileno > -1:
-            self._loop.add_reader(self._fileno, self._read)
-            self._loop.call_soon(self._read_if_open)  # bytes may wait inside a TLS record, where no poll sees them
-
-    def _read_if_open(self) -> None:
-        if self._fileno > -1 and not self._reading_paused:
-            self._read()
-
-    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
-        payload = bytes(message.payload)
-        try:
-            received = IncomingMessage(message.topic, payload, message.qos, message.retain, message.mid)
-        except UnicodeDecodeError:
-            self.malformed_topics += 1
-            if message.qos and self._manual_ack:
-                self._paho.ack(message.mid, message.qos)
-            return
-        self._incoming.append(received)
-        self._incoming_bytes += len(payload)
+    def _was_written(self) -> None:
+        self._outgoing_bytes = 0
+        self._wake_writers()
 
     def _settle(self) -> None:
         """Complete what PUBACKs arrived for. They come in order (MQTT 4.6), so the oldest tells."""
@@ -523,51 +354,6 @@ class MqttConnection:
             if done is not None and not done.done():
                 done.set_result(None)
 
-    def _on_write_wanted(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        self._write_wanted = True
-        if not self._in_batch:  # also called by the thread that connects
-            self._loop.call_soon_threadsafe(self._watch_writable, sock)
-
-    def _watch_writable(self, sock: Any) -> None:
-        fileno = sock.fileno()
-        if self._write_wanted and fileno > -1:
-            self._loop.add_writer(fileno, self._write)
-
-    def _on_write_done(self, _client: Any, _userdata: Any, sock: Any) -> None:
-        self._write_wanted = False
-        fileno = sock.fileno()
-        if fileno > -1:
-            self._loop.remove_writer(fileno)
-
-    def _write(self) -> None:
-        """Write until the socket is full or all is out."""
-        client = self._paho
-        self._in_batch = True
-        try:
-            client.loop_write()
-        except Exception as error:  # noqa: BLE001 - paho lets socket errors of all kinds through
-            self._in_batch = False
-            self._end(f"{type(error).__name__}: {error}")
-            self.abort()
-            return
-        self._in_batch = False
-        sock = client.socket()
-        if sock is None:
-            return
-        if client.want_write():
-            self._watch_writable(sock)
-        else:
-            self._outgoing_bytes = 0
-            self._wake_writers()
-
-    def _misc(self) -> None:
-        """Keep-alive, once a second."""
-        if self._paho.socket() is None:
-            return
-        self._paho.loop_misc()
-        if self._paho.socket() is not None:
-            self._misc_timer = self._loop.call_later(1.0, self._misc)
-
     # --- endings -------------------------------------------------------------------------------------------------
 
     def _end(self, reason: str) -> None:
@@ -575,8 +361,7 @@ class MqttConnection:
         if self._lost.done():
             return
         self._lost.set_result(reason)
-        if self._misc_timer is not None:
-            self._misc_timer.cancel()
+        self._wire.stop_timer()
         self._wake_receiver()
         self._wake_writers()
         self._settle()
@@ -599,7 +384,7 @@ class MqttConnection:
         """The broker ended the connection before CONNACK, as it does to a certificate that it does not take."""
         opening.add_done_callback(self._discard)
         raise UnreachableError(
-            f"the broker ended the connection before it answered: {self._refusal or self._lost.result()}",
+            f"the broker ended the connection before it answered: {self._wire.refusal or self._lost.result()}",
             where=self._where,
             next_step="check this client's certificate and its authority, and whether both sides speak TLS",
         )
@@ -638,17 +423,7 @@ class MqttConnection:
             self._writers.clear()
 
 
-def paho_client_of(client: aiomqtt.Client) -> paho.Client:
-    """The one place where a private name of aiomqtt is used; a test fails when an upgrade moves it."""
-    return client._client  # noqa: SLF001
-
-
 def _retrieve(future: asyncio.Future[None]) -> None:
     """A caller may drop its future; asyncio shall not complain of an exception that nobody fetched."""
     if not future.cancelled():
         future.exception()
-
-
-def _holds_bytes(sock: Any) -> bool:
-    """Whether bytes wait inside a TLS record: they are out of the kernel, so no poll will tell of them."""
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
