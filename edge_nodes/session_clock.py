@@ -10,11 +10,19 @@ __all__ = ["STEP_MIN_NS", "SessionClock"]
 STEP_MIN_NS = 1_000_000_000  # of a step of the wall clock; less is drift
 
 
-class SessionClock:
-    """Gives ``now_ns`` to a session. A wall clock that is set forward is followed, one that is set back is not."""
+def _loop_ns() -> int:
+    return int(asyncio.get_running_loop().time() * 1e9)
 
-    def __init__(self, wall_ns: Callable[[], int]) -> None:
+
+class SessionClock:
+    """Gives ``now_ns`` to a session. A wall clock that is set forward is followed, one that is set back is not.
+
+    ``steady_ns`` is for waits, and for nothing that leaves the process; the loop's clock, if none is given.
+    """
+
+    def __init__(self, wall_ns: Callable[[], int], steady_ns: Callable[[], int] = _loop_ns) -> None:
         self.wall_ns = wall_ns
+        self.steady_ns = steady_ns
         self._anchor = (0, 0)  # of both clocks at one moment
 
     def start(self) -> None:
@@ -33,8 +41,3 @@ class SessionClock:
             return 0
         self.start()
         return step_ns
-
-    @staticmethod
-    def steady_ns() -> int:
-        """The loop's clock: for waits, and for nothing that leaves the process."""
-        return int(asyncio.get_running_loop().time() * 1e9)
