@@ -56,6 +56,7 @@ from uns.runtime.host.order_state import OrderState
 from uns.runtime.host.output import Output
 from uns.runtime.host.raw_writer import Answers, RawWriter
 from uns.runtime.host.receiver import DeliveryGate, Receiver
+from uns.runtime.host.status import HostStatus
 from uns.sparkplug.host import HostBounds, HostSession
 from uns.sparkplug.messages import (
     Connect,
@@ -146,7 +147,7 @@ class Host:
                 sparkplug = tasks.create_task(self._run_sparkplug(), name="sparkplug")
                 async with ApiServer(
                     parse_api_address(self.options.api_address),
-                    answers=self.api.answers,
+                    answers={**self.status.answers, **self.api.answers},
                     streams=self.api.streams,
                 ) as server:
                     self.log.info("host started", host_id=self.options.host_id, api=str(server.address))
@@ -253,6 +254,7 @@ class Host:
             log=get_logger("orders"),
             limits=options.orders,
         )
+        self.status = HostStatus(self)
         self.api = HostApi(self)
         self.announcer.show_all()
 
@@ -295,7 +297,7 @@ class Host:
         """The status at the end; None where it cannot be had: a stop does not fail for a report."""
         try:
             async with asyncio.timeout(LAST_STATUS_S):
-                return await self.api.status({})
+                return await self.status.status({})
         except Exception:  # a log that cannot be read, or a look that takes too long
             self.log.exception("no status could be taken at the end")
             return None
