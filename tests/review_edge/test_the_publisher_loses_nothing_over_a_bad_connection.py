@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 import pytest
 
-from edge_nodes import brokers
+from edge_nodes import brokers, cursors
 from edge_nodes import publisher as module
 from edge_nodes.definition import Definition, metric_names
 from edge_nodes.intake import Intake, StoreThread
@@ -176,9 +176,9 @@ async def test_what_is_confirmed_has_arrived_and_all_arrives_in_the_end(
     chance = random.Random(seed)
     config = load(tmp_path, NODE)
     monkeypatch.setattr(module, "MqttConnection", Connection)
-    monkeypatch.setattr(module, "LIVE_BUFFER_ROWS_MAX", 20)
-    monkeypatch.setattr(module, "LIVE_ROWS_PER_TURN", 7)
-    monkeypatch.setattr(module, "HISTORY_ROWS_PER_TURN", 7)
+    monkeypatch.setattr(cursors, "LIVE_BUFFER_ROWS_MAX", 20)
+    monkeypatch.setattr(cursors, "LIVE_ROWS_PER_TURN", 7)
+    monkeypatch.setattr(cursors, "HISTORY_ROWS_PER_TURN", 7)
     monkeypatch.setattr(brokers, "PAUSE_FIRST_MS", 4)
     monkeypatch.setattr(brokers, "PAUSE_MAX_MS", 4)
     monkeypatch.setattr(brokers, "answers_in_our_name", _nobody)
