@@ -29,6 +29,8 @@ STATE_TOPIC = f"spBv1.0/STATE/{HOST_ID}"
 START_MS = 1_700_000_000_000
 BD_SEQ = 9
 DATA_MESSAGES = 300  # more than seq has numbers
+STEP_MS = 1000
+CAPTURED_BEFORE_MS = STEP_MS  # of values in DATA, before they are sent
 
 
 class Sent(NamedTuple):
@@ -88,7 +90,7 @@ class Recorder:
 
     def step(self, call: Callable[..., object], *arguments: object, **named: object) -> None:
         """Call with ``now_ns`` as well."""
-        self.now_ms += 1000
+        self.now_ms += STEP_MS
         call(*arguments, **named, now_ns=self.now_ms * 1_000_000)
         self.noted += [(action, self.now_ms) for action in self.session.actions()]
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.conformance.lives import BD_SEQ, NODE, START_MS, Sent, edge_life, host_life, metric
+from tests.conformance.lives import BD_SEQ, CAPTURED_BEFORE_MS, NODE, START_MS, Sent, edge_life, host_life, metric
 from uns.errors import LocalProtocolError
 from uns.sparkplug import (
     DataBatch,
@@ -66,6 +66,14 @@ def test_the_payload_of_the_will_is_protobuf_with_the_bd_seq_of_this_connect():
     found = one(edge_life().will, "bdSeq")
     assert (found.datatype, found.long_value) == (INT64, BD_SEQ)
     assert [next_bd_seq(n) for n in (0, 8, 254, 255)] == [1, 9, 255, 0]
+
+
+@pytest.mark.tck("tck-id-payloads-ndeath-seq", "tck-id-topics-ndeath-payload", "tck-id-topics-ndeath-seq")
+def test_will_and_goodbye_hold_bd_seq_alone_and_no_seq():
+    for death in (edge_life().will, *edge_life().sent("NDEATH")):
+        assert [metric.name for metric in death.payload.metrics] == ["bdSeq"]
+        assert one(death, "bdSeq").long_value == BD_SEQ
+        assert not death.payload.HasField("seq")
 
 
 @pytest.mark.tck(
@@ -295,7 +303,8 @@ def test_a_ddeath_has_the_next_seq():
 def test_timestamps_are_ms_since_the_epoch_in_utc():
     for sent in edge_life().sent("NBIRTH", "DBIRTH", "NDATA", "DDATA"):
         assert sent.payload.timestamp == sent.at_ms
-        assert all(sent.at_ms - 1000 <= found.timestamp <= sent.at_ms for found in sent.payload.metrics)
+        captured_ms = sent.at_ms - CAPTURED_BEFORE_MS if "DATA" in sent.kind else sent.at_ms
+        assert all(found.timestamp == captured_ms for found in sent.payload.metrics)
 
 
 @pytest.mark.tck("tck-id-payloads-name-birth-data-requirement")
@@ -327,6 +336,18 @@ def test_every_metric_of_a_dbirth_has_name_datatype_and_a_value_or_is_null():
     births = edge_life().sent("DBIRTH")
     assert all(says_all(birth) for birth in births)
     assert one(births[0], "unknown").is_null
+
+
+@pytest.mark.tck(
+    "tck-id-operational-behavior-data-publish-nbirth-values",
+    "tck-id-operational-behavior-data-publish-dbirth-values",
+)
+@pytest.mark.parametrize(("kind", "name", "value"), [("NBIRTH", "load", 1.5), ("DBIRTH", "t", 1.5)])
+def test_births_carry_the_values_that_they_were_given_and_null_alone_where_there_is_none(kind, name, value):
+    births = edge_life().sent(kind)
+    assert {one(birth, name).double_value for birth in births if "d2" not in birth.message.topic} == {value}
+    null = one(births[0], "unknown")
+    assert (null.is_null, null.WhichOneof("value")) == (True, None)
 
 
 @pytest.mark.tck("tck-id-payloads-metric-datatype-value")

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.conformance.lives import HOST_ID, START_MS, STATE_TOPIC, Sent, edge_life, host_life
+from tests.conformance.lives import (
+    HOST_ID,
+    NODE,
+    START_MS,
+    STATE_TOPIC,
+    STEP_MS,
+    Life,
+    Recorder,
+    Sent,
+    edge_life,
+    host_life,
+)
 from uns.sparkplug import Disconnect, HostSession, Publish, Subscribe
 
 D1_COMMAND, NODE_COMMAND = "spBv1.0/acme.dallas/DCMD/gw-1/d1", "spBv1.0/acme.dallas/NCMD/gw-1"
+
+
+def new_host() -> HostSession:
+    return HostSession(HOST_ID, jitter=lambda _span: 0)
+
+
+def begin(recorder: Recorder) -> None:
+    assert isinstance(recorder.session, HostSession)
+    for call in (recorder.session.connect, recorder.session.receive_connected, recorder.session.receive_subscribed):
+        recorder.step(call)
 
 
 def states() -> tuple[Sent, Sent]:
@@ -84,9 +107,10 @@ def test_it_subscribes_to_the_namespace_and_its_state_before_it_says_anything():
 )
 def test_its_first_message_of_a_session_is_its_birth_right_after_the_subscriptions():
     subscribed_at = next(at for at, (action, _) in enumerate(host_life().actions) if isinstance(action, Subscribe))
-    following, _ = host_life().actions[subscribed_at + 1]
+    following, at_ms = host_life().actions[subscribed_at + 1]
     assert isinstance(following, Publish)
     assert following.message == states()[0].message == host_life().sent()[0].message
+    assert at_ms == host_life().actions[subscribed_at][1] + STEP_MS, "when the SUBACK has come, and not before"
 
 
 @pytest.mark.tck(
@@ -119,6 +143,44 @@ def test_the_birth_has_qos_1_and_is_retained():
 def test_the_birth_says_online_with_the_timestamp_of_the_will():
     assert exactly(states()[0], online=True)
     assert states()[0].json["timestamp"] == host_life().will.json["timestamp"]
+
+
+@pytest.mark.tck(
+    "tck-id-host-topic-phid-birth-payload-timestamp",
+    "tck-id-host-topic-phid-death-payload-timestamp-connect",
+    "tck-id-operational-behavior-primary-application-state-with-multiple-servers-state",
+)
+def test_each_session_begins_with_a_birth_and_has_a_timestamp_of_its_own():
+    recorder = Recorder(new_host())
+    for _ in range(3):
+        begin(recorder)
+        recorder.step(recorder.session.receive_disconnected)
+    stamps = []
+    for number in range(3):
+        life = Life(recorder.noted[number * 3 : number * 3 + 3])
+        (birth,) = life.sent()
+        assert exactly(birth, online=True)
+        assert birth.json["timestamp"] == life.will.json["timestamp"] == life.will.at_ms
+        stamps.append(birth.json["timestamp"])
+    assert len(set(stamps)) == 3
+
+
+@pytest.mark.tck("tck-id-operational-behavior-host-application-multi-server-timestamp")
+def test_the_timestamp_at_one_broker_is_its_own_whatever_happens_at_another():
+    """A session is a host at one broker; where there are several brokers there are several sessions."""
+    here, elsewhere = Recorder(new_host()), Recorder(new_host())
+    begin(here)
+    elsewhere.now_ms += 50_000
+    begin(elsewhere)
+    elsewhere.step(elsewhere.session.receive_disconnected)
+    begin(elsewhere)
+    will_of_another = json.dumps({"online": False, "timestamp": START_MS}).encode()
+    here.step(here.session.receive_message, STATE_TOPIC, will_of_another, retain=False)
+    birth, healed = Life(here.noted).sent(HOST_ID)
+    first, second = Life(elsewhere.noted).sent(HOST_ID)
+    assert birth.json["timestamp"] == healed.json["timestamp"] == START_MS + STEP_MS
+    assert first.json["timestamp"] < second.json["timestamp"]
+    assert first.json["timestamp"] == START_MS + 50_000 + STEP_MS
 
 
 # ── goodbye ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -238,6 +300,26 @@ def test_dcmd_carries_the_metrics_to_be_written_as_the_dbirth_named_them():
     (metric,) = sent.payload.metrics
     assert metric.alias == alias_of("spBv1.0/acme.dallas/DBIRTH/gw-1/d1", "t")
     assert (metric.WhichOneof("value"), metric.double_value) == ("double_value", 4.5)
+
+
+@pytest.mark.tck(
+    "tck-id-operational-behavior-data-commands-ncmd-rebirth-verb",
+    "tck-id-operational-behavior-data-commands-ncmd-rebirth-name",
+    "tck-id-operational-behavior-data-commands-ncmd-rebirth-value",
+)
+def test_a_rebirth_request_is_an_ncmd_with_the_metric_by_its_name_set_to_true():
+    session = new_host()
+    recorder = Recorder(session)
+    begin(recorder)
+    recorder.step(session.request_rebirth, NODE, "request")
+    (request,) = Life(recorder.noted).sent("NCMD")
+    assert request.message.topic == NODE_COMMAND
+    (metric,) = request.payload.metrics
+    assert (metric.name, metric.WhichOneof("value"), metric.boolean_value) == (
+        "Node Control/Rebirth",
+        "boolean_value",
+        True,
+    )
 
 
 # ── devices ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -115,6 +115,11 @@ async def test_a_gateway_may_publish_without_its_primary_host_where_it_is_told_t
 # ── a second gateway of the same name ────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.tck(
+    "tck-id-intro-edge-node-id-uniqueness",
+    "tck-id-payloads-nbirth-edge-node-descriptor",
+    "tck-id-topic-structure-namespace-unique-edge-node-descriptor",
+)
 @pytest.mark.parametrize("more", ["", ", mqtt: 5"])
 async def test_two_gateways_of_one_name_say_so_and_do_not_flap(tmp_path: Path, more: str) -> None:
     for name in "ab":

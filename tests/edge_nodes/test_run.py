@@ -111,6 +111,9 @@ async def test_it_waits_for_plc_and_broker_and_ends_with_its_counters(tmp_path: 
     assert "Traceback" not in edge.log
 
 
+@pytest.mark.tck(
+    "tck-id-topics-nbirth-bdseq-increment", "tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq"
+)
 async def test_a_killed_edge_goes_on_from_its_store(tmp_path: Path) -> None:
     """Every value that was stored arrives, none twice, bdSeq rises by one with each CONNECT."""
     with mosquitto(tmp_path) as broker:
@@ -190,6 +193,7 @@ async def test_other_levels_need_no_host(tmp_path: Path, level: str, confirmed: 
                 await eventually(lambda: edge.stats["confirmed"] == confirmed)
 
 
+@pytest.mark.tck("tck-id-operational-behavior-data-publish-dbirth-values")
 async def test_a_rebirth_shows_the_last_stored_samples(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:
         async with Plc(VARIABLES) as plc:

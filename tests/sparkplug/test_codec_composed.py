@@ -79,6 +79,7 @@ def data_round_trip(subject: BirthMetric, value):
     "tck-id-payloads-dataset-parameter-type-req",
     "tck-id-payloads-dataset-types-def",
     "tck-id-payloads-dataset-types-type",
+    "tck-id-payloads-template-dataset-value",
 )
 def test_dataset_in_birth_and_data():
     # payloads-dataset-column-size, -column-num-headers, -types-def, -types-num, -types-type, -types-value,
@@ -113,6 +114,7 @@ def test_empty_dataset_is_no_null():
 
 
 @pytest.mark.tck(
+    "tck-id-payloads-dataset-column-num-headers",
     "tck-id-payloads-dataset-types-num",
     "tck-id-payloads-dataset-types-value",
     "tck-id-payloads-template-dataset-value",
@@ -257,12 +259,15 @@ def test_template_instance_nested():
 )
 def test_template_in_data_holds_some_members_and_no_types():
     # payloads-template-instance-members-data, -instance-parameters, payloads-metric-datatype-not-req
-    part = TemplateValue(template_ref="Motor", metrics=(metric("on", DataType.BOOLEAN, True),))
+    maker = TemplateParameter("maker", DataType.STRING, "Mill")
+    part = TemplateValue(template_ref="Motor", metrics=(metric("on", DataType.BOOLEAN, True),), parameters=(maker,))
     whole = metric("motor 1", DataType.TEMPLATE, TemplateValue(template_ref="Motor", metrics=MOTOR.metrics), alias=4)
     value, payload = data_round_trip(whole, part)
     assert value == part
     (member,) = wire_of(payload).template_value.metrics
     assert (member.name, member.HasField("datatype")) == ("on", False)
+    (parameter,) = wire_of(payload).template_value.parameters
+    assert (parameter.name, parameter.string_value) == ("maker", "Mill")
 
 
 def test_parameters_without_type_in_data_are_read_by_the_birth():
@@ -417,8 +422,12 @@ SETS = (
 )
 
 
-@pytest.mark.tck("tck-id-payloads-metric-propertyvalue-type-value")
-def test_property_sets_and_lists_nest():  # payloads-metric-propertyvalue-type-value, -propertyset-keys-array-size
+@pytest.mark.tck(
+    "tck-id-payloads-metric-propertyvalue-type-value",
+    "tck-id-payloads-propertyset-keys-array-size",
+    "tck-id-payloads-propertyset-values-array-size",
+)
+def test_property_sets_and_lists_nest():
     assert round_trip(metric(properties=SETS)).properties == SETS
     table = table_of(metric("a", alias=1))
     payload = codec.encode_data(batch_of(table.by_name.values(), [1.0], properties={0: SETS}), timestamp_ms=1, seq=1)

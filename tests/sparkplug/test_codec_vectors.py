@@ -330,9 +330,13 @@ def test_properties_without_types_in_data_are_read_by_their_field():  # property
     "tck-id-payloads-propertyset-keys-array-size",
     "tck-id-payloads-propertyset-values-array-size",
 )
-def test_property_lists_of_different_lengths_reject_the_metric():  # payloads-propertyset-keys-array-size
+@pytest.mark.parametrize(("keys", "values"), [(1, 0), (0, 1), (1, 2)])
+def test_property_lists_of_different_lengths_reject_the_metric(keys, values):
     wire = Payload(timestamp=1)
-    wire.metrics.add(alias=1, double_value=1.0).properties.keys.append(PROPERTY_QUALITY)
+    properties = wire.metrics.add(alias=1, double_value=1.0).properties
+    properties.keys.extend(["a"] * keys)
+    for _ in range(values):
+        properties.values.add(type=3, int_value=192)
     data = codec.decode_data(wire.SerializeToString(), table_of(metric("a", alias=1)))
     assert ([r.reason for r in data.rejected], data.values) == (["wrong_type"], [])
 
@@ -443,6 +447,7 @@ def test_lists_of_different_lengths_are_a_local_error():
         codec.encode_data(batch_of([binding], [1.0, 2.0]), timestamp_ms=1, seq=1)
 
 
+@pytest.mark.tck("tck-id-payloads-metric-propertyvalue-type-value")
 def test_property_of_a_type_that_properties_do_not_have_is_a_local_error():
     with pytest.raises(LocalProtocolError, match="property"):
         birth_of(metric(properties=(Property("p", DataType.BYTES, b""),)))

@@ -478,14 +478,15 @@ def test_gap_delays_conclusions_and_never_data():
     "tck-id-operational-behavior-host-reordering-rebirth",
     "tck-id-operational-behavior-host-reordering-start",
 )
-def test_reorder_timeout_asks_for_a_rebirth():  # operational-behavior-host-reordering-rebirth, -param
-    host = online_host(reorder_timeout_ms=5000)
+@pytest.mark.parametrize("timeout_s", [1, 5, 60])
+def test_reorder_timeout_asks_for_a_rebirth(timeout_s):  # operational-behavior-host-reordering-rebirth, -param
+    host = online_host(reorder_timeout_ms=timeout_s * 1000)
     peer = born(host)
     peer.data(seq=4)
-    assert host.next_deadline_ns() == T0 + 5 * S
-    host.receive_timer(T0 + 5 * S - 1)
+    assert host.next_deadline_ns() == T0 + timeout_s * S
+    host.receive_timer(T0 + timeout_s * S - 1)
     assert rebirths(host) == []
-    host.receive_timer(T0 + 5 * S)
+    host.receive_timer(T0 + timeout_s * S)
     (message,) = published(host)
     # topics-ncmd-topic, -mqtt, operational-behavior-data-commands-ncmd-rebirth-verb, -name, -value
     assert (message.topic, message.qos, message.retain) == (NODE.topic(MessageType.NCMD), 0, False)
@@ -635,6 +636,7 @@ def test_device_death():  # edge-node-termination-host-action-ddeath-devices-off
     (event,) = peer.ddeath(now_ns=T0 + S)
     assert isinstance(event, DeviceDied)
     assert (event.device_id, event.reason, event.timestamp_ms) == ("reactor4", "ddeath", T0_MS)
+    assert host.nodes[NODE].devices["reactor4"].online is False
     assert peer.ddeath() == []
     assert peer.ddeath("unknown") == []
     assert kinds(peer.data("reactor4"))[0] == "DataUnreadable"

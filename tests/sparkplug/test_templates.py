@@ -58,10 +58,13 @@ def test_definitions_stand_in_the_nbirth_and_instances_anywhere():
 
 @pytest.mark.tck(
     "tck-id-payloads-template-definition-members",
+    "tck-id-payloads-template-definition-nbirth",
     "tck-id-payloads-template-definition-nbirth-only",
     "tck-id-payloads-template-definition-parameters",
     "tck-id-payloads-template-instance-members",
     "tck-id-payloads-template-instance-members-birth",
+    "tck-id-payloads-template-instance-ref",
+    "tck-id-topics-nbirth-templates",
 )
 @pytest.mark.parametrize(
     ("given", "tck_id"),
