@@ -198,7 +198,7 @@ class Stages:
             return connection.execute(sql).fetchall()
 
     def counters(self) -> dict[str, int]:
-        from uns.runtime.host.api import _equation_terms
+        from uns.runtime.host.status import _equation_terms
 
         terms = self.queries.terms()
         return _equation_terms(terms, self.raw.terms(terms.joined))[0]

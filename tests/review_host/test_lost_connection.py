@@ -16,7 +16,7 @@ from uns.adapters.logs import get_logger
 from uns.adapters.mqtt import BrokerAddress, IncomingMessage
 from uns.errors import ConnectionLost
 from uns.runtime.backoff import Backoff
-from uns.runtime.host import process as host_module
+from uns.runtime.host import sparkplug_link as host_module
 from uns.runtime.host.options import HostOptions
 from uns.runtime.host.process import Host
 from uns.sparkplug.topics import EdgeNodeDescriptor
@@ -68,7 +68,7 @@ async def test_births_are_logged_although_the_answer_to_their_batch_finds_no_con
     try:
         host.session.connect(0)
         with pytest.raises(ConnectionLost):
-            await host._serve_connection(Backoff())
+            await host.link.serve_connection(Backoff())
         await eventually(host.writer.is_idle)
         held = await host.in_raw_reads(host.raw.held)
         assert [(node.session, list(node.devices)) for node in held] == [("session-1", ["reactor4"])]

@@ -97,7 +97,7 @@ async def test_a_last_status_that_fails_does_not_fail_the_stop(tmp_path: Path, m
     async def failing(_query: Any) -> Any:
         raise RuntimeError("disk I/O error")
 
-    monkeypatch.setattr(host.api, "status", failing)
+    monkeypatch.setattr(host.status, "status", failing)
     host.stop()
     await asyncio.wait_for(running, 12)
     assert host.final_status is None

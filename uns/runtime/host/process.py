@@ -27,20 +27,17 @@ import msgspec
 import uns
 from uns.adapters.http import ApiServer, parse_api_address
 from uns.adapters.logs import Logger, get_logger
-from uns.adapters.mqtt import MqttConnection
 from uns.adapters.sqlite.raw_log import RawLog
 from uns.adapters.sqlite.record_log import RecordLog
 from uns.adapters.sqlite.record_queries import RecordQueries
 from uns.audit.events import Life, command_sent
 from uns.delivery.host import HostDelivery
 from uns.delivery.messages import MARK_FILTER, confirm_topic
-from uns.enrichment.plan import OutboxMessage
-from uns.errors import ConfigurationError, ConnectionLost, StorageError, UnreachableError
+from uns.errors import ConfigurationError, StorageError
 from uns.namespace.acl import host_credentials
 from uns.namespace.loader import load_tree
 from uns.namespace.model import TopicTree
 from uns.runtime.audit import AuditTrail, os_user
-from uns.runtime.backoff import Backoff
 from uns.runtime.host.announcements import Announcer
 from uns.runtime.host.api import HostApi
 from uns.runtime.host.fact_audit import FactAudit
@@ -56,18 +53,15 @@ from uns.runtime.host.order_state import OrderState
 from uns.runtime.host.output import Output
 from uns.runtime.host.raw_writer import Answers, RawWriter
 from uns.runtime.host.receiver import DeliveryGate, Receiver
+from uns.runtime.host.sparkplug_link import SparkplugLink
 from uns.runtime.host.status import HostStatus
 from uns.sparkplug.host import HostBounds, HostSession
 from uns.sparkplug.messages import (
-    Connect,
-    Disconnect,
     HeldBirths,
     HostEvent,
     HostStateHealed,
     Message,
-    Publish,
     RebirthRequested,
-    Subscribe,
 )
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
@@ -90,14 +84,12 @@ class Host:
         self.started_ns = time.time_ns()
         self._stop = asyncio.Event()
         self._stop_is_written = False
-        self._connection: MqttConnection | None = None
+        self._is_open = False
         self._threads = {
             name: ThreadPoolExecutor(1, thread_name_prefix=f"uns-{name}")
             for name in ("raw-writes", "raw-reads", "record-writes", "queries", "orders")
         }
         self._closers: list[tuple[str, Callable[[], None]]] = []
-        self.connected = False
-        self._malformed_topics = 0  # of connections that are over
         self.final_status: dict[str, Any] | None = None
         declared = _edge_nodes_of(tree)
         bounds = HostBounds()
@@ -124,6 +116,11 @@ class Host:
         self.preview = LivePreview(self.output.show)
         self.liveness = Liveness(lambda: self.session.nodes, on_sweep=self.announcer.follow)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the Sparkplug connection is up and our STATE is out."""
+        return self._is_open and self.link.connected
+
     def stop(self) -> None:
         """Ask for the end; what is received so far is still joined and published."""
         self._stop.set()
@@ -144,7 +141,7 @@ class Host:
                     tasks.create_task(self.orders.run(), name="orders"),
                     tasks.create_task(self._tick(), name="timers"),
                 ]
-                sparkplug = tasks.create_task(self._run_sparkplug(), name="sparkplug")
+                sparkplug = tasks.create_task(self.link.run(), name="sparkplug")
                 async with ApiServer(
                     parse_api_address(self.options.api_address),
                     answers={**self.status.answers, **self.api.answers},
@@ -236,6 +233,16 @@ class Host:
             on_health=lambda text: self.announcer.trouble("raw_log", text),
             joined=lambda: self.joiner.joined,
         )
+        self.link = SparkplugLink(
+            options.broker.of_connection(options.host_id),
+            session=self.session,
+            receiver=self.receiver,
+            writer=self.writer,
+            gate=self.gate,
+            kept_state=self.kept_state,
+            liveness=self.liveness,
+            log=self.log,
+        )
         self.facts = FactIntake(
             options.broker.of_connection(f"{options.host_id}-facts"),
             self.tree,
@@ -256,6 +263,7 @@ class Host:
         )
         self.status = HostStatus(self)
         self.api = HostApi(self)
+        self._is_open = True
         self.announcer.show_all()
 
     async def _close(self) -> None:
@@ -304,74 +312,6 @@ class Host:
 
     # --- Sparkplug -----------------------------------------------------------------------------------------------
 
-    async def _run_sparkplug(self) -> None:
-        backoff = Backoff()
-        try:
-            while True:
-                self.gate.forget_all()
-                self.session.connect(time.time_ns())
-                self.kept_state.keep(self.session.state_seen_ms)
-                try:
-                    await self._serve_connection(backoff)
-                except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
-                    self.log.warning("no broker, trying again", error=str(error))
-                finally:
-                    self.connected = False
-                    self._malformed_topics = self.malformed_topics
-                    self._connection = None
-                    self.session.receive_disconnected(time.time_ns())
-                    self.receiver.drain(time.time_ns())
-                    self.liveness.receive_disconnected()
-                await asyncio.sleep(backoff.next_s())
-        finally:
-            self.connected = False
-
-    async def _serve_connection(self, backoff: Backoff) -> None:
-        (connect,) = self.session.actions()
-        if not isinstance(connect, Connect):
-            raise ConnectionLost("the session did not ask for a connection")
-        broker = self.options.broker.of_connection(self.options.host_id)
-        connection = MqttConnection(broker, client_id=connect.client_id, will=connect.will)
-        async with connection:
-            self.session.receive_connected(time.time_ns())
-            for action in self.session.actions():
-                if isinstance(action, Subscribe):
-                    await connection.subscribe(action.filters)
-            self._connection = connection
-            self.session.receive_subscribed(time.time_ns())
-            await self._carry_out(connection)
-            self.connected = True
-            self.liveness.receive_connected(time.time_ns())
-            backoff.works()
-            self.log.info("connected", broker=self.options.broker.url)
-            try:
-                while True:
-                    batch = await connection.next_batch()
-                    group = self.receiver.receive(batch, time.time_ns())
-                    try:
-                        await self._carry_out(connection)
-                    finally:  # a lost connection takes nothing back: the session decodes with these births from now on
-                        await self.writer.put(group)
-            except asyncio.CancelledError:
-                self.session.close(time.time_ns())
-                self.kept_state.keep(self.session.state_seen_ms)  # our death has a timestamp of its own
-                with contextlib.suppress(ConnectionLost):  # it must not take the place of the cancellation
-                    await self._carry_out(connection)
-                raise
-
-    async def _carry_out(self, connection: MqttConnection) -> None:
-        """Do what the session asks for, in its order."""
-        messages: list[Message] = []
-        for action in self.session.actions():
-            if isinstance(action, Publish):
-                messages.append(action.message)
-            elif isinstance(action, Disconnect):
-                connection.publish_many(messages)
-                messages = []
-                await connection.disconnect()
-        if messages:
-            connection.publish_many(messages)
-
     def _on_event(self, event: HostEvent, reader: DeviceReader | None) -> None:
         if isinstance(event, RebirthRequested):
             self.trail.note(
@@ -389,14 +329,9 @@ class Host:
         self.announcer.receive(event, reader)
 
     def _answer(self, answers: Answers) -> None:
-        connection = self._connection
-        if connection is None or connection.lost:
-            return
-        messages = [
-            OutboxMessage(confirm_topic(edge_node), msgspec.json.encode(confirm)) for edge_node, confirm in answers
-        ]
-        with contextlib.suppress(ConnectionLost):
-            connection.publish_many(messages)
+        self.link.publish(
+            [Message(confirm_topic(edge_node), msgspec.json.encode(confirm), qos=1) for edge_node, confirm in answers]
+        )
 
     def _hand_over(self, items: Sequence[Item], head: int) -> None:
         self.joiner.hand_over(items, head)
@@ -408,14 +343,7 @@ class Host:
         while True:
             await asyncio.sleep(TICK_S)
             now_ns = time.time_ns()
-            deadline = self.session.next_deadline_ns()
-            connection = self._connection
-            if deadline is not None and deadline <= now_ns and self.connected and connection is not None:
-                self.session.receive_timer(now_ns)
-                group = self.receiver.drain(now_ns)
-                with contextlib.suppress(ConnectionLost):
-                    await self._carry_out(connection)
-                await self.writer.put(group)
+            await self.link.look(now_ns)
             self.announcer.due()
             board = self.joiner.enricher.board
             if not self._stop.is_set():  # a host that stops says so by its STATE and _health; its next life judges anew
@@ -423,12 +351,6 @@ class Host:
             self.preview.due(self.joiner.enricher, now_ns)
             for message in board.due(now_ns):
                 self.output.show(message.topic, message.payload)
-
-    @property
-    def malformed_topics(self) -> int:
-        """Messages whose topic is no UTF-8; they never get as far as the session."""
-        connection = self._connection
-        return self._malformed_topics + (0 if connection is None else connection.malformed_topics)
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
