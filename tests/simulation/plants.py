@@ -30,7 +30,8 @@ from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.edge import EdgeNodeSession
 from uns.sparkplug.host import HostSession
-from uns.sparkplug.host_rules import HostRules
+from uns.sparkplug.host_lives import LifeRules
+from uns.sparkplug.host_view import HostView
 from uns.sparkplug.messages import Message, Publish, Subscribe
 from uns.sparkplug.rebirths import RebirthLimiter
 from uns.sparkplug.reorder import Arrival
@@ -466,14 +467,14 @@ def a_host_that_asks_for_no_rebirth(patch):
 
 def a_host_that_obeys_every_ndeath(patch):
     a_host_that_asks_for_no_rebirth(patch)
-    receive_node_death = HostRules._receive_node_death
+    receive_node_death = LifeRules.receive_node_death
 
     def obedient(self, node, arrived):
         with contextlib.suppress(RemoteProtocolError):
             node.bd_seq = codec.decode_death(arrived.payload)
         receive_node_death(self, node, arrived)
 
-    patch.setattr(HostRules, "_receive_node_death", obedient)
+    patch.setattr(LifeRules, "receive_node_death", obedient)
     only(patch, faults.edge_cut)
 
 
@@ -546,12 +547,12 @@ def a_host_that_forgets_its_state(patch):
 
 def a_host_that_hears_no_ndeath(patch):
     only(patch, faults.edge_cut, faults.edge_stop)
-    patch.setattr(HostRules, "_receive_node_death", lambda self, node, arrived: None)
+    patch.setattr(LifeRules, "receive_node_death", lambda self, node, arrived: None)
 
 
 def a_host_that_hears_no_ddeath(patch):
     only(patch, faults.device_lost)
-    patch.setattr(HostRules, "_receive_device_death", lambda self, node, device_id, arrived: None)
+    patch.setattr(LifeRules, "receive_device_death", lambda self, node, device_id, arrived: None)
 
 
 def a_host_that_counts_what_came_twice(patch):
@@ -563,13 +564,13 @@ def a_host_that_counts_what_came_twice(patch):
 
     count = HostDelivery.count
     patch.setattr(HostDelivery, "count", greedy)
-    track = HostRules._track
+    track = HostView.track
 
     def on_time(self, node, seq, now_ns):
         track(self, node, seq, now_ns)
         return Arrival.IN_ORDER
 
-    patch.setattr(HostRules, "_track", on_time)
+    patch.setattr(HostView, "track", on_time)
     patch.setattr(HostSession, "lost_since_mark", lambda self, edge_node: False)
 
 

@@ -111,6 +111,7 @@ class HostSession:
                 host_start_spread_ns=host_start_spread_ms * _NS_PER_MS,
             ),
         )
+        self._view = self._rules.view
         self._state = HostSessionState.DISCONNECTED
         self._actions: list[Action] = []
         self._topics: dict[str, Topic] = {}
@@ -131,7 +132,7 @@ class HostSession:
     @property
     def nodes(self) -> Mapping[EdgeNodeDescriptor, NodeState]:
         """Every edge node that was heard of or whose births are held. To be read, not changed."""
-        return MappingProxyType(self._rules.nodes)
+        return MappingProxyType(self._view.nodes)
 
     def actions(self) -> list[Action]:
         """Drain what the adapter has to do, in this order."""
@@ -140,28 +141,28 @@ class HostSession:
 
     def events(self) -> list[HostEvent]:
         """Drain what the application should know, in order of arrival."""
-        events, self._rules.events = self._rules.events, []
+        events, self._view.events = self._view.events, []
         return events
 
     @property
     def warnings(self) -> Counter[str]:
         """Forgiven faults of peers, by tck-id."""
-        return self._rules.tally.warnings
+        return self._view.tally.warnings
 
     @property
     def violations(self) -> Counter[str]:
         """Dropped messages, by kind."""
-        return self._rules.tally.violations
+        return self._view.tally.violations
 
     @property
     def leniencies(self) -> Counter[str]:
         """What was forgiven and has no tck-id, by kind."""
-        return self._rules.tally.leniencies
+        return self._view.tally.leniencies
 
     @property
     def counters(self) -> Counter[str]:
         """Gaps and their ends, repeated messages, late deaths, nodes that gave way, rebirth requests by cause."""
-        return self._rules.tally.counters
+        return self._view.tally.counters
 
     @property
     def state_seen_ms(self) -> int:
@@ -256,7 +257,7 @@ class HostSession:
     ) -> None:
         """NCMD (``device_id`` None) or DCMD: by alias where the birth gave one, at QoS 0, never retained."""
         self._input(HostInput.PUBLISH)
-        node = self._rules.nodes.get(edge_node)
+        node = self._view.nodes.get(edge_node)
         device = None if node is None or device_id is None else node.devices.get(device_id)
         table = (node.table if node else None) if device_id is None else (device.table if device else None)
         named = table.by_name if table else {}
@@ -277,27 +278,27 @@ class HostSession:
         parsed = self._topics.get(topic)
         if parsed is None:
             if not topic.startswith(f"{NAMESPACE}/"):
-                self._rules.events.append(OtherMessage(topic, payload, retain, raw))
+                self._view.events.append(OtherMessage(topic, payload, retain, raw))
                 return
             if is_id_too_long(topic):
                 shown = f"{topic[:ID_BYTES_MAX]}…"
-                self._rules.violation("id_bytes_max", shown, f"an id of more than {ID_BYTES_MAX} bytes: {shown}")
+                self._view.violation("id_bytes_max", shown, f"an id of more than {ID_BYTES_MAX} bytes: {shown}")
                 return
             if (fault := unfit_character(topic)) is not None:
                 shown = ascii(topic)
-                self._rules.violation("id_characters", shown, f"an id with {fault}: {shown}")
+                self._view.violation("id_characters", shown, f"an id with {fault}: {shown}")
                 return
             try:
                 parsed = self._remember_topic(topic)
             except RemoteProtocolError as error:
-                self._rules.violation("topic", topic, error)
+                self._view.violation("topic", topic, error)
                 return
         if isinstance(parsed, StateTopic):
             if topic == self._state_topic:
                 self._receive_own_state(payload, retain=retain, now_ns=now_ns)
         elif retain:
             # Stored, hence of some time ago: never live (some peers publish births and deaths retained).
-            self._rules.warn(parsed.edge_node, "tck-id-topics-nbirth-mqtt", "retained messages are passed over")
+            self._view.warn(parsed.edge_node, "tck-id-topics-nbirth-mqtt", "retained messages are passed over")
         else:
             self._rules.receive(Arrived(parsed, payload, now_ns, raw))
             self._send_rebirths(now_ns)
@@ -315,7 +316,7 @@ class HostSession:
 
         Counts of messages cannot tell where a network lets DATA overtake the mark that it belongs behind.
         """
-        node = self._rules.nodes.get(edge_node)
+        node = self._view.nodes.get(edge_node)
         if node is None:
             return False
         before, node.holes_at_mark = node.holes_at_mark, node.tracker.holes
@@ -349,7 +350,7 @@ class HostSession:
             self._heal(text, now_ns, newer=False, tell=not retain)
         elif newer:
             # Its own host will heal it, too: only the older of two gives way, or they would never end.
-            self._rules.warn(None, "tck-id-operational-behavior-host-application-host-id", f"{text}: is the id in use?")
+            self._view.warn(None, "tck-id-operational-behavior-host-application-host-id", f"{text}: is the id in use?")
 
     def _heal(self, text: str, now_ns: int, *, newer: bool, tell: bool = True) -> None:
         # tck-id-message-flow-hid-sparkplug-state-message-delivered: at once, with the timestamp of this CONNECT.
@@ -362,7 +363,7 @@ class HostSession:
         elif newer and self._healed_at_ns is not None:  # nobody may write again, and edge nodes wait for us
             self._heal_due_ns = self._healed_at_ns + _HEAL_INTERVAL_NS
         if tell:
-            self._rules.events.append(HostStateHealed(text, reconnecting))
+            self._view.events.append(HostStateHealed(text, reconnecting))
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -379,5 +380,5 @@ class HostSession:
             command = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
             payload = codec.encode_command([command], timestamp_ms=now_ns // _NS_PER_MS)
             self._actions.append(Publish(Message(edge_node.topic(MessageType.NCMD), payload)))
-            self._rules.tally.counters[f"rebirth_requests_{cause}"] += 1
-            self._rules.events.append(RebirthRequested(edge_node, cause))
+            self._view.tally.counters[f"rebirth_requests_{cause}"] += 1
+            self._view.events.append(RebirthRequested(edge_node, cause))

@@ -1,0 +1,208 @@
+"""What births and deaths of edge nodes and devices do to what a host holds for true."""
+
+from __future__ import annotations
+
+import contextlib
+
+from uns.errors import RemoteProtocolError
+from uns.sparkplug import codec
+from uns.sparkplug.aliases import AliasTable
+from uns.sparkplug.codec import Leniency
+from uns.sparkplug.host_nodes import DeviceState, NodeState, session_key
+from uns.sparkplug.host_tally import faults_of_birth
+from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
+from uns.sparkplug.messages import DeviceBorn, NodeBorn
+from uns.sparkplug.metrics import BirthPayload
+from uns.sparkplug.reorder import Arrival
+from uns.sparkplug.transitions import HostNodeInput, HostNodeState
+
+__all__ = ["LifeRules"]
+
+
+class LifeRules:
+    """NBIRTH, DBIRTH, NDEATH, DDEATH, and the end of the births."""
+
+    def __init__(self, view: HostView, leniency: Leniency) -> None:
+        self._view = view
+        self._leniency = leniency
+
+    def receive_node_birth(self, node: NodeState, arrived: Arrived) -> None:
+        """A node is born, or born again, with whatever its births defined before gone."""
+        edge_node, now_ns = node.edge_node, arrived.now_ns
+        try:
+            birth = codec.decode_birth(arrived.payload, self._leniency)
+            self._check_quota(len(birth.metrics), len(arrived.payload))
+        except RemoteProtocolError as error:
+            self._view.violation("nbirth", str(arrived.topic), error, arrived=arrived)
+            self._node_birth_refused(node, arrived)
+            return
+        key = session_key(birth.session_id, birth.bd_seq)
+        same = node.birth is not None and (node.session_id, node.bd_seq) == (key, birth.bd_seq)
+        if not same:
+            # The old session ended unheard: an implicit death. Its NDEATH may still come, and is then ignored.
+            self._view.node_died(node, "superseded", now_ns, arrived.raw)
+        # A session of ours is told by its uuid. A foreign one has only its bdSeq, which some never change.
+        first = not same if birth.session_id else not (same and node.online)
+        if first:
+            node.warned.clear()
+        node.devices_awaited |= {device_id for device_id, device in node.devices.items() if device.online}
+        node.devices = {device_id: DeviceState(False, now_ns, "awaited") for device_id in node.devices_awaited}
+        repeats_bd_seq = first and node.state is HostNodeState.OFFLINE and node.bd_seq == birth.bd_seq is not None
+        node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
+        node.birth, node.table, node.birth_bytes = birth, AliasTable.of_birth(birth), len(arrived.payload)
+        self._view.enter(node, HostNodeInput.BORN, now_ns, "born")
+        # 3.0 says 0, in another chapter 0 to 255; a proto3 peer cannot write a 0 (peers.md 1, 8).
+        node.tracker.start(birth.seq or 0)
+        self._view.gaps.pop(edge_node, None)
+        self._view.births_end.pop(edge_node, None)
+        if node.devices_awaited:
+            self._view.births_end[edge_node] = now_ns + self._view.delays.reorder_timeout_ns
+        self._view.rebirths.cancel(edge_node)
+        self._view.rebirths.receive_session(edge_node, key)
+        self._view.events.append(
+            NodeBorn(
+                edge_node=edge_node,
+                session_id=key,
+                bd_seq=told_bd_seq(birth.bd_seq),
+                birth=birth,
+                payload=arrived.payload,
+                first=first,
+                ours=node.ours,
+                raw=arrived.raw,
+            )
+        )
+        self._warn_of_birth(node, birth, node.table, of_node=True)
+        if repeats_bd_seq:
+            self._view.warn(
+                edge_node, "tck-id-topics-nbirth-bdseq-increment", f"bdSeq {birth.bd_seq} again after a death"
+            )
+
+    def _node_birth_refused(self, node: NodeState, arrived: Arrived) -> None:
+        """What it says from now on belongs to a birth that is not known: read with the old one it could be wrong."""
+        if node.online:
+            self._view.node_died(node, "birth_refused", arrived.now_ns, arrived.raw)
+            self._view.enter(node, HostNodeInput.HOST_LOST, arrived.now_ns, "birth_refused")
+        self._view.ask(node.edge_node, "birth_refused", arrived.now_ns)
+
+    def receive_device_birth(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
+        """A device of a node that is online is born."""
+        if not node.online:  # message-flow-device-birth-publish-nbirth-wait; or its NBIRTH came before our CONNECT
+            self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)
+            return
+        try:
+            birth = codec.decode_birth(arrived.payload, self._leniency)
+            self._check_device(node, device_id, birth, len(arrived.payload))
+        except RemoteProtocolError as error:
+            self._view.violation("dbirth", str(arrived.topic), error, arrived=arrived)
+            self._device_birth_refused(node, device_id, arrived)
+            return
+        arrival = self._view.track(node, birth.seq, arrived)
+        known = node.devices.get(device_id)
+        # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
+        if arrival is Arrival.REPEATED and node.ours and known is not None and known.reason == "ddeath":
+            return
+        node.devices_awaited.discard(device_id)
+        if not node.devices_awaited:
+            self._view.births_end.pop(node.edge_node, None)
+        table = AliasTable.of_birth(birth)
+        node.devices[device_id] = DeviceState(True, arrived.now_ns, "born", birth, table, len(arrived.payload))
+        self._view.events.append(
+            DeviceBorn(
+                edge_node=node.edge_node,
+                device_id=device_id,
+                session_id=node.session_id,
+                bd_seq=told_bd_seq(node.bd_seq),
+                birth=birth,
+                payload=arrived.payload,
+                ours=node.ours,
+                raw=arrived.raw,
+            )
+        )
+        self._warn_of_birth(node, birth, table, of_node=False)
+
+    def _device_birth_refused(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
+        with contextlib.suppress(RemoteProtocolError):  # it has its place in the order, whatever else it has
+            self._view.track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived)
+        device = node.devices.get(device_id)
+        if device is not None:
+            if device.online or device_id in node.devices_awaited:
+                self._view.device_died(node, device_id, "birth_refused", arrived.now_ns, raw=arrived.raw)
+            device.birth, device.table, device.birth_bytes = None, None, 0
+        self._view.ask(node.edge_node, "birth_refused", arrived.now_ns)
+
+    def receive_node_death(self, node: NodeState, arrived: Arrived) -> None:
+        """A node died, if the death belongs to the birth that is known."""
+        try:
+            bd_seq = codec.decode_death(arrived.payload)
+            with_seq = codec.decode_seq(arrived.payload, self._leniency)[1] is not None
+        except RemoteProtocolError as error:
+            self._view.violation("ndeath", str(arrived.topic), error, arrived=arrived)
+            return
+        if with_seq:
+            self._view.warn(node.edge_node, "tck-id-topics-ndeath-seq", "NDEATH with seq")
+        if bd_seq is None:
+            self._view.warn(node.edge_node, "tck-id-topics-ndeath-payload", "NDEATH without bdSeq: obeyed")
+        elif node.bd_seq != bd_seq and (node.birth is None or node.bd_seq is not None):  # else: a birth without one
+            self._view.tally.counters["late_deaths_ignored"] += 1
+            return  # a late will of an older connection
+        self._view.node_died(node, "ndeath", arrived.now_ns, arrived.raw)
+
+    def receive_device_death(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
+        """A device died."""
+        if not node.online:
+            self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)
+            return
+        try:
+            timestamp_ms, seq = codec.decode_seq(arrived.payload, self._leniency)
+        except RemoteProtocolError as error:
+            self._view.violation("ddeath", str(arrived.topic), error, arrived=arrived)
+            return
+        self._view.track(node, seq, arrived)
+        device = node.devices.get(device_id)
+        if device is not None and (device.online or device_id in node.devices_awaited):
+            self._view.device_died(
+                node, device_id, "ddeath", arrived.now_ns, timestamp_ms=timestamp_ms, raw=arrived.raw
+            )
+
+    def data_followed(self, node: NodeState, now_ns: int) -> None:
+        """DATA follows the births (payloads-dbirth-order): a device not born again by now is gone."""
+        if not node.tracker.has_gap:
+            for device_id in sorted(node.devices_awaited):
+                self._view.device_died(node, device_id, "rebirth_without_it", now_ns)
+
+    def births_are_over(self, node: NodeState | None, now_ns: int) -> None:
+        """DBIRTHs follow their NBIRTH at once. One that did not is lost, or its device is gone: no seq tells a silence.
+
+        Dead until it is heard, so that the one question asked here is not asked again of a device that is gone.
+        """
+        if node is None or not node.devices_awaited or node.tracker.has_gap:
+            return  # a gap has a deadline of its own, and asks at its end
+        for device_id in sorted(node.devices_awaited):
+            self._view.device_died(node, device_id, "rebirth_without_it", now_ns)
+        self._view.ask(node.edge_node, "missed_birth", now_ns)
+
+    def _check_quota(self, metrics: int, payload_bytes: int) -> None:
+        bounds = self._view.bounds
+        if metrics > bounds.metrics_per_node_max:
+            raise RemoteProtocolError(f"{metrics} metrics", expected=f"at most {bounds.metrics_per_node_max} a node")
+        if payload_bytes > bounds.birth_bytes_per_node_max:
+            raise RemoteProtocolError(
+                f"births of {payload_bytes} bytes", expected=f"at most {bounds.birth_bytes_per_node_max} a node"
+            )
+
+    def _check_device(self, node: NodeState, device_id: str, birth: BirthPayload, payload_bytes: int) -> None:
+        known = node.devices.get(device_id)
+        if known is None and len(node.devices) >= self._view.bounds.devices_per_node_max:
+            raise RemoteProtocolError(
+                "too many devices", expected=f"at most {self._view.bounds.devices_per_node_max} per edge node"
+            )
+        replaced = len(known.birth.metrics) if known is not None and known.birth is not None else 0
+        replaced_bytes = 0 if known is None else known.birth_bytes
+        self._check_quota(
+            node.metrics_held() - replaced + len(birth.metrics), node.bytes_held() - replaced_bytes + payload_bytes
+        )
+
+    def _warn_of_birth(self, node: NodeState, birth: BirthPayload, table: AliasTable, *, of_node: bool) -> None:
+        self._view.tally.note_birth(birth, table)
+        for tck_id, text in faults_of_birth(birth, table, of_node=of_node):
+            self._view.warn(node.edge_node, tck_id, text)
