@@ -38,10 +38,12 @@ class ConnectionGoneError(Exception):
 
 
 class Client(Protocol):
-    """Who sits at the client's end. ``now_ns`` is the clock on its wall."""
+    """Who sits at the client's end. ``now_ns`` is the time it stamps with, ``wall_ns`` the clock on its wall."""
 
     @property
     def now_ns(self) -> int: ...
+    @property
+    def wall_ns(self) -> int: ...
     def on_connected(self, connection: Connection) -> None: ...
     def on_subscribed(self, connection: Connection) -> None: ...
     def on_message(self, connection: Connection, message: Message) -> None: ...
@@ -54,6 +56,7 @@ class Tap(Protocol):
 
     def on_connect(self, connection: Connection, now_ns: int) -> None: ...
     def on_subscribe(self, connection: Connection, filters: tuple[tuple[str, int], ...], now_ns: int) -> None: ...
+    def on_granted(self, connection: Connection) -> None: ...
     def on_publish(self, connection: Connection, message: Message, now_ns: int) -> None: ...
     def on_disconnect(self, connection: Connection, now_ns: int) -> None: ...
     def on_deliver(self, connection: Connection, message: Message) -> None: ...
@@ -83,6 +86,10 @@ class Connection:
         self.lingers = False  # taken over, and what it sent before still comes through
         self.client_open = True
         self.broker_open = False
+        self.foreign = False  # of somebody who goes by a name that is another's
+        self.taken_over = False  # and the broker said so, as MQTT 5 brokers do
+        self.reached_ns: int | None = None  # CONNACK
+        self.ended_ns: int | None = None  # at the client's end
         self.reading = True
         self.filters: list[tuple[list[str], int]] = []
         self.disorder_until_ns = 0  # messages towards the client come twice and out of order
@@ -113,16 +120,21 @@ class Connection:
         for tap in self.broker.taps:
             tap.on_disconnect(self, self.client.now_ns)
         self._up(lambda: self.broker.receive_disconnect(self))
-        self.client_open = False
+        self._end_here()
 
     def abort(self, *, deliver_sent: bool = True) -> None:
         """The client died: its machine ends the connection, with or without what was sent before."""
-        self.client_open = False
+        self._end_here()
         if not deliver_sent:
             self.path_alive = False
             self.world.after(self.broker.latency_ms(), lambda: self.broker.connection_ended(self))
         else:
             self._up(lambda: self.broker.connection_ended(self))
+
+    def _end_here(self) -> None:
+        if self.client_open:
+            self.client_open = False
+            self.ended_ns = self.world.now_ns
 
     def _check_open(self) -> None:
         if not self.client_open:
@@ -152,7 +164,7 @@ class Connection:
 
     def close_client_end(self) -> None:
         if self.client_open:
-            self.client_open = False
+            self._end_here()
             self.client.on_closed(self)
 
     def freeze(self, milliseconds: float, *, up: bool, down: bool) -> None:
@@ -221,7 +233,9 @@ class SimulatedBroker:
         self.will_on_takeover = will_on_takeover
         self.will_delay_ms: Callable[[], float] = lambda: 0.0
         self.lets_old_connections_linger = False  # as nodes of a cluster may, where a session moves
+        self.tells_takeovers = False
         self.up = True
+        self.spoiled = False  # somebody has lied here, or order was lost: what its STATE says may be wrong for good
         self.connections: dict[str, Connection] = {}
         self.retained: dict[str, Message] = {}
         self.taps: list[Tap] = []
@@ -247,10 +261,13 @@ class SimulatedBroker:
         self.world.after(self.latency_ms(), lambda: self._receive_connect(connection))
         return connection
 
-    def intrude(self, client: Client, client_id: str) -> None:
+    def intrude(self, client: Client, client_id: str, will: Message | None = None) -> Connection:
         """Somebody comes with a client id that is another's; checkers look at the rightful ones only."""
-        connection = self._open(client, client_id, None, clean_session=True)
+        self.spoiled = True  # the end of a connection may have been swallowed, and the will with it
+        connection = self._open(client, client_id, will, clean_session=True)
+        connection.foreign = True
         self.world.after(self.latency_ms(), lambda: self._receive_connect(connection))
+        return connection
 
     def _open(self, client: Client, client_id: str, will: Message | None, *, clean_session: bool) -> Connection:
         self.world.connections += 1
@@ -268,13 +285,23 @@ class SimulatedBroker:
             self.connection_ended(old, taken_over=True)
         self.connections[connection.client_id] = connection
         connection.broker_open = True
-        connection.down(lambda: connection.client.on_connected(connection))
+        connection.down(partial(self._acknowledge, connection))
+
+    def _acknowledge(self, connection: Connection) -> None:
+        connection.reached_ns = self.world.now_ns
+        connection.client.on_connected(connection)
+
+    def _grant(self, connection: Connection) -> None:
+        for tap in self.taps:
+            tap.on_granted(connection)
+        connection.client.on_subscribed(connection)
 
     def connection_ended(self, connection: Connection, *, taken_over: bool = False) -> None:
         """The broker finds that a connection is gone without DISCONNECT."""
         if not connection.broker_open:
             return
         self._forget(connection)
+        connection.taken_over = taken_over and self.tells_takeovers
         if connection.will is not None and (self.will_on_takeover or not taken_over):
             # A cluster of brokers may publish it after the new connection's first messages.
             delay_ms = self.will_delay_ms() if taken_over else 0
@@ -301,7 +328,7 @@ class SimulatedBroker:
         if not connection.broker_open:
             return
         connection.filters += [(topic_filter.split("/"), qos) for topic_filter, qos in filters]
-        connection.down(lambda: connection.client.on_subscribed(connection))
+        connection.down(partial(self._grant, connection))
         for topic_filter, qos in filters:
             levels = topic_filter.split("/")
             for topic, message in self.retained.items():

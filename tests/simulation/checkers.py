@@ -37,6 +37,7 @@ from tests.simulation.session_checkers import (
     StateNeverOlderChecker,
     TopicChecker,
 )
+from tests.simulation.walk_checkers import ClockChecker, WalkChecker
 from tests.simulation.world import MS, SECOND
 from uns.sparkplug.messages import Message
 
@@ -320,6 +321,8 @@ CHECKERS: tuple[type[Checker], ...] = (
     RebirthAnswerChecker,
     StateNeverOlderChecker,
     TopicChecker,
+    WalkChecker,
+    ClockChecker,
 )
 
 
@@ -338,6 +341,10 @@ class WireTap:
     def on_subscribe(self, connection: Connection, filters: tuple[tuple[str, int], ...], now_ns: int) -> None:
         for checker in self.checkers:
             checker.on_subscribe(connection, filters, now_ns)
+
+    def on_granted(self, connection: Connection) -> None:
+        for checker in self.checkers:
+            checker.on_granted(connection)
 
     def on_publish(self, connection: Connection, message: Message, now_ns: int) -> None:
         seen = Seen(message)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
 from edge_nodes.backlog import sample_properties
-from edge_nodes.ordinals import RECENT_SAMPLES_MAX, RecentSample
 from edge_nodes.reduction import Reducer, Reduction, Rows
+from edge_nodes.session_clock import SessionClock
 from tests.simulation.broker import CONNECT_TIMEOUT_MS, Connection, ConnectionGoneError, SimulatedBroker, give_up
+from tests.simulation.edge_store import EdgeStore
 from tests.simulation.grouping import Row, batches_of
 from tests.simulation.plant import HOST_ID, EdgePlan, Key, Oracle, Plc
+from tests.simulation.walking import Walk
 from tests.simulation.world import MS, Timer, World
 from uns.delivery.edge import DeleteRows, EdgeDelivery, Level, PublishMark, Starved
 from uns.delivery.messages import Cursor, confirm_topic, decode_confirm, mark_topic
 from uns.errors import RemoteProtocolError
 from uns.source import Readings
-from uns.sparkplug.edge import EdgeNodeSession
+from uns.sparkplug.edge import EdgeNodeSession, WhenHostSilent
 from uns.sparkplug.messages import (
     BirthDue,
     Connect,
@@ -34,72 +35,14 @@ from uns.sparkplug.messages import (
     Subscribe,
 )
 from uns.sparkplug.metrics import BirthMetric
-from uns.sparkplug.sequences import next_bd_seq
 from uns.sparkplug.transitions import EdgeState
+from uns.sparkplug.walk import SessionEnd
 
 __all__ = ["EdgeOptions", "EdgeStore", "Row", "SimulatedEdge", "batches_of"]
 
 LIVE_ROWS_MAX = 200
 HISTORY_ROWS_MAX = 25
-
-
-class EdgeStore:
-    """What survives a crash. Each method is one transaction."""
-
-    def __init__(self) -> None:
-        self.rows: dict[int, Row] = {}
-        self.ids: list[int] = []  # ascending
-        self.next_id = 1
-        self.bd_seq: int | None = None
-        self.recent: dict[int, list[RecentSample]] = {}
-        self.read = self.reduced = self.stored = self.refused = self.confirmed = self.dropped = 0
-
-    @property
-    def waiting(self) -> int:
-        return len(self.rows)
-
-    def next_bd_seq(self) -> int:
-        self.bd_seq = 0 if self.bd_seq is None else next_bd_seq(self.bd_seq)
-        return self.bd_seq
-
-    def commit(
-        self, rows: Rows, deletions: list[DeleteRows], *, rows_max: int | None = None
-    ) -> tuple[list[Row], list[Row], list[Row]]:
-        """Store rows with their counts, delete what was confirmed, drop the oldest beyond a quota; give back all."""
-        deleted = []
-        for deletion in deletions:
-            first, last = bisect_left(self.ids, deletion.from_id), bisect_left(self.ids, deletion.below_id)
-            deleted += [self.rows.pop(row_id) for row_id in self.ids[first:last]]
-            del self.ids[first:last]
-        self.confirmed += len(deleted)
-        self.read += rows.read
-        self.reduced += rows.reduced
-        self.refused += rows.refused
-        stored = [
-            Row(*columns)
-            for columns in zip(rows.metrics, rows.times_ns, rows.ordinals, rows.values, rows.status_codes, strict=True)
-        ]
-        self.stored += len(stored)
-        for row in stored:
-            self.rows[self.next_id] = row
-            self.ids.append(self.next_id)
-            self.next_id += 1
-            recent = self.recent.setdefault(row.metric, [])
-            recent.append((row.time_ns, row.ordinal, row.value, row.status_code))
-            del recent[:-RECENT_SAMPLES_MAX]
-        dropped = [] if rows_max is None else [self.rows.pop(row_id) for row_id in self.ids[:-rows_max]]
-        del self.ids[: len(dropped)]
-        self.dropped += len(dropped)
-        return stored, deleted, dropped
-
-    def select(self, from_id: int, below_id: int, limit: int) -> tuple[list[Row], int]:
-        """The oldest rows of a range, and where reading goes on."""
-        ids = self.ids
-        first, last = bisect_left(ids, from_id), bisect_left(ids, below_id)
-        if last - first > limit:
-            last = first + limit
-            below_id = ids[last - 1] + 1
-        return [self.rows[row_id] for row_id in ids[first:last]], below_id
+CLOCK_LOOK_MS = 1_000  # how often the wall clock is held beside the session's time, at the least
 
 
 class EdgeOptions(NamedTuple):
@@ -107,6 +50,8 @@ class EdgeOptions(NamedTuple):
 
     level: Level = "host"
     primary_host: bool = False
+    host_wait_ms: int = 30_000
+    when_host_silent: WhenHostSilent = "wait"
     mark_interval_ms: int = 500
     mark_messages_max: int = 200
     rows_max: int | None = None  # quota of the store; None: it never fills
@@ -116,10 +61,15 @@ class SimulatedEdge:
     """The machine: store and PLC survive, processes come and go."""
 
     def __init__(
-        self, world: World, broker: SimulatedBroker, plan: EdgePlan, oracle: Oracle, options: EdgeOptions
+        self,
+        world: World,
+        brokers: Sequence[SimulatedBroker],
+        plan: EdgePlan,
+        oracle: Oracle,
+        options: EdgeOptions,
     ) -> None:
         self.world = world
-        self.brokers = [broker]
+        self.brokers = brokers
         self.plan = plan
         self.oracle = oracle
         self.options = options
@@ -180,7 +130,11 @@ class EdgeProcess:
             plan.descriptor,
             primary_host_id=HOST_ID if options.primary_host else None,
             extra_filters=((confirm_topic(plan.descriptor), 1),),
+            host_wait_max_ms=options.host_wait_ms,
+            when_host_silent=options.when_host_silent,
+            leaves_offline_host=len(edge.brokers) > 1,
         )
+        self.walk = Walk(self.world, edge.brokers, plan.descriptor, host_wait_ms=options.host_wait_ms)
         self.delivery = EdgeDelivery(
             host_id=HOST_ID,
             level=options.level,
@@ -195,18 +149,23 @@ class EdgeProcess:
         self.order = self.world.random.sample(range(len(plan.metrics)), len(plan.metrics))
         self.buffer = Rows()
         self.deletions: list[DeleteRows] = []
-        self.broker = edge.brokers[0]
         self.connection: Connection | None = None
+        self.end: SessionEnd | None = None  # why the connection ended
         self.marks: dict[Message, int] = {}
         self.pumping = False
-        self.clock_offset_ns = edge.clock_offset_ns
+        self.clock = SessionClock(lambda: self.wall_ns, lambda: self.world.now_ns)
         self._timer: Timer | None = None
         self._timer_ns: int | None = None
 
     @property
+    def wall_ns(self) -> int:
+        """The clock on the wall: it may step at any time."""
+        return self.world.now_ns + self.edge.clock_offset_ns
+
+    @property
     def now_ns(self) -> int:
         """The clock of this MQTT session: it steps back only between two of them."""
-        return self.world.now_ns + self.clock_offset_ns
+        return self.clock.now_ns()
 
     # life
 
@@ -214,6 +173,7 @@ class EdgeProcess:
         self.take(self.edge.plc.subscribe())
         self._later(self.edge.plan.poll_ms, self._poll)
         self._later(self.edge.plan.commit_ms, self._commit)
+        self._later(CLOCK_LOOK_MS, self._look_again)
         self._connect()
 
     def die(self, *, deliver_sent: bool) -> None:
@@ -244,18 +204,20 @@ class EdgeProcess:
         self.reducer.receive(readings, self.buffer)
 
     def _commit(self) -> None:
-        self._look_at_the_clock()
         self._commit_now()
         self._pump_soon()
         self._later(self.edge.plan.commit_ms if self.edge.reading else 300, self._commit)
 
+    def _look_again(self) -> None:
+        self._look_at_the_clock()
+        self.walk.look()
+        self._later(CLOCK_LOOK_MS, self._look_again)
+
     def _look_at_the_clock(self) -> None:
         """A wall clock that was set forward is followed; one that was set back ends the session."""
-        wall_ns = self.edge.clock_offset_ns
-        if wall_ns > self.clock_offset_ns:
-            self.clock_offset_ns = wall_ns
-        elif wall_ns < self.clock_offset_ns and self.connection is not None:
-            self.session.receive_clock(self.world.now_ns + wall_ns, self.now_ns)
+        if self.connection is not None:
+            self.clock.follow()
+            self.session.receive_clock(self.wall_ns, self.now_ns)
             self._do()
 
     def _commit_now(self) -> None:
@@ -278,6 +240,7 @@ class EdgeProcess:
     def _pump(self) -> None:
         self.pumping = False
         delivery, now_ns = self.delivery, self.world.now_ns
+        self._look_at_the_clock()
         if self.connection is None or delivery.session_id is None:
             return
         while self._send("live", delivery.live_position, self.store.next_id, LIVE_ROWS_MAX):
@@ -332,12 +295,10 @@ class EdgeProcess:
     def _connect(self) -> None:
         bd_seq = self.store.next_bd_seq()
         self.edge.sessions += 1
-        self.clock_offset_ns = self.edge.clock_offset_ns
+        self.clock.start()
+        self.end = None
         session_id = f"{self.edge.name}-{self.edge.sessions}-{self.world.random.getrandbits(32):08x}"
-        brokers = self.edge.brokers
-        self.broker = brokers[0] if len(brokers) == 1 else self.world.random.choice(brokers)
-        name = "" if self.broker is brokers[0] else "second"
-        self.session.connect(bd_seq=bd_seq, session_id=session_id, now_ns=self.now_ns, broker=name)
+        self.session.connect(bd_seq=bd_seq, session_id=session_id, now_ns=self.now_ns, broker=self.walk.name)
         self._do()
 
     def _do(self) -> None:
@@ -372,12 +333,9 @@ class EdgeProcess:
             if isinstance(action, Publish):
                 self._write(action.message)
             elif isinstance(action, Connect):
-                connection = self.broker.connect(self, action.client_id, action.will)
+                connection = self.walk.broker.connect(self, action.client_id, action.will)
                 self.connection = connection
                 self._later(CONNECT_TIMEOUT_MS, partial(give_up, connection))
-                if self.broker is not self.edge.brokers[0]:
-                    # The host it waits for or delivers to is not there: it walks on (…-multiple-servers-walk).
-                    self._later(self.world.random.uniform(500, 6_000), partial(self._walk_on, connection))
             elif isinstance(action, Subscribe):
                 if self.connection is not None:
                     self.connection.subscribe(action.filters)
@@ -385,10 +343,6 @@ class EdgeProcess:
                 connection, self.connection = self.connection, None
                 connection.disconnect()
                 self._lost()
-
-    def _walk_on(self, connection: Connection) -> None:
-        if connection is self.connection and connection.client_open:
-            connection.cut(broker_notices_ms=20, client_notices_ms=0)
 
     def _write(self, message: Message) -> None:
         if self.connection is None:
@@ -420,8 +374,17 @@ class EdgeProcess:
                 self.world.trace(self.edge.name, f"{confirm}")
             self.delivery.receive_confirm(confirm, now_ns)
             self._pump_soon()
-        elif isinstance(event, Offline) and self.alive:
-            self._later(self.world.random.uniform(200, 3_000), self._connect)
+        elif isinstance(event, Offline) and event.reason != "closed":
+            end = self._end_of(event.reason)
+            if self.world.tracing:
+                self.world.trace(self.edge.name, f"{self.walk.name}: {end.value}")
+            self.walk.ended(end, lambda pause_ms: self._later(pause_ms, self._connect))
+
+    def _end_of(self, reason: str) -> SessionEnd:
+        """As the gateway sees it: why the session left, or what became of the connection."""
+        if reason != "connection_lost":
+            return SessionEnd(reason)
+        return self.end or SessionEnd.NOT_REACHED
 
     def _births(self) -> NodeBirth:
         devices: dict[str, list[BirthMetric]] = {device_id: [] for device_id in self.edge.plan.devices}
@@ -444,7 +407,7 @@ class EdgeProcess:
     def _arm(self) -> None:
         deadline = self.delivery.next_deadline_ns()
         if (due := self.session.next_deadline_ns()) is not None:
-            due -= self.clock_offset_ns
+            due -= self.now_ns - self.world.now_ns
             deadline = due if deadline is None else min(deadline, due)
         if deadline == self._timer_ns:
             return
@@ -465,6 +428,8 @@ class EdgeProcess:
 
     def on_connected(self, connection: Connection) -> None:
         if connection is self.connection:
+            self.end = SessionEnd.LOST
+            self.walk.connected(self.session.session_id)
             self.session.receive_connected(self.now_ns)
             self._do()
 
@@ -486,7 +451,8 @@ class EdgeProcess:
 
     def on_closed(self, connection: Connection) -> None:
         if connection is self.connection:
-            self.connection = None
+            if connection.taken_over:
+                self.end = SessionEnd.TAKEN_OVER
             self._lost()
 
     def _lost(self) -> None:

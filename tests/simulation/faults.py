@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.simulation.checkers import STATE_TOPIC
+from tests.simulation.checking import will_of
+from tests.simulation.twin import Twin
 from tests.simulation.world import MS, SECOND
 from uns.sparkplug import codec
 from uns.sparkplug.datatypes import DataType
@@ -16,7 +18,7 @@ from uns.sparkplug.metrics import REBIRTH, BirthMetric
 from uns.sparkplug.topics import MessageType
 
 if TYPE_CHECKING:
-    from tests.simulation.broker import Connection
+    from tests.simulation.broker import Connection, SimulatedBroker
     from tests.simulation.run import Simulation
 
 __all__ = ["FAULTS", "draw_faults"]
@@ -113,35 +115,48 @@ def host_clock_steps(simulation: Simulation) -> None:
 
 
 def broker_restart(simulation: Simulation) -> None:
-    world, broker = simulation.world, simulation.broker
-    world.trace("broker", "is killed")
+    world = simulation.world
+    broker = world.random.choice(simulation.brokers)
+    world.trace("broker", f"{simulation.brokers.index(broker)} is killed")
     broker.stop()
-    world.after(world.random.uniform(50, 3_000), broker.start)
+    world.after(world.random.uniform(50, 3_000 if len(simulation.brokers) == 1 else 9_000), broker.start)
+
+
+def host_moves(simulation: Simulation) -> None:
+    """To another broker, or it starts again at the same."""
+    world, host = simulation.world, simulation.host
+    host.move(world.random.choice(simulation.brokers))
+    world.after(world.random.uniform(50, 8_000), host.start)
 
 
 def acl_denies_data(simulation: Simulation) -> None:
-    world, broker = simulation.world, simulation.broker
+    world = simulation.world
     victim = world.random.choice(simulation.edges)
     client_id = f"edge:{victim.plan.descriptor}"
     kinds = world.random.choice((("DDATA",), ("DDATA", "DBIRTH"), ("NBIRTH",)))
     world.trace("broker", f"denies {kinds} of {victim.name}")
-    broker.denies = lambda who, topic: who == client_id and any(f"/{kind}/" in topic for kind in kinds)
-
-    def allow() -> None:
-        broker.denies = lambda client_id, topic: False
-
-    world.after(world.random.uniform(500, 10_000), allow)
+    _deny(simulation, lambda who, topic: who == client_id and any(f"/{kind}/" in topic for kind in kinds))
 
 
 def acl_denies_confirms(simulation: Simulation) -> None:
-    world, broker = simulation.world, simulation.broker
-    world.trace("broker", "denies confirmations")
-    broker.denies = lambda who, topic: topic.startswith("uns1/_confirm/")
+    simulation.world.trace("broker", "denies confirmations")
+    _deny(simulation, lambda who, topic: topic.startswith("uns1/_confirm/"))
+
+
+def _deny(simulation: Simulation, denies: Callable[[str, str], bool]) -> None:
+    """One access list for all brokers of a site."""
+    for broker in simulation.brokers:
+        broker.denies = denies
 
     def allow() -> None:
-        broker.denies = lambda client_id, topic: False
+        for broker in simulation.brokers:
+            broker.denies = lambda client_id, topic: False
 
-    world.after(world.random.uniform(500, 10_000), allow)
+    simulation.world.after(simulation.world.random.uniform(500, 10_000), allow)
+
+
+def _somewhere(simulation: Simulation) -> SimulatedBroker:
+    return simulation.world.random.choice(simulation.brokers)
 
 
 def rebirth_requested(simulation: Simulation) -> None:
@@ -151,7 +166,7 @@ def rebirth_requested(simulation: Simulation) -> None:
     command = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
     payload = codec.encode_command([command], timestamp_ms=world.now_ns // MS)
     world.trace("stranger", f"asks {edge.name} for a rebirth")
-    simulation.broker.route(Message(edge.plan.descriptor.topic(MessageType.NCMD), payload))
+    _somewhere(simulation).route(Message(edge.plan.descriptor.topic(MessageType.NCMD), payload))
 
 
 def raw_log_full(simulation: Simulation) -> None:
@@ -178,7 +193,7 @@ def record_log_full(simulation: Simulation) -> None:
 
 def loses_messages(simulation: Simulation) -> None:
     """The network behind the broker drops QoS 0 towards the host for a moment: its queue holds nothing."""
-    world, broker = simulation.world, simulation.broker
+    world, broker = simulation.world, simulation.host.broker
     before = broker.queue_messages_max
     world.trace("broker", "its queues hold one message")
     broker.queue_messages_max = 1
@@ -192,15 +207,16 @@ def loses_messages(simulation: Simulation) -> None:
 def state_spoiled(simulation: Simulation) -> None:
     """Somebody writes to the host's retained STATE (or the late will of an old connection does)."""
     world, rng = simulation.world, simulation.world.random
-    now_ms = world.now_ns // MS
-    process = simulation.host.process
-    will = process.connection.will if process is not None and process.connection is not None else None
-    stamp = json.loads(will.payload)["timestamp"] if will is not None else now_ms
-    stamps = [stamp, stamp - 5_000]
+    broker, host = _somewhere(simulation), simulation.host
+    connection = None if host.process is None else host.process.connection
+    stamp = host.store.state_seen_ms
+    if connection is not None and broker is host.broker:
+        stamp = json.loads(will_of(connection).payload)["timestamp"]
+    stamps = [stamp, max(0, stamp - 5_000)]
     if not simulation.options.primary_host:
-        # Edge nodes that wait for the host remember a stamp of the future longer than a host that crashes meanwhile:
-        # how long they wait for it is a policy of theirs.
-        stamps.append(now_ms + rng.randrange(0, 60_000))
+        # Edge nodes that wait for the host remember a stamp that its clock has not reached longer than a host that
+        # crashes meanwhile: how long they wait for it is a policy of theirs.
+        stamps.append(world.now_ns // MS + rng.randrange(0, 60_000))
     strange = (
         b"",
         b"OFFLINE",
@@ -211,10 +227,11 @@ def state_spoiled(simulation: Simulation) -> None:
         b'{"online": 0, "timestamp": 1e300}',
     )
     offline = (json.dumps({"online": False, "timestamp": one}).encode() for one in stamps)
-    online = json.dumps({"online": True, "timestamp": stamp - rng.randrange(0, 5_000)}).encode()
+    online = json.dumps({"online": True, "timestamp": max(0, stamp - rng.randrange(0, 5_000))}).encode()
     payload = rng.choice((*strange, *offline, online))
     world.trace("stranger", f"STATE {payload!r}")
-    simulation.broker.route(Message(STATE_TOPIC, payload, qos=1, retain=rng.random() < 0.8))
+    broker.spoiled = True
+    broker.route(Message(STATE_TOPIC, payload, qos=1, retain=rng.random() < 0.8))
 
 
 def state_war(simulation: Simulation) -> None:
@@ -233,6 +250,8 @@ class Stranger:
     def now_ns(self) -> int:
         return self._world.now_ns
 
+    wall_ns = now_ns
+
     def on_connected(self, connection: Connection) -> None: ...
     def on_subscribed(self, connection: Connection) -> None: ...
     def on_message(self, connection: Connection, message: Message) -> None: ...
@@ -240,13 +259,26 @@ class Stranger:
     def on_closed(self, connection: Connection) -> None: ...
 
 
+def _intrude(simulation: Simulation, broker: SimulatedBroker, name: str) -> None:
+    broker.intrude(Stranger(simulation), name)
+
+
 def taken_over(simulation: Simulation) -> None:
     """Somebody comes with the client id of an edge node or of the host, up to three times."""
     world, rng = simulation.world, simulation.world.random
     names = [f"edge:{edge.plan.descriptor}" for edge in simulation.edges]
     name = rng.choice([*names, f"host:{simulation.host.host_id}"])
+    broker = _somewhere(simulation)
     for _ in range(rng.randrange(1, 4)):
-        world.after(rng.uniform(0, 6_000), lambda: simulation.broker.intrude(Stranger(simulation), name))
+        world.after(rng.uniform(0, 6_000), partial(_intrude, simulation, broker, name))
+
+
+def second_gateway(simulation: Simulation) -> None:
+    """Somebody sets up another gateway with the name of one that is there."""
+    world, rng = simulation.world, simulation.world.random
+    edge = rng.choice(simulation.edges)
+    world.trace("stranger", f"is {edge.name}, too")
+    Twin(_somewhere(simulation), edge.plan.descriptor).start(rng.uniform(500, 30_000))
 
 
 def disorder(simulation: Simulation) -> None:
@@ -256,6 +288,7 @@ def disorder(simulation: Simulation) -> None:
     process = world.random.choice(processes)
     if process is not None and process.connection is not None:
         world.trace("network", f"disorder towards {process.connection.client_id}")
+        process.connection.broker.spoiled = True  # a will may overtake the birth before it
         process.connection.disorder_until_ns = world.now_ns + int(world.random.uniform(0.5, 8) * SECOND)
 
 
@@ -276,7 +309,7 @@ def garbage(simulation: Simulation) -> None:
         )
     )
     world.trace("stranger", f"garbage on {topic}")
-    simulation.broker.route(Message(topic, rng.randbytes(rng.randrange(0, 40))))
+    _somewhere(simulation).route(Message(topic, rng.randbytes(rng.randrange(0, 40))))
 
 
 FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
@@ -302,7 +335,17 @@ FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
     (host_clock_steps, 2),
     (state_war, 1),
     (taken_over, 2),
+    (second_gateway, 1),
     (disorder, 4),
+)
+
+
+# Where there are several brokers, this happens besides.
+WALK_FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
+    (host_moves, 4),
+    (broker_restart, 3),
+    (host_crash, 1),
+    (state_spoiled, 1),
 )
 
 
@@ -310,11 +353,12 @@ def draw_faults(simulation: Simulation) -> list[str]:
     """Schedule this seed's faults; give back what they are, for the replay's first lines."""
     world = simulation.world
     rng = world.random
-    kinds, weights = zip(*FAULTS, strict=True)
     drawn = []
-    for _ in range(rng.randrange(0, 9)):
-        at_s = rng.uniform(0.5, simulation.duration_s)
-        fault = rng.choices(kinds, weights)[0]
-        drawn.append(f"{at_s:8.3f} s {fault.__name__}")
-        world.after(at_s * 1_000, partial(fault, simulation))
+    for faults, times in ((FAULTS, range(9)), (WALK_FAULTS, range(2, 7) if len(simulation.brokers) > 1 else range(1))):
+        kinds, weights = zip(*faults, strict=True)
+        for _ in range(rng.choice(times)):
+            at_s = rng.uniform(0.5, simulation.duration_s)
+            fault = rng.choices(kinds, weights)[0]
+            drawn.append(f"{at_s:8.3f} s {fault.__name__}")
+            world.after(at_s * 1_000, partial(fault, simulation))
     return sorted(drawn)

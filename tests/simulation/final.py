@@ -222,7 +222,7 @@ def alive_metrics(simulation: Simulation) -> set[tuple[str, str]]:
 def state_is_right(simulation: Simulation) -> None:
     """The retained STATE says that the host is online, with the timestamp of its CONNECT."""
     process = simulation.host.process
-    retained = simulation.broker.retained.get(STATE_TOPIC)
+    retained = simulation.host.broker.retained.get(STATE_TOPIC)
     require(process is not None and process.connection is not None, "state_is_right", "the host is not connected")
     require(retained is not None, "state_is_right", "no retained STATE")
     assert retained is not None

@@ -64,6 +64,12 @@ class SimulatedHost:
             self.process.die()
             self.process = None
 
+    def move(self, broker: SimulatedBroker) -> None:
+        """It is to work at another broker: it ends here, well or badly, and starts there when :meth:`start` says."""
+        (self.stop if self.world.chance(0.6) else self.crash)()
+        self.world.trace("host", "moves")
+        self.broker = broker
+
     def stop(self) -> None:
         """SIGTERM."""
         if self.process is not None:
@@ -116,6 +122,8 @@ class HostProcess:
     def now_ns(self) -> int:
         """The clock on the host's wall: it may step at any time."""
         return self.world.now_ns + self.host.clock_offset_ns
+
+    wall_ns = now_ns
 
     # life
 

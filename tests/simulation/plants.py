@@ -269,7 +269,7 @@ def no_limit_to_rebirths(patch):
     patch.setattr(RebirthLimiter, "__init__", unlimited)
 
     def births_denied(simulation):
-        simulation.broker.denies = lambda who, topic: "/NBIRTH/" in topic or "/DBIRTH/" in topic
+        simulation.host.broker.denies = lambda who, topic: "/NBIRTH/" in topic or "/DBIRTH/" in topic
 
     only(patch, births_denied, faults.host_cut)
 

@@ -19,6 +19,8 @@ from tests.simulation.world import SECOND, START_NS, World
 __all__ = ["Simulation", "replay_line", "run_seed"]
 
 REST_SECONDS_MAX = 1_200
+BROKERS_WEIGHTS = (74, 14, 12)  # worlds with one, two, three brokers
+CALM_MS = 10_000  # after the last fault: those that come in several blows have come, and whoever was away is back
 
 
 @dataclass
@@ -33,37 +35,28 @@ class Simulation:
     def __post_init__(self) -> None:
         self.world = world = World(self.seed, trace=self.trace)
         rng = world.random
-        self.broker = SimulatedBroker(
-            world,
-            queue_messages_max=rng.choice((20, 100, 1_000)),
-            will_on_takeover=world.chance(0.7),
-        )
-        if world.chance(0.3):
-            self.broker.will_delay_ms = lambda: rng.uniform(0, 2_000)
-            self.broker.lets_old_connections_linger = True
         self.tap = WireTap()
-        self.broker.taps.append(self.tap)
+        self.brokers = [self._draw_broker() for _ in range(rng.choices((1, 2, 3), BROKERS_WEIGHTS)[0])]
+        several = len(self.brokers) > 1
         self.oracle = Oracle()
         plans = draw_plant(world)
         self.tree = tree_of(world, plans)
         self.options = options = EdgeOptions(
-            primary_host=world.chance(0.15),
+            primary_host=world.chance(0.8 if several else 0.15),
+            host_wait_ms=rng.choice((1_000, 3_000, 10_000, 30_000)),
+            when_host_silent="leave" if several or world.chance(0.3) else "wait",
             mark_interval_ms=rng.choice((100, 500, 1_000)),
             mark_messages_max=rng.choice((3, 20, 200)),
             level="broker" if world.chance(0.05) else "host",
             rows_max=rng.randint(10, 100) if world.chance(0.1) else None,
         )
-        self.edges = [SimulatedEdge(world, self.broker, plan, self.oracle, options) for plan in plans]
-        self.host = SimulatedHost(world, self.broker, self.tree)
-        # A second broker, where edge nodes go now and then; the host that they deliver to is not there.
-        self.second = SimulatedBroker(world) if world.chance(0.12) else None
-        if self.second is not None:
-            self.second.taps.append(self.tap)
-            for edge in self.edges:
-                edge.brokers.append(self.second)
+        self.edges = [SimulatedEdge(world, self.brokers, plan, self.oracle, options) for plan in plans]
+        # The host is at one broker; without its STATE edge nodes only leave a broker that is gone.
+        home = rng.choice(self.brokers) if options.primary_host else self.brokers[0]
+        self.host = SimulatedHost(world, home, self.tree)
         # Another host listens, asks for rebirths, and has to leave marks alone.
-        place = self.second or self.broker
-        with_other = world.chance(0.7 if self.second else 0.1)
+        place = rng.choice(self.brokers)
+        with_other = world.chance(0.4 if several else 0.1)
         self.other = SimulatedHost(world, place, self.tree, host_id="other") if with_other else None
         for edge in self.edges:
             edge.rows_deleted = partial(self._check_deleted, edge)
@@ -99,18 +92,46 @@ class Simulation:
             self.world.run(rest_ns)
         self.world.run(rest_ns + 20 * SECOND)
 
+    def _draw_broker(self) -> SimulatedBroker:
+        world, rng = self.world, self.world.random
+        broker = SimulatedBroker(
+            world,
+            queue_messages_max=rng.choice((20, 100, 1_000)),
+            will_on_takeover=world.chance(0.7),
+        )
+        broker.tells_takeovers = world.chance(0.3)
+        if world.chance(0.3):
+            broker.will_delay_ms = lambda: rng.uniform(0, 2_000)
+            broker.lets_old_connections_linger = True
+        broker.taps.append(self.tap)
+        return broker
+
     def _calm(self) -> None:
         """No more faults and no more readings; everyone who is down starts again."""
         self.world.trace("world", "no more faults")
-        self.broker.start()
-        self.broker.denies = lambda client_id, topic: False
+        for broker in self.brokers:
+            broker.start()
+            broker.denies = lambda client_id, topic: False
         self.host.raw_full = self.host.records_full = False
+        if len(self.brokers) > 1 and self.world.chance(0.5):
+            self.host.move(self.world.random.choice(self.brokers))
         self.host.start()
+        self.world.after(CALM_MS, self._leave_one_way)
         for edge in self.edges:
-            del edge.brokers[1:]
             edge.start()
             edge.reading = False
             edge.lost_devices.clear()
+
+    def _leave_one_way(self) -> None:
+        """Where the host is not, nobody may be kept: by a STATE that somebody forged, or for want of any STATE."""
+        for broker in self.brokers:
+            if broker is self.host.broker:
+                continue
+            if not self.options.primary_host or self.world.chance(0.2):
+                broker.stop()
+            elif broker.spoiled:
+                broker.stop()
+                broker.start()
 
     def _check_deleted(self, edge: SimulatedEdge, rows: list[Row]) -> None:
         if edge.options.level != "host":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
@@ -21,6 +22,7 @@ from tests.simulation.checking import (
     is_host,
     will_of,
 )
+from tests.simulation.walking import PROOF_CLIENT
 from tests.simulation.world import SECOND
 from uns.sparkplug.messages import Message
 
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 REBIRTH_ANSWER_MAX_S = 5
+LEAVES_WITHIN_MS = 1
 
 
 class TopicChecker(Checker):
@@ -87,7 +90,8 @@ class TopicChecker(Checker):
             self.require(seen.node == connection.client_id.removeprefix("edge:"), rule, topic)
             self.require(len(topic.split("/")) == 4 + kind.startswith("D"), "tck-id-topic-structure", topic)
         elif kind in {"NCMD", "DCMD"}:
-            self.require(is_host(connection), rule, f"{topic} of {connection.client_id}")
+            may = is_host(connection) or connection.client_id.startswith(PROOF_CLIENT)
+            self.require(may, rule, f"{topic} of {connection.client_id}")
             self.require(len(topic.split("/")) == 4 + kind.startswith("D"), "tck-id-topic-structure", topic)
 
 
@@ -126,6 +130,7 @@ class PrimaryHostChecker(Checker):
 
     def __init__(self) -> None:
         self.waits: set[int] = set()
+        self.born: set[int] = set()
         self.told: dict[int, tuple[bool, int, int]] = {}  # online, newest, newest online
 
     def on_subscribe(self, connection: Connection, filters: tuple[tuple[str, int], ...], now_ns: int) -> None:
@@ -144,9 +149,17 @@ class PrimaryHostChecker(Checker):
             return
         _, newest, newest_online = self.told.get(connection.number, (False, -1, -1))
         if stamp >= (newest if online else newest_online):
+            if not online and connection.number in self.born:
+                connection.world.after(LEAVES_WITHIN_MS, partial(self.check_left, connection))
             self.told[connection.number] = (online, max(newest, stamp), stamp if online else newest_online)
 
+    def check_left(self, connection: Connection) -> None:
+        rule = "tck-id-operational-behavior-edge-node-termination-host-offline"
+        self.require(not connection.client_open, rule, f"{connection.client_id} stays where its host is offline")
+
     def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
+        if connection.number in self.waits and seen.kind == "NBIRTH":
+            self.born.add(connection.number)
         if connection.number in self.waits and seen.kind in EDGE_TYPES - {"NDEATH"} | {"_mark"}:
             online = self.told.get(connection.number, (False, 0, 0))[0]
             rule = (

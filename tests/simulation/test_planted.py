@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
 from tests.simulation import final
 from tests.simulation.checkers import CHECKERS, BrokenPromiseError
+from tests.simulation.checking import Checker
 from tests.simulation.plants import PLANTED
+from tests.simulation.plants_walk import PLANTED_WALK
 from tests.simulation.run import Simulation
 from tests.simulation.session_checkers import HostViewChecker
 from tests.simulation.world import BusyLoopError
 from uns.errors import LocalProtocolError
 
 REQUIREMENTS_REACHED = 150  # of 299: what shows on the wire, or at a host, while things go wrong
+ALL_PLANTED = [*PLANTED_WALK, *PLANTED]
+WHEREVER_A_WILL_IS_ASKED_FOR = "will"  # the connection has none: the checkers of wills say the same
 
 
-@pytest.mark.parametrize(("plant", "checker"), PLANTED, ids=[plant.__name__ for plant, _ in PLANTED])
+@pytest.mark.parametrize(("plant", "checker"), ALL_PLANTED, ids=[plant.__name__ for plant, _ in ALL_PLANTED])
 def test_a_broken_promise_is_noticed(plant, checker, monkeypatch):
     plant(monkeypatch)
     others = set()
@@ -41,6 +46,33 @@ def test_checkers_name_requirements_that_there_are():
     assert len(named) >= REQUIREMENTS_REACHED
 
 
+def checkers_in_the_source() -> set[str]:
+    """Whoever raises a broken promise: subclasses of ``Checker``, checks at rest, and names given as a text."""
+    names = {check.__name__ for check in final.CHECKS}
+    for path in Path(__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.ClassDef(name=name, bases=[ast.Name(id="Checker")]):
+                    names.add(name)
+                case ast.ClassDef(name=name) if name.endswith("Checker") and name != Checker.__name__:
+                    names.add(name)
+                case ast.Call(func=ast.Name(id="BrokenPromiseError"), args=[ast.Constant(value=str(name)), *_]):
+                    names.add(name)
+                case ast.Assign(targets=[ast.Name(id="checker")], value=ast.Constant(value=str(name))):
+                    names.add(name)
+    return names
+
+
 def test_every_checker_is_planted():
-    names = {checker.__name__ for checker in (*CHECKERS, HostViewChecker)} | {check.__name__ for check in final.CHECKS}
-    assert names - {checker for _, checker in PLANTED} == set()
+    assert checkers_in_the_source() - {WHEREVER_A_WILL_IS_ASKED_FOR} == {checker for _, checker in ALL_PLANTED}
+
+
+def test_every_checker_looks_on():
+    def below(checker: type[Checker]) -> set[type[Checker]]:
+        return {checker}.union(*(below(one) for one in checker.__subclasses__()))
+
+    assert below(Checker) - {Checker} == set(CHECKERS)
+    source = Path(final.__file__).read_text()
+    defined = {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    checks = {name for name in defined if f"def {name}(simulation: Simulation) -> None:" in source}
+    assert checks == {check.__name__ for check in final.CHECKS}
