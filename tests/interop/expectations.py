@@ -151,7 +151,7 @@ EXPECTED: dict[str, Expected] = {
             "tck-id-topics-nbirth-bdseq-increment",
         },
         edge_does_not=frozenset({"typed_rebirth_answered", "rebirth_answered"}),
-        edge_leniencies=frozenset({"datatype_in_data", "other_integer_field"}),
+        edge_leniencies=frozenset({"datatype_in_data", "uint32_in_long"}),
         edge_warnings=frozenset(
             {
                 "tck-id-payloads-metric-timestamp-in-UTC",
@@ -170,7 +170,7 @@ EXPECTED: dict[str, Expected] = {
         peer="tahu",
         edge_breaks=REBIRTH_ANSWER | {"tck-id-operational-behavior-data-commands-rebirth-name-aliases"},
         edge_does_not=frozenset({"rebirth_answered"}),
-        edge_leniencies=frozenset({"alias_zero", "other_integer_field"}),
+        edge_leniencies=frozenset({"alias_zero", "uint32_in_long"}),
         edge_warnings=frozenset({"tck-id-operational-behavior-data-commands-rebirth-name-aliases"}),
         host_breaks=frozenset(),
         primary_host=True,

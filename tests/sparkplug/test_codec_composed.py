@@ -572,4 +572,4 @@ def test_leniencies_are_counted_each():
     wire.metrics.add(alias=2, long_value=2, is_null=True)
     data = codec.decode_data(wire.SerializeToString(), table)
     assert data.values == [-1, -1, 1, None]
-    assert data.leniencies == {"other_complement": 1, "other_integer_field": 1, "null_with_value": 1}
+    assert data.leniencies == {"other_complement": 1, "uint32_in_long": 1, "null_with_value": 1}

@@ -12,7 +12,15 @@ from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.datatypes import DATETIME_MS_MAX, DataType
-from uns.sparkplug.metrics import BD_SEQ, PROPERTY_QUALITY, REBIRTH, Property
+from uns.sparkplug.metrics import (
+    BD_SEQ,
+    PROPERTY_QUALITY,
+    REBIRTH,
+    DataSetValue,
+    Property,
+    TemplateParameter,
+    TemplateValue,
+)
 
 
 def birth_of(*metrics, seq=0):
@@ -458,3 +466,59 @@ def test_property_of_a_type_that_properties_do_not_have_is_a_local_error():
 def test_timestamps_are_bounded():
     with pytest.raises(LocalProtocolError, match="timestamp"):
         codec.encode_empty(-1, 0)
+
+
+# ── UInt32 in long_value, for those who read it there alone ──────────────────────────────────────────────────────
+
+_TABLE = DataSetValue(("u", "i"), (DataType.UINT32, DataType.INT32), ((7, -1),))
+_INSTANCE = TemplateValue(
+    template_ref="T",
+    metrics=(
+        metric("member", DataType.UINT32, 7),
+        metric("inner", DataType.TEMPLATE, TemplateValue(template_ref="I", metrics=(metric("u", DataType.UINT32, 7),))),
+    ),
+    parameters=(TemplateParameter("parameter", DataType.UINT32, 7), TemplateParameter("other", DataType.INT32, -1)),
+)
+_PROPERTIES = (
+    Property(PROPERTY_QUALITY, DataType.INT32, 192),
+    Property("u", DataType.UINT32, 7),
+    Property("set", DataType.PROPERTY_SET, (Property("u", DataType.UINT32, 7),)),
+    Property("list", DataType.PROPERTY_SET_LIST, ((Property("u", DataType.UINT32, 7),), ())),
+)
+_WITH_UINT32 = [
+    metric("u", DataType.UINT32, 2**32 - 1, alias=1, timestamp_ms=T0_MS, properties=_PROPERTIES),
+    metric("zero", DataType.UINT32, 0, alias=2, timestamp_ms=T0_MS),
+    metric("null", DataType.UINT32, None, alias=3, timestamp_ms=T0_MS),
+    metric("i", DataType.INT32, -1, alias=4, timestamp_ms=T0_MS),
+    metric("table", DataType.DATASET, _TABLE, alias=5, timestamp_ms=T0_MS),
+    metric("instance", DataType.TEMPLATE, _INSTANCE, alias=6, timestamp_ms=T0_MS),
+]
+
+
+def _members_of(payload):
+    instance = Payload.FromString(payload).metrics[5].template_value
+    return [*instance.metrics, *instance.metrics[1].template_value.metrics]
+
+
+def test_uint32_goes_into_long_value_where_asked_and_reads_the_same():
+    birth = codec.decode_birth(codec.encode_birth(_WITH_UINT32, timestamp_ms=T0_MS, seq=0, uint32_in_long=True))
+    assert (birth.metrics, birth.rejected, birth.warnings) == (_WITH_UINT32, [], ())
+    # each is counted: two metrics, three properties, a cell, and of the instance two members and a parameter
+    assert birth.leniencies == {"uint32_in_long": 9}
+    table = AliasTable(_WITH_UINT32)
+    values = [one.value for one in _WITH_UINT32]
+    batch = batch_of(table.by_name.values(), values, properties={0: _PROPERTIES})
+    data = codec.decode_data(codec.encode_data(batch, timestamp_ms=1, seq=1, uint32_in_long=True), table)
+    assert (data.values, data.rejected, data.leniencies) == (values, [], {"uint32_in_long": 9})
+    assert all(not wire.datatype for wire in _members_of(codec.encode_data(batch, timestamp_ms=1, seq=1)))
+    command = codec.encode_command(_WITH_UINT32, timestamp_ms=1, uint32_in_long=True)
+    read = codec.decode_command(command, table)
+    assert ([one.value for one in read.metrics], read.leniencies) == (values, {"uint32_in_long": 6})
+
+
+def test_uint32_in_long_value_is_this_on_the_wire():
+    payload = codec.encode_birth(_WITH_UINT32[:2], timestamp_ms=T0_MS, seq=0, uint32_in_long=True)
+    one, zero = Payload.FromString(payload).metrics
+    assert (one.WhichOneof("value"), one.long_value) == ("long_value", 2**32 - 1)
+    assert (zero.WhichOneof("value"), zero.long_value) == ("long_value", 0)
+    assert [value.WhichOneof("value") for value in one.properties.values[:2]] == ["int_value", "long_value"]

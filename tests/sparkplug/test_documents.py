@@ -80,6 +80,22 @@ def test_presence_is_kept():
     assert encoded(as_json(payload)) == payload
 
 
+def test_number_of_columns_that_is_not_said_is_not_the_number_of_the_columns():
+    wire = Payload(seq=0)
+    for number in (None, 0, 1, 2):
+        table = wire.metrics.add(name="t", datatype=16).dataset_value
+        table.SetInParent()
+        if number is not None:
+            table.num_of_columns = number
+        if number:
+            table.columns.append("a")
+            table.types.append(1)
+    payload = wire.SerializeToString()
+    shown = [one["value"].get("num_of_columns", "as many") for one in json.loads(as_json(payload))["metrics"]]
+    assert shown == [None, "as many", "as many", 2]
+    assert encoded(as_json(payload)) == payload
+
+
 def test_what_cannot_be_read_keeps_its_bytes():
     wire = Payload(timestamp=1)
     wire.metrics.add(name="m", datatype=1, int_value=300)

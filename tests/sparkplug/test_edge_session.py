@@ -197,6 +197,7 @@ def test_metrics_are_in_time_order():  # operational-behavior-data-publish-nbirt
         [metric("a"), metric("a")],
         [metric("")],
         [metric("n" * 1025)],
+        [metric("half a \ud83d")],
         [metric("a", DataType.PROPERTY_SET, None)],
         [metric("a", DataType.INT8, 200)],
         [metric(str(i), DataType.STRING, "x" * 10_000) for i in range(110)],  # payload_bytes_max
@@ -272,6 +273,20 @@ def test_live_data_of_the_node_is_put_in_time_order():
     "tck-id-payloads-ddata-order",
     "tck-id-payloads-ndata-order",
 )
+def test_uint32_goes_into_long_value_where_asked():
+    fields = []
+    for options in ({}, {"uint32_in_long": True}):
+        session = subscribed_edge(**options)
+        session.actions()
+        session.birth(node_birth(devices={"d": [metric("u", DataType.UINT32, 1)]}), T0)
+        session.publish_data("d", batch_of([session.bindings("d")["u"]], [2]), T0)
+        session.device_birth("d", [metric("u", DataType.UINT32, 3)], T0)
+        payloads = [Payload.FromString(message.payload) for message in published(session)]
+        named = [m for payload in payloads for m in payload.metrics if m.name in {"uptime", "u"} or m.alias]
+        fields.append([m.WhichOneof("value") for m in named])
+    assert fields == [["int_value"] * 4, ["long_value"] * 4]
+
+
 def test_data_before_the_birth_is_a_local_error():  # payloads-ddata-order, device-birth-publish-nbirth-wait
     session = subscribed_edge()
     for device in (None, "reactor4"):

@@ -77,7 +77,7 @@ class ParameterDocument(_Document):
 class DataSetDocument(_Document):
     """A table; a cell of null has no value."""
 
-    num_of_columns: int | None = None  # where it is not the number of the columns
+    num_of_columns: int | msgspec.UnsetType | None = msgspec.UNSET  # where it is another number; null: not said
     columns: list[str] = []
     types: list[str | int] = []
     rows: list[list[Any]] = []

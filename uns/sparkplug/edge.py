@@ -7,6 +7,7 @@ always a new ``connect``: the will is fixed there.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Literal
@@ -84,7 +85,8 @@ class EdgeNodeSession:
     ``command_devices`` names the devices that accept writes; ``extra_filters`` are subscriptions of the application,
     whose messages come back as ``OtherMessage``. ``host_wait_max_ms`` and ``when_host_silent`` say how long births wait
     for the primary host, and what then. ``leaves_offline_host``: there are other brokers, so where STATE says that the
-    primary host is offline the session ends even before its birth.
+    primary host is offline the session ends even before its birth. ``uint32_in_long``: UInt32 goes where Tahu and its
+    like look for it.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class EdgeNodeSession:
         host_wait_max_ms: int | None = None,
         when_host_silent: WhenHostSilent = "wait",
         leaves_offline_host: bool = False,
+        uint32_in_long: bool = False,
     ) -> None:
         check_id(descriptor.group_id, what="group_id")
         check_id(descriptor.edge_node_id, what="edge_node_id")
@@ -119,6 +122,8 @@ class EdgeNodeSession:
         self._host_wait_ns = None if host_wait_max_ms is None else host_wait_max_ms * _NS_PER_MS
         self._when_host_silent: WhenHostSilent = when_host_silent
         self._leaves_offline_host = leaves_offline_host
+        self._encode_birth = functools.partial(encode_birth, uint32_in_long=uint32_in_long)
+        self._encode_data = functools.partial(codec.encode_data, uint32_in_long=uint32_in_long)
         self._primary_hosts: dict[str, StateMemory] = {}  # by broker
         self._primary_host = StateMemory()
         self._forget_session()
@@ -242,11 +247,13 @@ class EdgeNodeSession:
             require_templates(metrics, definitions, device_id)
         # seq 0 (tck-id-topics-nbirth-seq-num), then one more for each device, DBIRTHs straight after the NBIRTH
         # (tck-id-payloads-dbirth-order). All is encoded before anything is kept.
-        payloads: list[tuple[str, bytes]] = [(self._topic(MessageType.NBIRTH), encode_birth(node_metrics, now_ms, 0))]
+        payloads: list[tuple[str, bytes]] = [
+            (self._topic(MessageType.NBIRTH), self._encode_birth(node_metrics, now_ms, 0))
+        ]
         seq = 0
         for device_id, metrics in devices.items():
             seq = next_seq(seq)
-            payloads.append((self._topic(MessageType.DBIRTH, device_id), encode_birth(metrics, now_ms, seq)))
+            payloads.append((self._topic(MessageType.DBIRTH, device_id), self._encode_birth(metrics, now_ms, seq)))
 
         reborn = self._seq is not None
         self._state = following
@@ -264,8 +271,8 @@ class EdgeNodeSession:
 
     # ── online ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def publish_data(self, device_id: str | None, batch: DataBatch, now_ns: int) -> None:
-        """NDATA (``device_id`` None) or DDATA; the seq is taken here."""
+    def publish_data(self, device_id: str | None, batch: DataBatch, now_ns: int) -> Message:
+        """NDATA (``device_id`` None) or DDATA; the seq is taken here. Gives what is to be published, an action too."""
         self._input(EdgeInput.PUBLISH)
         table = self._table(device_id)
         check_bindings(batch, table)
@@ -273,7 +280,7 @@ class EdgeNodeSession:
             batch = in_time_order(batch)
         message_type = MessageType.NDATA if device_id is None else MessageType.DDATA
         topic = self._topic(message_type, device_id)
-        self._publish(topic, now_ns, lambda now_ms, seq: codec.encode_data(batch, timestamp_ms=now_ms, seq=seq))
+        return self._publish(topic, now_ns, lambda now_ms, seq: self._encode_data(batch, timestamp_ms=now_ms, seq=seq))
 
     def device_birth(self, device_id: str, metrics: Sequence[BirthMetric], now_ns: int) -> None:
         """A device came, or changed; a born one dies first, since a DBIRTH of a live device is none."""
@@ -282,11 +289,11 @@ class EdgeNodeSession:
         now_ms = self._time_ms(now_ns)
         prepared = self._prepare(device_id, metrics, now_ms)
         require_templates(prepared, self._definitions, device_id)
-        encode_birth(prepared, now_ms, SEQ_MODULUS - 1)  # raises before anything is published; with the longest seq
+        self._encode_birth(prepared, now_ms, SEQ_MODULUS - 1)  # raises before anything goes out; with the longest seq
         if device_id in self._tables:
             self.device_death(device_id, now_ns)
         topic = self._topic(MessageType.DBIRTH, device_id)
-        self._publish(topic, now_ns, lambda now_ms, seq: encode_birth(prepared, now_ms, seq))
+        self._publish(topic, now_ns, lambda now_ms, seq: self._encode_birth(prepared, now_ms, seq))
         self._tables[device_id] = table_of_birth(prepared, None)
 
     def device_death(self, device_id: str, now_ns: int) -> None:
@@ -393,7 +400,7 @@ class EdgeNodeSession:
         """Times on payloads never go back inside a session, whatever the clock does."""
         return max(self._stamped_ms, now_ns // _NS_PER_MS)
 
-    def _publish(self, topic: str, now_ns: int, encode: Callable[[int, int], bytes]) -> None:
+    def _publish(self, topic: str, now_ns: int, encode: Callable[[int, int], bytes]) -> Message:
         # The number is kept only with its message: a message that cannot be encoded leaves no hole.
         seq = next_seq(self._seq or 0)
         now_ms = self._time_ms(now_ns)
@@ -402,7 +409,9 @@ class EdgeNodeSession:
             raise too_large(topic, payload)
         self._seq = seq
         self._stamped_ms = now_ms
-        self._actions.append(Publish(Message(topic, payload)))
+        message = Message(topic, payload)
+        self._actions.append(Publish(message))
+        return message
 
     def _control_metrics(self, now_ms: int) -> list[BirthMetric]:
         return [
@@ -416,7 +425,8 @@ class EdgeNodeSession:
         names: set[str] = set()
         prepared = []
         for metric in metrics:
-            if metric.name in names or not metric.name or len(metric.name.encode()) > codec.NAME_BYTES_MAX:
+            size = len(metric.name.encode(errors="replace"))
+            if metric.name in names or not 0 < size <= codec.NAME_BYTES_MAX:
                 raise LocalProtocolError(
                     f"metric name {metric.name!r} of {device_id or 'the node'} is empty, too long or there twice",
                     expected=f"unique names of 1 to {codec.NAME_BYTES_MAX} bytes",

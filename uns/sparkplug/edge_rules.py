@@ -19,9 +19,9 @@ def client_id_of(descriptor: EdgeNodeDescriptor) -> str:
     return f"edge:{descriptor}"
 
 
-def encode_birth(metrics: Sequence[BirthMetric], now_ms: int, seq: int) -> bytes:
+def encode_birth(metrics: Sequence[BirthMetric], now_ms: int, seq: int, *, uint32_in_long: bool = False) -> bytes:
     """NBIRTH or DBIRTH; raise :class:`LocalProtocolError` where no payload takes so much."""
-    payload = codec.encode_birth(metrics, timestamp_ms=now_ms, seq=seq)
+    payload = codec.encode_birth(metrics, timestamp_ms=now_ms, seq=seq, uint32_in_long=uint32_in_long)
     if len(payload) > codec.PAYLOAD_BYTES_MAX:
         raise too_large(f"a birth of {len(metrics)} metrics", payload)
     return payload

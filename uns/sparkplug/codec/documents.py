@@ -186,7 +186,7 @@ def _dataset(wire: Any, reading: Reading) -> DataSetDocument:
     value = read_dataset(wire, reading)
     told = _field(wire, "num_of_columns")
     return DataSetDocument(
-        num_of_columns=None if told == len(value.columns) else told,
+        num_of_columns=msgspec.UNSET if told == len(value.columns) else told,
         columns=list(value.columns),
         types=[datatype.label for datatype in value.types],
         rows=[[to_json(cell) for cell in row] for row in value.rows],
@@ -389,7 +389,10 @@ def _put_dataset(wire: Any, document: DataSetDocument, where: str) -> None:
         raise LocalProtocolError(
             f"{width} columns of types {document.types!r:.100}", where=where, expected="one basic type for each column"
         )
-    _write(wire, "num_of_columns", width if document.num_of_columns is None else document.num_of_columns, where)
+    wire.SetInParent()  # an empty one is not none
+    told = width if document.num_of_columns is msgspec.UNSET else document.num_of_columns
+    if told is not None:
+        _write(wire, "num_of_columns", told, where)
     try:
         wire.columns.extend(document.columns)
     except ValueError as error:

@@ -108,7 +108,8 @@ def read_scalar(wire: Any, datatype: DataType, reading: Reading) -> Value:
             return None
         if INTEGER_RANGE[datatype] is None or which not in _INTEGER_FIELDS:
             raise Rejected("wrong_type")
-        reading.forgive("other_integer_field")  # Tahu and Ignition send UInt32 as long_value
+        # Tahu, Ignition and many others send UInt32 as long_value.
+        reading.forgive("uint32_in_long" if datatype == DataType.UINT32 else "other_integer_field")
         field = which
     value: Value = getattr(wire, field)
     if INTEGER_RANGE[datatype] is not None:

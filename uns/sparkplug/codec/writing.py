@@ -13,6 +13,7 @@ from uns.sparkplug.codec.writing_values import (
     put_metadata,
     put_metric,
     put_properties,
+    put_uint32_into_long,
     put_value,
     wire_integer,
     write,
@@ -23,7 +24,9 @@ from uns.sparkplug.metrics import BD_SEQ, BirthMetric, DataBatch, MetricBinding,
 __all__ = ["encode_birth", "encode_command", "encode_data", "encode_death", "encode_empty"]
 
 
-def encode_birth(metrics: Sequence[BirthMetric], *, timestamp_ms: int, seq: int | None) -> bytes:
+def encode_birth(
+    metrics: Sequence[BirthMetric], *, timestamp_ms: int, seq: int | None, uint32_in_long: bool = False
+) -> bytes:
     """NBIRTH or DBIRTH: every metric with name, datatype, timestamp and value (tck-id-topics-nbirth-metrics)."""
     message = _message(timestamp_ms, seq)
     add = message.metrics.add
@@ -31,10 +34,14 @@ def encode_birth(metrics: Sequence[BirthMetric], *, timestamp_ms: int, seq: int 
         wire = add()
         _put_time(wire, metric, timestamp_ms)
         put_metric(wire, metric)
+        if uint32_in_long:
+            put_uint32_into_long(wire, metric.datatype, metric.value)
     return message.SerializeToString()
 
 
-def encode_data(batch: DataBatch, *, timestamp_ms: int, seq: int) -> bytes:  # noqa: C901, PLR0912  # hot
+def encode_data(  # noqa: C901, PLR0912  # hot
+    batch: DataBatch, *, timestamp_ms: int, seq: int, uint32_in_long: bool = False
+) -> bytes:
     """NDATA or DDATA: alias where the birth gave one, else the name; no datatype (payloads-metric-datatype-not-req)."""
     message = _message(timestamp_ms, seq)
     add = message.metrics.add
@@ -76,6 +83,9 @@ def encode_data(batch: DataBatch, *, timestamp_ms: int, seq: int) -> bytes:  # n
         put_properties(message.metrics[index].properties, properties, batch.bindings[index].name)
     for index, metadata in batch.metadata.items():
         put_metadata(message.metrics[index].metadata, metadata, batch.bindings[index].name)
+    if uint32_in_long:
+        for wire, binding, value in zip(message.metrics, batch.bindings, batch.values, strict=True):
+            put_uint32_into_long(wire, binding.datatype, value)
     return message.SerializeToString()
 
 
@@ -83,8 +93,14 @@ def _put_composed(wire: Payload.Metric, binding: MetricBinding, value: MetricVal
     put_value(wire, binding.datatype, value, binding.name)
     if isinstance(value, TemplateValue):
         _check_instance(binding, value)
-        for member in wire.template_value.metrics:
-            member.ClearField("datatype")  # tck-id-payloads-metric-datatype-not-req; the birth said it
+        _clear_types(wire.template_value)
+
+
+def _clear_types(template: Payload.Template) -> None:
+    for member in template.metrics:
+        member.ClearField("datatype")  # tck-id-payloads-metric-datatype-not-req; the birth said it
+        if member.HasField("template_value"):
+            _clear_types(member.template_value)
 
 
 def _check_instance(binding: MetricBinding, value: TemplateValue) -> None:
@@ -121,7 +137,7 @@ def encode_empty(timestamp_ms: int, seq: int) -> bytes:
     return _message(timestamp_ms, seq).SerializeToString()
 
 
-def encode_command(metrics: Sequence[BirthMetric], *, timestamp_ms: int) -> bytes:
+def encode_command(metrics: Sequence[BirthMetric], *, timestamp_ms: int, uint32_in_long: bool = False) -> bytes:
     """NCMD or DCMD: alias or name, value, no datatype, no seq (tck-id-payloads-ncmd-seq)."""
     message = _message(timestamp_ms, None)
     for metric in metrics:
@@ -134,6 +150,8 @@ def encode_command(metrics: Sequence[BirthMetric], *, timestamp_ms: int) -> byte
         put_value(wire, metric.datatype, metric.value, metric.name)
         if metric.metadata is not None:
             put_metadata(wire.metadata, metric.metadata, metric.name)
+        if uint32_in_long:
+            put_uint32_into_long(wire, metric.datatype, metric.value)
     return message.SerializeToString()
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "put_metric",
     "put_properties",
     "put_scalar",
+    "put_uint32_into_long",
     "put_value",
     "wire_integer",
     "write",
@@ -291,3 +292,40 @@ def put_metadata(wire: Any, metadata: MetaData, name: str) -> None:
             if isinstance(value, str) and len(value.encode(errors="replace")) > NAME_BYTES_MAX:
                 raise not_writable(f"{field} of {len(value)} characters", name)
             write(wire, field, value, name)
+
+
+# ── the other form of UInt32 ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def put_uint32_into_long(wire: Any, datatype: int, value: MetricValue) -> None:
+    """Move the UInt32s of a written metric, and of all that it holds, from int_value to long_value.
+
+    The standard's table says int_value; Tahu, Ignition and version 3.0.0 of the standard's test kit say long_value.
+    """
+    _move_uint32(wire, datatype)
+    if wire.HasField("properties"):
+        _move_uint32_of_properties(wire.properties)
+    if datatype == DataType.DATASET and wire.HasField("dataset_value"):
+        for row in wire.dataset_value.rows:
+            for cell, number in zip(row.elements, wire.dataset_value.types, strict=True):
+                _move_uint32(cell, number)
+    elif isinstance(value, TemplateValue):
+        for parameter in wire.template_value.parameters:
+            _move_uint32(parameter, parameter.type)
+        for member, said in zip(wire.template_value.metrics, value.metrics, strict=True):
+            put_uint32_into_long(member, said.datatype, said.value)
+
+
+def _move_uint32(wire: Any, datatype: int) -> None:
+    if datatype == DataType.UINT32 and wire.HasField("int_value"):
+        wire.long_value = wire.int_value
+
+
+def _move_uint32_of_properties(wire: Any) -> None:
+    for value in wire.values:
+        _move_uint32(value, value.type)
+        if value.HasField("propertyset_value"):
+            _move_uint32_of_properties(value.propertyset_value)
+        elif value.HasField("propertysets_value"):
+            for one in value.propertysets_value.propertyset:
+                _move_uint32_of_properties(one)
