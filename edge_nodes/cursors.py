@@ -19,6 +19,7 @@ from edge_nodes.rows import StoredRows
 from edge_nodes.session_clock import SessionClock
 from edge_nodes.store import Committed
 from uns.delivery.edge import EdgeDelivery
+from uns.delivery.messages import Cursor, digest_of
 from uns.sparkplug.edge import EdgeNodeSession
 from uns.sparkplug.transitions import EdgeState
 
@@ -108,10 +109,7 @@ class Cursors:
                 if not self._live:
                     return False
                 rows = self._next_live()
-        messages = self._publish(rows, is_historical=False)
-        self._delivery.sent(
-            "live", from_id=position, next_id=rows.next_id, messages=messages, now_ns=self._clock.steady_ns()
-        )
+        self._publish("live", position, rows)
         return self._delivery.live_position < self.head
 
     async def send_history(self) -> bool:
@@ -133,10 +131,7 @@ class Cursors:
             self._delivery.history_exhausted(self._clock.steady_ns())
             return False
         self._tokens -= len(rows)
-        messages = self._publish(rows, is_historical=True)
-        self._delivery.sent(
-            "history", from_id=position, next_id=rows.next_id, messages=messages, now_ns=self._clock.steady_ns()
-        )
+        self._publish("history", position, rows)
         return True
 
     @property
@@ -148,7 +143,8 @@ class Cursors:
         self._live_rows -= len(rows)
         return rows
 
-    def _publish(self, rows: StoredRows, *, is_historical: bool) -> int:
+    def _publish(self, cursor: Cursor, from_id: int, rows: StoredRows) -> None:
+        """Put the rows that the cursor reads at ``from_id`` into the session, and count its messages."""
         devices = {self._definition.device_of[metric] for metric in set(rows.metrics)}
         self._births.require((device for device in devices if device is not None), self._clock.now_ns())
         payloads = plan_payloads(
@@ -156,10 +152,17 @@ class Cursors:
             device_of=self._definition.device_of,
             time_source_of=self._definition.time_source_of,
             bindings=self._births.bindings,
-            is_historical=is_historical,
+            is_historical=cursor == "history",
             metrics_max=self._config.metrics_per_payload_max,
         )
-        for payload in payloads:
-            self._session.publish_data(payload.device_id, payload.batch, self._clock.now_ns())
-        self._counters.data_messages += len(payloads)
-        return len(payloads)
+        now_ns = self._clock.now_ns()
+        messages = [self._session.publish_data(payload.device_id, payload.batch, now_ns) for payload in payloads]
+        self._counters.data_messages += len(messages)
+        self._delivery.sent(
+            cursor,
+            from_id=from_id,
+            next_id=rows.next_id,
+            messages=len(messages),
+            digest=sum(digest_of(message.payload) for message in messages),
+            now_ns=self._clock.steady_ns(),
+        )

@@ -1,7 +1,7 @@
 """A tiny lossy channel between one EdgeDelivery and one HostDelivery, with the oracle beside it.
 
 Rows are their ids. A DATA message is the tuple of ids in it; the host commits in groups and may crash before. Every
-message may vanish at every hop, nothing overtakes.
+message may vanish at every hop, come twice, or be overtaken by others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from uns.delivery.edge import DeleteRows, EdgeDelivery, Level, PublishMark
 from uns.delivery.host import HostDelivery
-from uns.delivery.messages import Confirm, Cursor, Mark
+from uns.delivery.messages import Confirm, Cursor, Mark, digest_of
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 NODE = EdgeNodeDescriptor("g", "n")
@@ -22,6 +22,11 @@ MS = 1_000_000
 class Data:
     session: str
     rows: tuple[int, ...]
+    number: int  # tells it from every other one, as seq and time stamps do
+
+    @property
+    def digest(self) -> int:
+        return digest_of(repr(self).encode())
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Channel:
     committed: set[int] = field(default_factory=set)
     reached_broker: set[int] = field(default_factory=set)
     sessions: int = 0
+    numbered: int = 0
     connected: bool = False
     up: deque[Data | Mark | Birth] = field(default_factory=deque)  # edge to host
     down: deque[Confirm] = field(default_factory=deque)
@@ -100,10 +106,18 @@ class Channel:
                 self.edge.history_exhausted(self.now_ns)
                 self.drain_edge()
             return False
-        self.up.append(Data(self.edge.session_id, tuple(rows)))
-        self.edge.sent(cursor, from_id=start, next_id=rows[-1] + 1, messages=1, now_ns=self.now_ns)
+        self.numbered += 1
+        data = Data(self.edge.session_id, tuple(rows), self.numbered)
+        self.up.append(data)
+        self.edge.sent(
+            cursor, from_id=start, next_id=rows[-1] + 1, messages=1, digest=self.digest_of(data), now_ns=self.now_ns
+        )
         self.drain_edge()
         return True
+
+    def digest_of(self, data: Data) -> int | None:
+        """What the gateway says of a message."""
+        return data.digest
 
     def pass_time(self, milliseconds: int) -> None:
         self.now_ns += milliseconds * MS
@@ -134,6 +148,19 @@ class Channel:
         if self.up:
             del self.up[index % len(self.up)]
 
+    def overtake_up(self, index: int) -> None:
+        """One message falls back behind some that were sent after it."""
+        if self.up:
+            index %= len(self.up)
+            message = self.up[index]
+            del self.up[index]
+            self.up.insert(index + 1 + index % 4, message)
+
+    def duplicate_up(self, index: int) -> None:
+        if self.up:
+            message = self.up[index % len(self.up)]
+            self.up.insert(index % (len(self.up) + 1), message)
+
     def lose_down(self, index: int) -> None:
         if self.down:
             del self.down[index % len(self.down)]
@@ -159,7 +186,7 @@ class Channel:
             elif isinstance(message, Data):
                 if self.host_session == message.session:
                     self.uncommitted.update(message.rows)
-                    self.host.count(NODE, message.session)
+                    self.host.count(NODE, message.session, digest=message.digest)
             else:
                 if message.session == self.held_session and self.host_session is None:
                     self.host_session = message.session

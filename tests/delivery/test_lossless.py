@@ -17,6 +17,7 @@ steps = st.one_of(
     st.tuples(st.sampled_from(["commit", "confirms"]), st.integers(1, 5)),
     st.tuples(st.just("time"), st.sampled_from([1, 100, 500, 1_000, 5_000])),
     st.tuples(st.sampled_from(["lose_up", "lose_down", "duplicate_confirm", "cut_up"]), small),
+    st.tuples(st.sampled_from(["overtake_up", "overtake_up", "duplicate_up"]), small),
     st.tuples(
         st.sampled_from(
             ["connect", "rebirth", "disconnect", "crash_edge", "fail_commit", "reconnect_host", "crash_host"]
@@ -29,16 +30,18 @@ steps = st.one_of(
 def play(channel: Channel, step: Step) -> None:
     name, number = step
     match name:
-        case "store" | "deliver" | "lose_up" | "lose_down" | "cut_up" | "duplicate_confirm":
-            getattr(channel, name)(number)
         case "live" | "history":
             channel.send(name)
         case "time":
             channel.pass_time(number)
         case "confirms":
             channel.receive_confirms(number)
-        case _:
+        case "commit" | "connect" | "rebirth" | "disconnect":
             getattr(channel, name)()
+        case "crash_edge" | "fail_commit" | "reconnect_host" | "crash_host":
+            getattr(channel, name)()
+        case _:
+            getattr(channel, name)(number)
 
 
 @settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])

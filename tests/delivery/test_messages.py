@@ -4,12 +4,14 @@ import msgspec
 import pytest
 
 from uns.delivery.messages import (
+    DIGEST_MODULUS,
     MARK_BYTES_MAX,
     Confirm,
     Mark,
     confirm_topic,
     decode_confirm,
     decode_mark,
+    digest_of,
     mark_topic,
     parse_mark_topic,
 )
@@ -17,13 +19,26 @@ from uns.errors import RemoteProtocolError
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 NODE = EdgeNodeDescriptor("acme.dallas", "gw-1")
-MARK = Mark(session="s", host="h", n=7, repeat=False, cursor="live", mark=81234, messages=412)
+MARK = Mark(session="s", host="h", n=7, repeat=False, cursor="live", mark=81234, messages=412, digest=9007199254740)
 
 
 def test_mark_stands_on_the_wire_as_the_reference_says():
     assert msgspec.json.encode(MARK) == (
-        b'{"v":1,"session":"s","host":"h","n":7,"repeat":false,"cursor":"live","mark":81234,"messages":412}'
+        b'{"v":1,"session":"s","host":"h","n":7,"repeat":false,"cursor":"live","mark":81234,"messages":412,'
+        b'"digest":9007199254740}'
     )
+
+
+def test_mark_of_a_gateway_of_before_the_digest_is_read():
+    old = b'{"v":1,"session":"s","host":"h","n":7,"repeat":false,"cursor":"live","mark":81234,"messages":412}'
+    assert decode_mark(old) == msgspec.structs.replace(MARK, digest=None)
+
+
+def test_digest_is_what_the_reference_says():
+    """BLAKE2b of 6 bytes, as `b2sum -l 48` prints it: others may write gateways, too."""
+    assert digest_of(b"") == 0xDDD9_C407_67F9
+    assert digest_of(b"abc") == 0x13C9_497C_2425
+    assert DIGEST_MODULUS < 2**53
 
 
 def test_mark_and_confirm_survive_the_wire():

@@ -25,16 +25,17 @@ STEPS = (
     + [("lose_down", 0), ("cut_up", 2), ("rebirth", 0), ("disconnect", 0), ("connect", 0), ("connect", 0)]
     + [("fail_commit", 0), ("reconnect_host", 0), ("crash_host", 0), ("crash_edge", 0)]
 )
+DISORDER = [("overtake_up", 0), ("overtake_up", 1), ("overtake_up", 3), ("duplicate_up", 2)]
 
 
-def hunt(make=Channel, seeds: int = 5_000) -> None:
+def hunt(make=Channel, seeds: int = 5_000, *, steps=(*STEPS, *DISORDER)) -> None:
     """Play seeded scripts; raises at the first broken promise."""
     for seed in range(seeds):
         rng = random.Random(seed)
         channel = make()
         channel.connect()
         for _ in range(rng.randrange(20, 120)):
-            play(channel, rng.choice(STEPS))
+            play(channel, rng.choice(steps))
             channel.check()
         channel.settle()
         assert channel.stored <= channel.committed
@@ -44,7 +45,22 @@ def test_the_protocol_as_it_is_passes():
     hunt(seeds=500)
 
 
-def test_a_host_that_does_not_count(monkeypatch):
+@pytest.fixture
+def counts_alone(monkeypatch):
+    """A gateway of before the digest."""
+    monkeypatch.setattr(Channel, "digest_of", lambda self, data: None)
+
+
+def test_a_gateway_whose_marks_have_no_digest_is_safe_where_nothing_overtakes(counts_alone):
+    hunt(seeds=500, steps=STEPS)
+
+
+def test_a_gateway_whose_marks_have_no_digest_where_messages_overtake(counts_alone):
+    with pytest.raises(AssertionError, match="never committed"):
+        hunt()
+
+
+def test_a_host_that_does_not_count(monkeypatch, counts_alone):
     receive_mark = HostDelivery.receive_mark
 
     def lenient(self, edge_node, mark, *, session_held):
@@ -55,10 +71,10 @@ def test_a_host_that_does_not_count(monkeypatch):
 
     monkeypatch.setattr(HostDelivery, "receive_mark", lenient)
     with pytest.raises(AssertionError, match="never committed"):
-        hunt()
+        hunt(steps=STEPS)
 
 
-def test_a_host_that_looks_at_the_count_modulo_two(monkeypatch):
+def test_a_host_that_looks_at_the_count_modulo_two(monkeypatch, counts_alone):
     """As ``seq`` does modulo 256."""
     receive_mark = HostDelivery.receive_mark
 
@@ -69,6 +85,17 @@ def test_a_host_that_looks_at_the_count_modulo_two(monkeypatch):
         return receive_mark(self, edge_node, mark, session_held=session_held)
 
     monkeypatch.setattr(HostDelivery, "receive_mark", modular)
+    with pytest.raises(AssertionError, match="never committed"):
+        hunt(steps=STEPS)
+
+
+def test_a_host_that_looks_at_no_digest(monkeypatch):
+    receive_mark = HostDelivery.receive_mark
+
+    def lenient(self, edge_node, mark: Mark, *, session_held):
+        return receive_mark(self, edge_node, msgspec.structs.replace(mark, digest=None), session_held=session_held)
+
+    monkeypatch.setattr(HostDelivery, "receive_mark", lenient)
     with pytest.raises(AssertionError, match="never committed"):
         hunt()
 

@@ -39,12 +39,16 @@ class Host:
     def __init__(self, tmp_path, **options) -> None:
         file = tmp_path / "topic_tree.yaml"
         file.write_text(TREE_TEXT)
-        self.session = online_host(**options)
-        self.delivery = HostDelivery("host-1")
-        self.receiver = Receiver(
-            load_tree(file), self.session, DeliveryGate(self.delivery), next_position=1, on_event=lambda *_: None
-        )
+        self._tree, self._options = load_tree(file), options
         self.wire = Wire()
+        self.renew()
+
+    def renew(self) -> None:
+        """A host that knows of nothing, and a peer that has said nothing."""
+        self.session = online_host(**self._options)
+        self.delivery = HostDelivery("host-1")
+        self.gate = DeliveryGate(self.delivery)
+        self.receiver = Receiver(self._tree, self.session, self.gate, next_position=1, on_event=lambda *_: None)
         self.peer = self.another(NODE)
         self.n = 0
 
@@ -54,10 +58,18 @@ class Host:
     def receive(self, messages) -> list[Confirm]:
         return [confirm for _, confirm in self.receiver.receive(messages, T0).answers]
 
-    def mark(self, messages: int, *, node=NODE) -> IncomingMessage:
-        self.n += 1
+    def mark(self, messages: int, *, node=NODE, n: int | None = None, digest: int | None = None) -> IncomingMessage:
+        """The next one; without a digest it is of a gateway of before it was there."""
+        self.n = self.n + 1 if n is None else n
         mark = Mark(
-            session="session-1", host="host-1", n=self.n, cursor="live", mark=1, messages=messages, repeat=False
+            session="session-1",
+            host="host-1",
+            n=self.n,
+            cursor="live",
+            mark=1,
+            messages=messages,
+            repeat=False,
+            digest=digest,
         )
         return IncomingMessage(mark_topic(node), msgspec.json.encode(mark), 0, False)
 

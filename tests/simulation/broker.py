@@ -96,7 +96,6 @@ class Connection:
         self.backlog: deque[Message] = deque()
         self.queued = 0  # under way to the client or waiting for it
         self._up_ns = self._down_ns = self._down_qos1_ns = 0
-        self._newest_ns = self._floor_ns = 0
 
     # the client's end
 
@@ -181,11 +180,8 @@ class Connection:
         self._up_ns = max(self._up_ns, self.world.now_ns + int(self.broker.latency_ms() * MS))
         self.world.at(self._up_ns, lambda: arrive() if self.path_alive or self.lingers else None)
 
-    def down(self, arrive: Callable[[], None], *, qos: int = 0, keeps_place: bool = False) -> None:
-        """The broker sends; QoS 1 keeps its own order. ``keeps_place``: nothing at QoS 0 passes it, or is passed.
-
-        Marks keep theirs in every disorder: counts of messages rest on that (design 8.4), and could not tell.
-        """
+    def down(self, arrive: Callable[[], None], *, qos: int = 0) -> None:
+        """The broker sends; QoS 1 keeps its own order, and what is at QoS 0 its own, but for times of disorder."""
         arrival_ns = self.world.now_ns + int(self.broker.latency_ms() * MS)
         if self.world.now_ns < self.disorder_until_ns and self.world.chance(0.3):
             arrival_ns += int(self.world.random.uniform(0, 40) * MS)  # others pass it
@@ -195,11 +191,6 @@ class Connection:
             arrival_ns = self._down_qos1_ns = max(self._down_qos1_ns, arrival_ns)
         else:
             arrival_ns = self._down_ns = max(self._down_ns, arrival_ns)
-        if not qos:
-            arrival_ns = max(arrival_ns, self._newest_ns if keeps_place else self._floor_ns)
-            self._newest_ns = max(self._newest_ns, arrival_ns)
-            if keeps_place:
-                self._floor_ns = arrival_ns
         self.world.at(arrival_ns, lambda: arrive() if self.path_alive and self.client_open else None)
 
     def deliver(self, message: Message) -> None:
@@ -217,11 +208,10 @@ class Connection:
                 return
             self._hand_over(message)
 
-        keeps_place = message.topic.startswith("uns1/_mark/")
-        self.down(arrive, qos=message.qos, keeps_place=keeps_place)
+        self.down(arrive, qos=message.qos)
         if self.world.now_ns < self.disorder_until_ns and self.world.chance(0.1):
             self.queued += 1
-            self.down(arrive, qos=message.qos, keeps_place=keeps_place)
+            self.down(arrive, qos=message.qos)
 
 
 class SimulatedBroker:

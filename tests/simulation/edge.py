@@ -18,7 +18,7 @@ from tests.simulation.plant import HOST_ID, EdgePlan, Key, Oracle, Plc
 from tests.simulation.walking import Walk
 from tests.simulation.world import MS, Timer, World
 from uns.delivery.edge import DeleteRows, EdgeDelivery, Level, PublishMark, Starved
-from uns.delivery.messages import Cursor, confirm_topic, decode_confirm, mark_topic
+from uns.delivery.messages import Cursor, confirm_topic, decode_confirm, digest_of, mark_topic
 from uns.errors import RemoteProtocolError
 from uns.source import Readings
 from uns.sparkplug.edge import EdgeNodeSession, WhenHostSilent
@@ -277,16 +277,18 @@ class EdgeProcess:
         rows, next_id = self.store.select(from_id, below_id, limit)
         if not rows or self.connection is None:
             return False
-        messages = 0
+        messages = digest = 0
         for device_id in {self.edge.plan.metrics[row.metric].device_id for row in rows} - self.session.devices:
             self._bear(device_id)
         for device_id, batch in batches_of(self.edge.plan, self.session, rows, is_historical=cursor == "history"):
-            self.session.publish_data(device_id, batch, self.now_ns)
+            digest += digest_of(self.session.publish_data(device_id, batch, self.now_ns).payload)
             messages += 1
         self._publish()
         if self.connection is None:
             return False
-        self.delivery.sent(cursor, from_id=from_id, next_id=next_id, messages=messages, now_ns=self.world.now_ns)
+        self.delivery.sent(
+            cursor, from_id=from_id, next_id=next_id, messages=messages, digest=digest, now_ns=self.world.now_ns
+        )
         self._do()
         return True
 

@@ -559,11 +559,7 @@ def a_host_that_counts_what_came_twice(patch):
     """A message that came twice makes up for one that is lost; and so does one of the window before."""
     only(patch, disordered_and_lossy)
 
-    def greedy(self, edge_node, session_id, messages=1):
-        count(self, edge_node, session_id, messages)
-
-    count = HostDelivery.count
-    patch.setattr(HostDelivery, "count", greedy)
+    marks_without_a_digest(patch)
     track = HostView.track
 
     def on_time(self, node, seq, now_ns):
@@ -572,6 +568,17 @@ def a_host_that_counts_what_came_twice(patch):
 
     patch.setattr(HostView, "track", on_time)
     patch.setattr(HostSession, "lost_since_mark", lambda self, edge_node: False)
+
+
+def marks_without_a_digest(patch):
+    """A message that changed places with its mark makes up for one that is lost, and seq cannot tell."""
+    only(patch, disordered_and_lossy)
+    sent = EdgeDelivery.sent
+
+    def silent(self, cursor, *, digest, **options):
+        sent(self, cursor, **options)
+
+    patch.setattr(EdgeDelivery, "sent", silent)
 
 
 def disordered_and_lossy(simulation):
@@ -591,6 +598,7 @@ PLANTED = [
     (a_host_that_hears_no_ndeath, "HostViewChecker"),
     (a_host_that_hears_no_ddeath, "HostViewChecker"),
     (a_host_that_counts_what_came_twice, "DeletionChecker"),
+    (marks_without_a_digest, "DeletionChecker"),
     (a_hole_in_seq, "SequenceChecker"),
     (an_ndeath_with_seq, "SequenceChecker"),
     (a_rebirth_without_its_last_device, "BirthOrderChecker"),

@@ -22,6 +22,8 @@ FOUND: dict[int, str] = {
     557: "host: an older online STATE by somebody else stayed retained, where edge nodes pass over it and wait",
     6615: "host: DATA behind a rebirth that was lost was taken for repeated, and its marks refused for hours",
     6706: "the same behind a loss of nearly 256 messages",
+    4037: "marks: DATA that changed places with its mark made up for a lost message of the next window; marks have a "
+    "digest since, and are no longer kept in their place by the network",
     1306: "a STATE that is no JSON, spoiled while the host is down",
     6152: "host: nodes stayed online after it had decided to connect anew for a newer STATE; an NDEATH in "
     "the same batch was passed over",

@@ -1,9 +1,10 @@
 """The edge's half of the delivery protocol: two cursors, one unanswered mark, nothing deleted without an answer.
 
 Theory. DATA travels at QoS 0 and may vanish anywhere. After some DATA the edge sends a *mark*: "I handed
-``messages`` messages to this connection since my last mark". Everything runs over one connection in order, so a host
-that counted exactly that many, and committed them, proves by its answer that none is missing. Counting replaces
-``seq`` here because ``seq`` cannot see a loss of 256, 512, … messages.
+``messages`` messages to this connection since my last mark, and this is the sum of the digests of their payloads". A
+host that took exactly that many with exactly that sum, and committed them, proves by its answer that none is missing,
+in whatever order they came. ``seq`` could not: a loss of 256, 512, … messages leaves it whole, and a rebirth begins it
+anew.
 
     store ids   0 ──────────────── live_start ───────────────── head
                      history                      live
@@ -26,7 +27,7 @@ from typing import Literal
 
 import msgspec
 
-from uns.delivery.messages import Confirm, Cursor, Mark
+from uns.delivery.messages import DIGEST_MODULUS, Confirm, Cursor, Mark
 from uns.errors import LocalProtocolError
 
 __all__ = [
@@ -156,6 +157,7 @@ class EdgeDelivery:
         self._history_position = self._history_confirmed = 0
         self._n = 0
         self._messages = 0  # handed over since mark n
+        self._digest: int | None = 0  # of their payloads; None where the caller does not say
         self._live_moved = self._history_moved = False  # since mark n
         self._unmarked_since_ns: int | None = None
         self._mark_at_once = False
@@ -240,10 +242,21 @@ class EdgeDelivery:
         self._session_id = None
         self._begin(head=0)
 
-    def sent(self, cursor: Cursor, *, from_id: int, next_id: int, messages: int, now_ns: int) -> None:
+    def sent(
+        self,
+        cursor: Cursor,
+        *,
+        from_id: int,
+        next_id: int,
+        messages: int,
+        now_ns: int,
+        digest: int | None = None,
+    ) -> None:
         """Rows ``from_id <= id < next_id`` of ``cursor`` were handed to the connection in ``messages`` messages.
 
-        Every NDATA and DDATA of the session has to be told, because the host counts them all. ``from_id`` is the
+        Every NDATA and DDATA of the session has to be told, because the host counts them all. ``digest`` is the sum of
+        :func:`~uns.delivery.messages.digest_of` over their payloads; without it marks carry counts alone, which prove
+        nothing where a network lets DATA change places with its mark. ``from_id`` is the
         cursor's position as it was when the rows were read: rows read before a :class:`RestartHistory` are refused
         here, for skipping what lies before them would lose it.
         """
@@ -273,6 +286,10 @@ class EdgeDelivery:
             self._actions.append(DeleteRows(from_id, next_id))
             return
         self._messages += messages
+        if digest is None or self._digest is None:
+            self._digest = None
+        else:
+            self._digest = (self._digest + digest) % DIGEST_MODULUS
         if self._unmarked_since_ns is None:
             self._unmarked_since_ns = now_ns
         self._mark_if_due(now_ns)
@@ -365,6 +382,7 @@ class EdgeDelivery:
             cursor=cursor,
             mark=self._live_position if cursor == "live" else self._history_position,
             messages=self._messages,
+            digest=self._digest,
         )
         self._outstanding = _Outstanding(
             mark,
@@ -373,7 +391,7 @@ class EdgeDelivery:
             now_ns + self._confirm_timeout_ns,
             filled=self._history_moved and self._messages >= self._window,
         )
-        self._messages = 0
+        self._messages = self._digest = 0
         self._live_moved = self._history_moved = False
         self._unmarked_since_ns = None
         self._mark_at_once = False

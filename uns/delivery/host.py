@@ -1,19 +1,20 @@
 """The host's half of the delivery protocol: count what is safe, answer marks.
 
 Per edge node the host knows the session it counts for, the last mark ``last_n`` with its answer, and how many DATA
-messages it took since. A new mark is ok if it is the next one, not a repetition, of a session whose births are held,
-and says exactly that number. After any new mark counting starts again: whatever went wrong costs one resend and never
-leaves a session stuck.
+messages it took since, with the sum of the digests of their payloads. A new mark is ok if it is the next one, not a
+repetition, of a session whose births are held, and says exactly that number and that sum. After any new mark counting
+starts again: whatever went wrong costs one resend and never leaves a session stuck.
 
-A count can only fall short of what was sent (nothing is counted twice at QoS 0, and every reset lowers it), so an
-equal count is proof, wherever the host began to listen.
+An equal sum is proof by itself: the messages taken are those that were sent, wherever the host began to listen and
+in whatever order they came. A count alone, all that gateways of before the digest send, is proof only where nothing
+overtakes: it can fall short of what was sent, but a message of the window before may make up for one of this window.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from uns.delivery.messages import Confirm, Mark
+from uns.delivery.messages import DIGEST_MODULUS, Confirm, Mark
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["HostDelivery"]
@@ -26,6 +27,7 @@ class _Count(msgspec.Struct):
     last_n: int = 0
     answer: bool = False  # to last_n
     messages: int = 0  # since last_n
+    digest: int = 0  # of their payloads
 
 
 class HostDelivery:
@@ -42,6 +44,7 @@ class HostDelivery:
         self._counts: dict[EdgeNodeDescriptor, _Count] = {}
         self.marks_confirmed = 0
         self.marks_refused = 0
+        self.marks_mixed = 0  # of the refused: as many messages as were sent, but not the same
         self.marks_ignored = 0  # for another host, of another version, or beyond edge_nodes_max
 
     def receive_birth(self, edge_node: EdgeNodeDescriptor, session_id: str) -> None:
@@ -52,11 +55,15 @@ class HostDelivery:
         if count is None or count.session != session_id:
             self._counts[edge_node] = _Count(session_id)
 
-    def count(self, edge_node: EdgeNodeDescriptor, session_id: str, messages: int = 1) -> None:
-        """Count DATA of ``session_id`` whose samples are committed (or are in the commit under way) or rejected."""
+    def count(self, edge_node: EdgeNodeDescriptor, session_id: str, messages: int = 1, *, digest: int = 0) -> None:
+        """Count DATA of ``session_id`` whose samples are committed (or are in the commit under way) or rejected.
+
+        ``digest`` is the sum of :func:`~uns.delivery.messages.digest_of` over the payloads, as they came.
+        """
         count = self._counts.get(edge_node)
         if count is not None and count.session == session_id:
             count.messages += messages
+            count.digest = (count.digest + digest) % DIGEST_MODULUS
 
     def receive_mark(self, edge_node: EdgeNodeDescriptor, mark: Mark, *, session_held: bool) -> Confirm | None:
         """Answer a mark; None for a mark that is not ours to answer.
@@ -76,15 +83,12 @@ class HostDelivery:
             count = self._counts[edge_node] = _Count(mark.session)
         elif mark.n == count.last_n:
             return Confirm(session=mark.session, n=mark.n, ok=count.answer)
-        ok = (
-            known
-            and session_held
-            and not mark.repeat
-            and mark.n == count.last_n + 1
-            and mark.messages == count.messages
-        )
+        expected = known and session_held and not mark.repeat and mark.n == count.last_n + 1
+        same_number = expected and mark.messages == count.messages
+        ok = same_number and mark.digest in {None, count.digest}
+        self.marks_mixed += same_number and not ok
         # Any other number than last_n is a new mark, a lower one too: a forged high one must not silence the session.
-        count.last_n, count.answer, count.messages = mark.n, ok, 0
+        count.last_n, count.answer, count.messages, count.digest = mark.n, ok, 0, 0
         if ok:
             self.marks_confirmed += 1
         else:

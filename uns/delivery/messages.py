@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal, TypeVar
 
 import msgspec
@@ -12,6 +13,7 @@ from uns.sparkplug.topics import ID_BYTES_MAX, EdgeNodeDescriptor, is_id_too_lon
 
 __all__ = [
     "CONFIRM_ROOT",
+    "DIGEST_MODULUS",
     "GAP_METRIC",
     "MARK_FILTER",
     "MARK_ROOT",
@@ -22,6 +24,7 @@ __all__ = [
     "confirm_topic",
     "decode_confirm",
     "decode_mark",
+    "digest_of",
     "mark_topic",
     "parse_mark_topic",
 ]
@@ -31,11 +34,18 @@ CONFIRM_ROOT = "uns1/_confirm"
 MARK_FILTER = f"{MARK_ROOT}/#"
 GAP_METRIC = "uns/gap"  # String metric of NDATA: what a quota dropped
 
+_DIGEST_BYTES = 6  # a sum of them is a number that every reader of JSON reads exactly
+DIGEST_MODULUS = 1 << (8 * _DIGEST_BYTES)
+
 Cursor = Literal["live", "history"]
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """Edge to host: "below ``mark`` all was handed over, in ``messages`` messages since mark ``n`` - 1"."""
+    """Edge to host: "below ``mark`` all was handed over, in ``messages`` messages since mark ``n`` - 1".
+
+    ``digest`` is the sum of :func:`digest_of` over the payloads of those messages, modulo :data:`DIGEST_MODULUS`; None
+    from a gateway of before it was there.
+    """
 
     v: int = 1
     session: str
@@ -45,6 +55,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     cursor: Cursor
     mark: int
     messages: int
+    digest: int | None = None
 
 
 class Confirm(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +69,11 @@ class Confirm(msgspec.Struct, frozen=True, kw_only=True):
 _mark_decoder = msgspec.json.Decoder(Mark)
 _confirm_decoder = msgspec.json.Decoder(Confirm)
 MARK_BYTES_MAX = 4096
+
+
+def digest_of(payload: bytes) -> int:
+    """What a DATA message adds to the digest of the mark behind it: the first 6 bytes of BLAKE2b, as a number."""
+    return int.from_bytes(hashlib.blake2b(payload, digest_size=_DIGEST_BYTES).digest())
 
 
 def mark_topic(edge_node: EdgeNodeDescriptor) -> str:

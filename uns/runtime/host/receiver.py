@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from uns.adapters.mqtt import IncomingMessage
 from uns.adapters.sqlite.raw_log import RawBirth, RawMessage
 from uns.delivery.host import HostDelivery
-from uns.delivery.messages import MARK_ROOT, decode_mark, parse_mark_topic
+from uns.delivery.messages import MARK_ROOT, decode_mark, digest_of, parse_mark_topic
 from uns.enrichment.samples import Provenance
 from uns.errors import RemoteProtocolError
 from uns.namespace.mapping import SOURCE_ADDRESS
@@ -133,8 +133,10 @@ class Receiver:
         self._drain(group, now_ns)
         if edge_node not in self.session.nodes:  # kept out by a quota: nothing is counted for it either
             return
-        whole = not self.session.lost_since_mark(edge_node)
-        confirm = self._gate.delivery.receive_mark(edge_node, mark, session_held=held and whole)
+        # A digest tells what came; without it, from a gateway of before, seq has to tell what the count cannot.
+        if self.session.lost_since_mark(edge_node) and mark.digest is None:
+            held = False
+        confirm = self._gate.delivery.receive_mark(edge_node, mark, session_held=held)
         if confirm is not None:
             group.answers.append((edge_node, confirm))
 
@@ -188,7 +190,7 @@ class Receiver:
         work = reader.read_data(data, provenance)
         self._log(message, event.edge_node, event.session_id, work, group)
         if not event.late:  # one that came twice would make up for one that is lost
-            self._gate.delivery.count(event.edge_node, event.session_id)
+            self._gate.delivery.count(event.edge_node, event.session_id, digest=digest_of(message.payload))
 
     def _unreadable(self, event: DataUnreadable, group: Group, now_ns: int) -> None:
         message = event.raw
@@ -208,7 +210,7 @@ class Receiver:
         )
         work = malformed_work(event.payload, event.text, provenance)
         self._log(message, event.edge_node, event.session_id, work, group)
-        self._gate.delivery.count(event.edge_node, event.session_id)
+        self._gate.delivery.count(event.edge_node, event.session_id, digest=digest_of(message.payload))
 
     def _born(self, event: NodeBorn | DeviceBorn, device_id: str | None, group: Group, now_ns: int) -> None:
         reader = self._readers.born(event.edge_node, device_id, event.birth, ours=event.ours)
