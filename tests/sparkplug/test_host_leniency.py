@@ -113,6 +113,23 @@ def test_data_in_other_forms_is_read_and_counted():
     assert host.leniencies["other_quality_code"] == 1
 
 
+def test_integers_in_the_other_form_are_read_and_counted():
+    host = online_host()
+    peer = Peer(host)
+    kinds_of = {"u": DataType.UINT32, "i8": DataType.INT8, "i16": DataType.INT16, "i64": DataType.INT64}
+    peer.nbirth([metric(name, kind, 1, alias=number) for number, (name, kind) in enumerate(kinds_of.items(), 1)])
+    payload = Payload(timestamp=T0_MS, seq=peer.next_seq())
+    for alias, raw in ((1, {"long_value": 2**32 - 1}), (1, {"int_value": 2**32 - 1})):  # Tahu Java, Ignition; ours
+        payload.metrics.add(alias=alias, timestamp=T0_MS, **raw)
+    for alias, raw in ((2, 0xFF), (2, 2**32 - 1), (3, 0xFFFF), (3, 2**32 - 1)):  # Tahu Python; Tahu Java and ours
+        payload.metrics.add(alias=alias, timestamp=T0_MS, int_value=raw)
+    payload.metrics.add(alias=4, timestamp=T0_MS, int_value=5)
+    (event,) = peer.send(MessageType.NDATA, payload.SerializeToString())
+    assert isinstance(event, DataReceived)
+    assert event.data.values == [2**32 - 1, 2**32 - 1, -1, -1, -1, -1, 5]
+    assert host.leniencies == {"uint32_in_long": 1, "other_complement": 2, "other_integer_field": 1}
+
+
 def test_contradictions_and_unknown_metrics_are_counted_and_ask():
     host = online_host()
     peer = born(host, session_id="")
