@@ -26,9 +26,10 @@ def unchanged(_payload: Any) -> None:
 class Scene:
     """One node ``G/E`` with device ``D``, one host ``h``; every helper sends one message a millisecond later."""
 
-    def __init__(self) -> None:
+    def __init__(self, grader: Grader | None = None, *, group: str = "G") -> None:
         self.now = T0
-        self.grader = Grader(self.now)
+        self.grader = Grader(self.now) if grader is None else grader
+        self.group = group
         self.seq = 0
         self.bd_seq = 0
         self.value = 0.0
@@ -85,11 +86,14 @@ class Scene:
         self.seq = (self.seq + 1) % 256
         return self.seq
 
-    def _send(self, kind: str, made: Any, change: Change, *, node: str, device: str | None, **more: Any) -> None:
+    def _send(
+        self, kind: str, made: Any, change: Change, *, node: str, device: str | None, extra: bytes = b"", **more: Any
+    ) -> None:
+        """``extra`` is appended to the payload: what protobuf would not write."""
         if change is not None:
             change(made)
-        topic = f"spBv1.0/G/{kind}/{node}" + ("" if device is None else f"/{device}")
-        self.send(topic, made.SerializeToString(), **more)
+        topic = f"spBv1.0/{self.group}/{kind}/{node}" + ("" if device is None else f"/{device}")
+        self.send(topic, made.SerializeToString() + extra, **more)
 
     # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -262,7 +262,7 @@ def test_hosts_are_told_with_what_they_say():
 
 
 def test_nothing_at_all_says_why_that_may_be():
-    assert "denies silently" in Scene().report().notes[0]
+    assert "an access list hides" in Scene().report().notes[0]
 
 
 # ── bounds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -358,6 +358,7 @@ def test_data_that_comes_faster_than_it_is_read_is_graded_by_its_head(monkeypatc
 
 def test_births_that_come_faster_than_they_are_read_are_graded_by_their_head(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "BIRTH_METRICS_PER_SECOND_MAX", 10)
+    monkeypatch.setattr(limits, "BIRTH_SECONDS_SAVED", 1)
     scene = Scene()
     for _ in range(10):
         scene.births()

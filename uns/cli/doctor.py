@@ -102,7 +102,7 @@ def print_report(report: Report, *, requirements: bool = False) -> None:
     traffic = report.traffic
     print(
         f"{report.broker}: {traffic.messages:,} messages in {report.seconds:.0f} s "
-        f"({traffic.messages_per_second:g}/s), "
+        f"({traffic.messages_per_second:g}/s), {traffic.retained:,} kept by the broker, "
         f"{_count(len(report.nodes), 'edge node')}, {_count(len(report.hosts), 'host')}"
     )
     nodes = {node.edge_node: node for node in report.nodes}
@@ -113,7 +113,8 @@ def print_report(report: Report, *, requirements: bool = False) -> None:
     if well:
         print()
     for node in well:
-        print(f"{node.edge_node}  keeps what could be seen  {_node_line(node)}")
+        text = "keeps what could be seen" if node.messages else "sent nothing in this time"
+        print(f"{node.edge_node}  {text}  {_node_line(node)}")
         _print_notes(node.notes)
     for host in report.hosts:
         print(f"host {host.sparkplug_host_id}  {host.state}{_host_line(host)}")
@@ -142,8 +143,9 @@ def _print_subject(subject: SubjectReport, node: NodeReport | None) -> None:
 
 def _print_finding(finding: Finding) -> None:
     often = f", {finding.count:,} times until message {finding.last_message}" if finding.count > 1 else ""
+    where = f"message {finding.message} at {finding.time}" if finding.message else "found over the whole watch,"
     print(f"  {finding.level:6} {finding.message_type}: {finding.seen}; expected {finding.expected}")
-    print(f"         message {finding.message} at {finding.time} on {finding.topic}{often}")
+    print(f"         {where} on {finding.topic}{often}")
     print(f"         {', '.join(finding.tck_ids) or 'no tck-id of its own: the standard takes it for granted'}")
     print(f"         next: {finding.next_step}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from uns.doctor.memory import Bounds, HostMemory, NodeMemory, cost_of, fingerprint
+from uns.doctor.memory import Bounds, DoubtfulDeath, HostMemory, NodeMemory, cost_of, fingerprint
+from uns.doctor.reading import RawMetric
+from uns.doctor.rules_sessions import is_doubtful
 from uns.doctor.rules_structures import Definitions, definitions_of
 from uns.doctor.sight import Sight, StateView
 from uns.sparkplug.metrics import REBIRTH
@@ -17,7 +19,7 @@ _MS = 1_000_000
 def remember_message(node: NodeMemory, sight: Sight, payload_bytes: int, bounds: Bounds) -> None:
     """Follow a live message of the node, or a command to it."""
     if sight.kind in {"NCMD", "DCMD"}:
-        if sight.kind == "NCMD" and any(metric.name == REBIRTH for metric in sight.metrics):
+        if sight.kind == "NCMD" and any(_asks(metric) for metric in sight.metrics):
             node.rebirths_asked += 1
             if node.life != "dead" and node.rebirth_asked_ns is None:
                 node.rebirth_asked_ns = sight.now_ns
@@ -47,7 +49,13 @@ def remember_message(node: NodeMemory, sight: Sight, payload_bytes: int, bounds:
             _values(node, sight)
 
 
-def remember_state(host: HostMemory, state: StateView, *, retain: bool) -> None:
+def _asks(metric: RawMetric) -> bool:
+    """Whether a node has to answer: a request that says false, or says it in another field, is the host's fault."""
+    held = metric.value
+    return metric.name == REBIRTH and held is not None and held.field == "boolean_value" and held.value != 0
+
+
+def remember_state(host: HostMemory, state: StateView, *, retain: bool, now_ns: int) -> None:
     """Follow a STATE; what the broker kept tells the same, but is no change."""
     host.v3_seen = True
     host.retained_seen |= retain
@@ -59,6 +67,10 @@ def remember_state(host: HostMemory, state: StateView, *, retain: bool) -> None:
     if not retain:
         host.live += 1
         host.changes += host.online is not None and host.online != state.online
+        newest = host.online_times[-1] if host.online_times else 0
+        host.old_deaths += state.online is False and state.timestamp is not None and state.timestamp < newest
+        if state.online and state.timestamp is not None and state.timestamp not in host.online_times:
+            host.skew_ms = state.timestamp - now_ns // _MS
     host.online = state.online
     if state.timestamp is not None:
         host.timestamp = state.timestamp
@@ -77,13 +89,18 @@ def _traffic(node: NodeMemory, sight: Sight, payload_bytes: int) -> None:
 
 
 def _step(node: NodeMemory, sight: Sight) -> None:
-    if sight.raw is not None and sight.raw.seq is not None and sight.raw.seq < SEQ_MODULUS:
+    """A message whose seq cannot be told, or is left out, took one or did not: the next one is not held against it."""
+    if sight.raw is None or sight.raw.seq is None:
+        node.seq = None
+        node.missing.clear()
+    elif sight.raw.seq < SEQ_MODULUS:
         node.take_step(sight.raw.seq)
 
 
 def _node_birth(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:
     reborn = node.life == "alive" and sight.bd_seq == node.bd_seq
     node.awaited = {name for name, device in node.devices.items() if device.life == "alive"} if reborn else set()
+    _session_changes(node, sight.bd_seq)
     for device in node.devices.values():
         device.life = "dead"  # until its DBIRTH of this session
         device.forget(bounds)
@@ -91,7 +108,7 @@ def _node_birth(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:
     node.own.life = "alive"
     node.own.learn(sight.metrics, whole=sight.whole, bounds=bounds)
     _definitions(node, definitions_of(sight.metrics) if sight.whole else None, bounds)
-    node.seq = sight.raw.seq if sight.raw is not None and sight.raw.seq is not None else 0
+    node.seq = None if sight.raw is None else sight.raw.seq or 0
     node.missing.clear()
     if sight.bd_seq is not None:
         if not node.bd_seqs or node.bd_seqs[-1] != sight.bd_seq:
@@ -103,6 +120,13 @@ def _node_birth(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:
     node.rebirth_asked_ns = None
     node.nbirths += 1
     node.births.append(sight.now_ns)
+
+
+def _session_changes(node: NodeMemory, bd_seq: int | None) -> None:
+    """A session that was alive and is another one now: its NDEATH may still come."""
+    if node.life == "alive" and node.bd_seq is not None and bd_seq not in {None, node.bd_seq}:
+        node.unended.append(node.bd_seq)
+        node.ended_silently += 1
 
 
 def _definitions(node: NodeMemory, found: Definitions | None, bounds: Bounds) -> None:
@@ -122,9 +146,18 @@ def _node_death(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:
     """The late Will of an earlier session takes nobody down; one of a CONNECT without birth says its bdSeq."""
     node.deaths += 1
     now = sight.bd_seq
+    if now is not None and now in node.unended:
+        node.unended.remove(now)
+        node.ended_silently -= 1
     if node.life == "alive" and now is not None and node.bd_seq is not None and now != node.bd_seq:
         if now not in node.bd_seqs:
+            if now != node.connect_bd_seq and is_doubtful(now, node.bd_seq):
+                node.doubtful = DoubtfulDeath(now, node.bd_seq, sight.number, sight.now_ns)
+                return
             node.connect_bd_seq = now
+        return
+    if node.life == "alive" and node.bd_seq is None and not node.own.names_known:
+        node.break_off(bounds)  # its birth was not read: whose death this is cannot be told
         return
     node.life = "dead"
     node.died_since_birth = True

@@ -13,6 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from uns.delivery.messages import CONFIRM_ROOT, MARK_ROOT, decode_confirm, decode_mark, parse_mark_topic
+from uns.doctor.budget import Budget
 from uns.doctor.following import remember_message, remember_state
 from uns.doctor.memory import Bounds, HostMemory, NodeMemory
 from uns.doctor.reading import (
@@ -27,7 +28,21 @@ from uns.doctor.reading import (
 from uns.doctor.report import Finding, moment, printable
 from uns.doctor.requirements import LEVEL_OF, ids_of
 from uns.doctor.rules import BY_KIND, BY_KIND_RETAINED, REBIRTH_ANSWER_S, RULES, rebirth_overdue
-from uns.doctor.sight import BIRTHS, COMMANDS, DATA, STATE, TOPIC, Outcome, Rule, Sight, StateView, read_state
+from uns.doctor.rules_sessions import death_of_another
+from uns.doctor.sight import (
+    BIRTHS,
+    COMMANDS,
+    DATA,
+    DEATHS,
+    PAYLOADS,
+    STATE,
+    TOPIC,
+    Outcome,
+    Rule,
+    Sight,
+    StateView,
+    read_state,
+)
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.topics import (
     NAMESPACE,
@@ -42,6 +57,7 @@ from uns.sparkplug.topics import (
 
 __all__ = [
     "BIRTH_METRICS_PER_SECOND_MAX",
+    "BIRTH_SECONDS_SAVED",
     "CERTIFICATES_FILTER",
     "DATA_METRICS_PER_SECOND_MAX",
     "FINDINGS_MAX",
@@ -60,7 +76,10 @@ TOPICS_MAX = 10_000  # topics that the broker keeps a message on, as far as we r
 SUBJECTS_MAX = 5_000
 FINDINGS_MAX = 5_000
 DATA_METRICS_PER_SECOND_MAX = 20_000  # read whole; of DATA beyond it the head alone, so that we do not fall behind
-BIRTH_METRICS_PER_SECOND_MAX = 30_000  # and one birth of any size, where the second is not yet used
+BIRTH_METRICS_PER_SECOND_MAX = 30_000
+BIRTH_SECONDS_SAVED = 10  # births come all at once, after a broker's restart: so many seconds' worth may
+METRIC_BYTES = 100  # of a payload count as one metric at least: few metrics may hold much
+DEATH_BYTES_MAX = 256  # a death of so little is always read
 UNCONFIRMED_S = 10  # a mark that waits longer is worth a note
 STATE_BYTES_MAX = 4096
 CERTIFICATES_FILTER = "$sparkplug/certificates/#"
@@ -79,26 +98,6 @@ class SubjectTally(msgspec.Struct):
     broken: int = 0
 
 
-class _Budget:
-    """So many a second, with one second of credit."""
-
-    def __init__(self, per_second: int, now_ns: int) -> None:
-        self._per_second = per_second
-        self._left = per_second
-        self._second = now_ns // _S
-        self.refused = 0
-
-    def take(self, count: int, now_ns: int) -> bool:
-        if now_ns // _S != self._second:
-            self._second = now_ns // _S
-            self._left = self._per_second
-        if count > self._left and self._left < self._per_second:
-            self.refused += count
-            return False
-        self._left -= count
-        return True
-
-
 class Grader:
     """See the module. ``now_ns`` is wall time; it may step."""
 
@@ -110,7 +109,9 @@ class Grader:
         self.tallies: dict[tuple[str, str], SubjectTally] = {}  # by rule and message type
         self.findings: dict[tuple[str, str, str], Finding] = {}  # by subject, rule and message type
         self.subjects: dict[str, SubjectTally] = {}
-        self.messages = 0
+        self.messages = 0  # live; what the broker kept comes as often as we subscribe
+        self.retained = 0
+        self.cleared = 0
         self.bytes = 0
         self.payload_bytes_max = 0
         self.births_unread = 0
@@ -123,13 +124,13 @@ class Grader:
         self.qos_1_seen = False
         self.looked_again = False
         self.finished = False
-        self.certificates: set[str] = set()
+        self.certificates: set[tuple[str, str, str]] = set()  # group, message type and edge node
         self.aware = False
         self._kept: set[str] = set()
         self._live_kinds: set[tuple[EdgeNodeDescriptor, str]] = set()
         self._folded: dict[str, str] = {}
-        self._data_budget = _Budget(DATA_METRICS_PER_SECOND_MAX, now_ns)
-        self._birth_budget = _Budget(BIRTH_METRICS_PER_SECOND_MAX, now_ns)
+        self._data_budget = Budget(DATA_METRICS_PER_SECOND_MAX, 1, now_ns)
+        self._birth_budget = Budget(BIRTH_METRICS_PER_SECOND_MAX, BIRTH_SECONDS_SAVED, now_ns)
         self._number = 0
 
     @property
@@ -148,25 +149,58 @@ class Grader:
             self._receive_certificate(topic, payload, retain)
             return
         self._number += 1
-        self.messages += 1
-        self.bytes += len(payload)
-        self.payload_bytes_max = max(self.payload_bytes_max, len(payload))
+        self._count(len(payload), qos, retain)
         if topic.startswith("STATE/"):
             self._receive_legacy_state(topic, payload)
             return
-        if not retain:
-            self.qos_0_seen |= qos == 0
-            self.qos_1_seen |= qos > 0
         if retain and not payload:
             return
         sight = self._look(topic, payload, qos, retain, now_ns)
+        if not payload and sight.kind in PAYLOADS:
+            self._receive_clearing(sight)
+            return
         if retain and not self._is_news(sight, payload):
             return
+        if not retain and sight.node is not None:
+            self._settle_death(sight, sight.node)
         for rule in (BY_KIND_RETAINED if retain else BY_KIND)[sight.kind]:
             outcome = rule.check(sight)
             if outcome is not None:
                 self._record(rule, sight.kind, sight.subject, outcome, sight.topic, now_ns)
         self._remember(sight, payload)
+
+    def _count(self, size: int, qos: int, retain: bool) -> None:
+        # What was kept comes at the lower QoS of two; it proves that this broker does not lower QoS 1, nothing else.
+        self.qos_1_seen |= qos > 0
+        self.payload_bytes_max = max(self.payload_bytes_max, size)
+        if retain:
+            self.retained += 1
+            return
+        self.messages += 1
+        self.bytes += size
+        self.qos_0_seen |= qos == 0
+
+    def _receive_clearing(self, sight: Sight) -> None:
+        """No bytes at all: whoever deletes what the broker keeps sends this, and no node. Nobody is blamed."""
+        self.cleared += 1
+        self._kept.discard(sight.topic)
+        if sight.node is not None:
+            sight.node.cleared += 1
+
+    def _settle_death(self, sight: Sight, node: NodeMemory) -> None:
+        """The node goes on after an NDEATH of an earlier bdSeq: that was a late Will. Born anew: it was its own."""
+        doubt = node.doubtful
+        if doubt is None or sight.kind in COMMANDS:
+            return
+        if sight.kind == "NDEATH":
+            node.doubtful = None if sight.bd_seq == doubt.born_as else doubt
+            return
+        node.doubtful = None
+        if sight.kind == "NBIRTH" and sight.bd_seq not in {None, doubt.born_as}:
+            seen = death_of_another(doubt.bd_seq, doubt.born_as)
+            topic = node.descriptor.topic(MessageType.NDEATH)
+            number = doubt.message
+            self._record(RULES["bdseq.death"], "NDEATH", sight.subject, seen, topic, doubt.now_ns, number=number)
 
     def _is_news(self, sight: Sight, payload: bytes) -> bool:
         """Whether what the broker kept was not graded before: it hands it out again when we look again."""
@@ -176,6 +210,8 @@ class Grader:
             self._kept.add(sight.topic)
         elif sight.host is not None and sight.host.newest == hash(payload):
             sight.host.retained_seen = True
+            if sight.host.online is None and sight.state is not None:
+                sight.host.online = sight.state.online  # it was forgotten while we were away, and holds still
             return False
         return True
 
@@ -185,7 +221,9 @@ class Grader:
             overdue = rebirth_overdue(node, now_ns)
             if overdue is not None:
                 topic = node.descriptor.topic(MessageType.NBIRTH)
-                self._record(RULES["rebirth.answered"], "NBIRTH", str(node.descriptor), overdue, topic, now_ns)
+                self._record(
+                    RULES["rebirth.answered"], "NBIRTH", str(node.descriptor), overdue, topic, now_ns, number=0
+                )
             asked = node.rebirth_asked_ns
             if asked is not None and (node.life == "dead" or now_ns - asked > REBIRTH_ANSWER_S * _S):
                 node.rebirth_asked_ns = None
@@ -195,6 +233,9 @@ class Grader:
         self.interruptions += 1
         for node in self.nodes.values():
             node.break_off(self.bounds)
+        for host in self.hosts.values():
+            host.online = None
+            host.retained_seen = False
 
     def look_again(self) -> None:
         """The listener subscribes once more: what the broker keeps is delivered again, with the retain flag."""
@@ -239,6 +280,7 @@ class Grader:
         return sight
 
     def _look_at_node(self, sight: Sight, parsed: NodeTopic | DeviceTopic, payload: bytes, *, too_long: bool) -> None:
+        first_of_node = parsed.edge_node not in self.nodes
         node = None if too_long else self._node(parsed.edge_node, sight.now_ns)
         sight.node = node
         sight.subject = str(parsed.edge_node)
@@ -247,6 +289,7 @@ class Grader:
         if isinstance(parsed, DeviceTopic):
             sight.device_id = parsed.device_id
         if node is not None:
+            self._judge_ids(sight, node, first_of_node=first_of_node)
             sight.device = node.device(sight.device_id, self.bounds)
         if len(payload) > PAYLOAD_BYTES_MAX:
             self.payloads_too_large += 1
@@ -259,7 +302,10 @@ class Grader:
             sight.payload_problem = f"{len(payload)} bytes: a message that {error}"
             return
         budget = self._data_budget if sight.kind in {*DATA, *COMMANDS} else self._birth_budget
-        if sight.retain or not budget.take(head.metrics_total, sight.now_ns):
+        # A death is small, and unread it would take down whom it does not mean.
+        free = sight.kind in DEATHS and len(payload) <= DEATH_BYTES_MAX
+        cost = max(head.metrics_total, len(payload) // METRIC_BYTES)
+        if sight.retain or not (free or budget.take(cost, sight.now_ns)):
             self.births_unread += budget is self._birth_budget and not sight.retain
             return
         sight.metrics = [read_metric(payload, start, end) for start, end in head.spans]
@@ -285,6 +331,21 @@ class Grader:
         )
         return sight.raw, inner
 
+    def _judge_ids(self, sight: Sight, node: NodeMemory, *, first_of_node: bool) -> None:
+        """Ids that are told apart by case alone: once for each node, and for each device of it."""
+        group, name = node.descriptor.group_id, str(node.descriptor)
+        outcomes: list[Outcome] = []
+        if first_of_node:
+            first_group = self._folded.setdefault(f"{group.lower()}/", group)
+            first = self._folded.setdefault(name.lower(), name)
+            told = f"{first!r} and {name!r}" if first != name else f"group {first_group!r} and {group!r}"
+            outcomes.append((first, first_group) == (name, group) or told)
+        if sight.device_id is not None and sight.device_id not in node.devices:
+            twin = next((i for i in node.devices if i.lower() == sight.device_id.lower()), None)
+            outcomes.append(twin is None or f"device {twin!r} and {sight.device_id!r}")
+        for outcome in outcomes:
+            self._record(RULES["ids.folded"], sight.kind, str(node.descriptor), outcome, sight.topic, sight.now_ns)
+
     def _node(self, descriptor: EdgeNodeDescriptor, now_ns: int) -> NodeMemory | None:
         node = self.nodes.get(descriptor)
         if node is None:
@@ -292,10 +353,6 @@ class Grader:
                 self.nodes_not_remembered += 1
                 return None
             node = self.nodes[descriptor] = NodeMemory(descriptor, now_ns)
-            name = str(descriptor)
-            first = self._folded.setdefault(name.lower(), name)
-            outcome: Outcome = True if first == name else f"{first!r} and {name!r}"
-            self._record(RULES["ids.folded"], "NBIRTH", name, outcome, descriptor.topic(MessageType.NBIRTH), now_ns)
         return node
 
     def _host(self, host_id: str) -> HostMemory | None:
@@ -310,7 +367,7 @@ class Grader:
         if sight.kind == STATE:
             if sight.host is not None and sight.state is not None:
                 sight.host.newest = hash(payload)
-                remember_state(sight.host, sight.state, retain=sight.retain)
+                remember_state(sight.host, sight.state, retain=sight.retain, now_ns=sight.now_ns)
         elif sight.node is not None and not sight.retain:
             self._live_kinds.add((sight.node.descriptor, sight.kind))
             remember_message(sight.node, sight, len(payload), self.bounds)
@@ -342,7 +399,7 @@ class Grader:
             return
         self.aware = True
         if (retain or not self.looked_again) and len(self.certificates) < TOPICS_MAX:
-            self.certificates.add(topic.removeprefix(_CERTIFICATES))
+            self.certificates |= _senders({topic.removeprefix(_CERTIFICATES)})
 
     def _receive_legacy_state(self, topic: str, payload: bytes) -> None:
         host = self._host(topic.removeprefix("STATE/")) if not is_id_too_long(topic) else None
@@ -355,29 +412,29 @@ class Grader:
         rule = RULES["retain.off"]
         certificate = RULES["certificate.there"]
         kept = _senders(self._kept)
-        certified = _senders(self.certificates)
         for descriptor, kind in sorted(self._live_kinds):
             topic = descriptor.topic(MessageType(kind), "+" if kind.startswith("D") else None)
             sender = (descriptor.group_id, kind, descriptor.edge_node_id)
             if sender not in kept:
                 subject = f"commands to {descriptor}" if kind in COMMANDS else str(descriptor)
-                self._record(rule, kind, subject, True, topic, now_ns)
-            if self.aware and kind in BIRTHS:
-                there = sender in certified
-                self._record(certificate, kind, "broker", there or f"no certificate of {topic}", topic, now_ns)
+                self._record(rule, kind, subject, True, topic, now_ns, number=0)
+            if self.aware and kind in BIRTHS and len(self.certificates) < TOPICS_MAX:
+                there = sender in self.certificates
+                seen = there or f"no certificate of {topic}"
+                self._record(certificate, kind, "broker", seen, topic, now_ns, number=0)
 
     def _judge_hosts(self, now_ns: int) -> None:
         for host in self.hosts.values():
             subject, topic = f"host {host.host_id}", f"{NAMESPACE}/STATE/{host.host_id}"
             if host.v3_seen:
-                self._record(RULES["state.topic"], STATE, subject, True, topic, now_ns)
+                self._record(RULES["state.topic"], STATE, subject, True, topic, now_ns, number=0)
             elif host.legacy:
                 seen = f"STATE/{host.host_id} with {host.legacy!r} of version 2.2, and no spBv1.0/STATE/{host.host_id}"
-                self._record(RULES["state.topic"], STATE, subject, seen, f"STATE/{host.host_id}", now_ns)
+                self._record(RULES["state.topic"], STATE, subject, seen, f"STATE/{host.host_id}", now_ns, number=0)
             if self.looked_again and host.online is not None:
                 key = "state.retained" if host.online else "state.death_retained"
                 seen_kept: Outcome = host.retained_seen or "the broker keeps none"
-                self._record(RULES[key], STATE, subject, seen_kept, topic, now_ns)
+                self._record(RULES[key], STATE, subject, seen_kept, topic, now_ns, number=0)
 
     def _judge_changes(self, now_ns: int) -> None:
         rule = RULES["data.changes"]
@@ -388,11 +445,22 @@ class Grader:
                 share = unchanged / samples
                 outcome: Outcome = share <= 0.9 or f"{unchanged} of {samples} values were those of before"
                 topic = node.descriptor.topic(MessageType(kind), "+" if kind == "DDATA" else None)
-                self._record(rule, kind, str(node.descriptor), outcome, topic, now_ns)
+                self._record(rule, kind, str(node.descriptor), outcome, topic, now_ns, number=0)
 
     # --- tallies -------------------------------------------------------------------------------------------------
 
-    def _record(self, rule: Rule, kind: str, subject: str, outcome: Outcome, topic: str, now_ns: int) -> None:  # noqa: PLR0917
+    def _record(  # noqa: PLR0917
+        self,
+        rule: Rule,
+        kind: str,
+        subject: str,
+        outcome: Outcome,
+        topic: str,
+        now_ns: int,
+        *,
+        number: int | None = None,
+    ) -> None:
+        """``number`` is that of the message, where it was an earlier one; 0 for what only the whole watch shows."""
         tally = self.tallies.setdefault((rule.key, kind), SubjectTally())
         own = self.subjects.get(subject)
         if own is None and len(self.subjects) < SUBJECTS_MAX:
@@ -409,7 +477,7 @@ class Grader:
         found = self.findings.get(key)
         if found is not None:
             found.count += 1
-            found.last_message = self._number
+            found.last_message = self._number if number is None else number
             found.last_time = moment(now_ns)
         elif len(self.findings) < FINDINGS_MAX:
             self.findings[key] = Finding(
@@ -422,9 +490,9 @@ class Grader:
                 expected=rule.expected,
                 next_step=rule.next_step,
                 topic=printable(topic),
-                message=self._number,
+                message=self._number if number is None else number,
                 time=moment(now_ns),
-                last_message=self._number,
+                last_message=self._number if number is None else number,
                 last_time=moment(now_ns),
             )
         else:

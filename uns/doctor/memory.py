@@ -21,6 +21,7 @@ __all__ = [
     "NAMES_MAX",
     "Bounds",
     "DeviceMemory",
+    "DoubtfulDeath",
     "HostMemory",
     "MetricMemory",
     "NodeMemory",
@@ -98,7 +99,7 @@ class DeviceMemory:
     def find(self, metric: RawMetric) -> tuple[str, MetricMemory] | None:
         """The metric of the birth that a metric of DATA or CMD means; None: the birth lacks it."""
         name = metric.name
-        if name is None and metric.alias is not None:
+        if not name and metric.alias is not None:
             name = self.aliases.get(metric.alias)
         if name is None or (known := self.metrics.get(name)) is None:
             return None
@@ -111,6 +112,18 @@ class SeqStep(msgspec.Struct, frozen=True):
     kind: Literal["first", "next", "gap", "again", "late"]
     missing: int = 0
     before: int = 0
+
+
+class DoubtfulDeath(msgspec.Struct, frozen=True):
+    """An NDEATH of an earlier bdSeq: the late Will of a session that was not seen, or the wrong number.
+
+    What the node does next tells: it goes on, or it connects anew.
+    """
+
+    bd_seq: int
+    born_as: int  # the bdSeq of the NBIRTH before it
+    message: int
+    now_ns: int
 
 
 class NodeMemory:
@@ -132,6 +145,9 @@ class NodeMemory:
         self.bd_seqs: deque[int] = deque(maxlen=_BD_SEQS)  # of NBIRTHs, each change one entry
         self.connect_bd_seq: int | None = None  # the newest of NBIRTH and NDEATH
         self.died_since_birth = False
+        self.doubtful: DoubtfulDeath | None = None
+        self.unended: deque[int] = deque(maxlen=_BD_SEQS)  # sessions that another one followed, without an NDEATH yet
+        self.ended_silently = 0
 
         self.data_since_birth = 0
         self.awaited: set[str] = set()  # devices that a rebirth has to bring back
@@ -146,6 +162,7 @@ class NodeMemory:
         self.nbirths = 0
         self.deaths = 0
         self.rebirths_asked = 0
+        self.cleared = 0
         self.gaps = 0
         self.missed_messages = 0
         self.again = 0
@@ -212,6 +229,10 @@ class NodeMemory:
         self.missing.clear()
         self.life = "unknown"
         self.died_since_birth = False
+        self.doubtful = None
+        self.bd_seq = self.connect_bd_seq = None  # connections that were missed had numbers too
+        self.bd_seqs.clear()
+        self.unended.clear()
         self.rebirth_asked_ns = None
         self.first_unconfirmed_ns = None
         self.awaited.clear()
@@ -235,6 +256,8 @@ class HostMemory:
         self.legacy = ""  # the text on the topic of version 2.2
         self.v3_seen = False
         self.problem = ""  # the newest STATE that was none
+        self.skew_ms: int | None = None  # its clock against ours when it came online
+        self.old_deaths = 0  # older than its newest birth
         self.newest = 0  # the hash of the newest payload, to know it again where the broker hands it out once more
 
 

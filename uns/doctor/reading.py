@@ -17,6 +17,7 @@ import msgspec
 
 __all__ = [
     "DEPTH_MAX",
+    "LIST_MAX",
     "METRICS_MAX",
     "NAME_BYTES_MAX",
     "PAYLOAD_BYTES_MAX",
@@ -37,7 +38,7 @@ PAYLOAD_BYTES_MAX = 1 << 20
 METRICS_MAX = 50_000  # of one payload
 DEPTH_MAX = 8  # of templates in templates and of property sets in property sets
 NAME_BYTES_MAX = 1024
-_LIST_MAX = 10_000  # columns, keys, members: what one structure may list
+LIST_MAX = 10_000  # columns, keys, members: what is read of one structure; what lies beyond is not judged
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES_MAX = 10
@@ -261,9 +262,9 @@ def _template(payload: bytes, start: int, end: int, depth: int) -> RawTemplate:
         match number:
             case 1:
                 template.version = _text(payload, kind, value, stop, template.faults, "version")
-            case 2 if kind == _BYTES and len(template.members) < _LIST_MAX:
+            case 2 if kind == _BYTES and len(template.members) < LIST_MAX:
                 template.members.append(read_metric(payload, value, stop, depth))
-            case 3 if kind == _BYTES and len(template.parameters) < _LIST_MAX:
+            case 3 if kind == _BYTES and len(template.parameters) < LIST_MAX:
                 template.parameters.append(_parameter(payload, value, stop))
             case 4:
                 template.reference = _text(payload, kind, value, stop, template.faults, "template_ref")
@@ -296,13 +297,13 @@ def _dataset(payload: bytes, start: int, end: int) -> RawDataSet:
         match number:
             case 1:
                 dataset.columns_count = _whole(kind, value, dataset.faults, "num_of_columns", _U64_MAX)
-            case 2 if len(dataset.columns) < _LIST_MAX:
+            case 2 if len(dataset.columns) < LIST_MAX:
                 dataset.columns.append(_text(payload, kind, value, stop, dataset.faults, "columns") or "")
-            case 3 if len(dataset.types) < _LIST_MAX:
+            case 3 if len(dataset.types) < LIST_MAX:
                 dataset.types += _numbers(payload, kind, value, stop, dataset.faults)
             case 4 if kind == _BYTES:
                 dataset.rows += 1
-                if len(widths) < _LIST_MAX:
+                if len(widths) < LIST_MAX:
                     width, empty = _row(payload, value, stop, dataset.faults)
                     widths.append(width)
                     dataset.cells_empty += empty
@@ -332,9 +333,9 @@ def _properties(payload: bytes, start: int, end: int, depth: int) -> RawProperti
         found.faults.append(f"depth of more than {DEPTH_MAX} property sets")
         return found
     for number, kind, value, stop in _fields(payload, start, end):
-        if number == 1 and len(found.keys) < _LIST_MAX:
+        if number == 1 and len(found.keys) < LIST_MAX:
             found.keys.append(_text(payload, kind, value, stop, found.faults, "keys") or "")
-        elif number == 2 and kind == _BYTES and len(found.values) < _LIST_MAX:
+        elif number == 2 and kind == _BYTES and len(found.values) < LIST_MAX:
             _property(payload, value, stop, depth, found)
     return found
 
@@ -355,7 +356,7 @@ def _property(payload: bytes, start: int, end: int, depth: int, into: RawPropert
             case 10 if kind == _BYTES:
                 held = RawValue("propertysets_value", b"")
                 for inner, inner_kind, inner_value, inner_stop in _fields(payload, value, stop):
-                    if inner == 1 and inner_kind == _BYTES and len(into.nested) < _LIST_MAX:
+                    if inner == 1 and inner_kind == _BYTES and len(into.nested) < LIST_MAX:
                         into.nested.append(_properties(payload, inner_value, inner_stop, depth + 1))
             case n if 3 <= n <= 8:
                 held = _small_value(payload, n + 7, kind, value, stop, into.faults)
@@ -456,7 +457,7 @@ def _numbers(payload: bytes, kind: int, value: int, end: int, faults: list[str])
         found = [value]
     elif kind == _BYTES:
         found, position = [], value
-        while position < end and len(found) < _LIST_MAX:
+        while position < end and len(found) < LIST_MAX:
             number, position = _varint(payload, position, end)
             found.append(number)
     else:

@@ -54,7 +54,7 @@ class Finding(msgspec.Struct):
     expected: str
     next_step: str
     topic: str
-    message: int  # of all that were received, from 1
+    message: int  # of all that were received, from 1; 0: the whole watch shows it, not one message
     time: str
     count: int = 1
     last_message: int = 0
@@ -120,8 +120,10 @@ class HostReport(msgspec.Struct, frozen=True):
 class TrafficReport(msgspec.Struct, frozen=True, kw_only=True):
     """What came in all, and what was not looked at in full."""
 
-    messages: int
-    bytes: int
+    messages: int  # live
+    retained: int  # copies that the broker kept, handed out again at each subscription
+    cleared: int  # empty ones, which delete what the broker keeps
+    bytes: int  # of the live ones
     messages_per_second: float
     payload_bytes_max: int
     data_metrics_unread: int

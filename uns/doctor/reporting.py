@@ -50,7 +50,7 @@ def build_report(grader: Grader, *, now_ns: int, broker: str = "") -> Report:
         verdict = "broken"
     elif findings:
         verdict = "warnings"
-    elif not grader.messages:
+    elif not grader.messages and not grader.retained:
         verdict = "nothing_seen"
     return Report(
         broker=broker,
@@ -79,7 +79,7 @@ def _hidden_rules(grader: Grader) -> dict[str, str]:
         hidden["qos.will"] = _QOS_UNSEEN
     if not grader.qos_1_seen:
         hidden["qos.state_birth"] = hidden["qos.state_death"] = _QOS_LOWERED
-    if not grader.messages:
+    if not grader.messages and not grader.retained:
         hidden = {}
     return hidden
 
@@ -181,7 +181,8 @@ def _node_notes(node: NodeMemory, now_ns: int) -> list[str]:
     if node.life == "alive" and now_ns - node.last_ns > SILENT_S * _S:
         notes.append(f"silent for {(now_ns - node.last_ns) // _S} s: its values are stale unless nothing changes")
     if node.life == "unknown" and node.messages:
-        notes.append("its births were before this watch: `uns doctor --rebirth` asks for them")
+        notes.append(_unborn(node))
+    notes += _session_notes(node)
     if node.gaps:
         notes.append(
             f"{max(node.missed_messages, 0)} messages missing in {node.gaps} gaps of seq: lost before they came here"
@@ -194,6 +195,32 @@ def _node_notes(node: NodeMemory, now_ns: int) -> list[str]:
         elif node.skew_ms_max < -CLOCK_BEHIND_MS_MAX:
             notes.append(f"its clock is {-node.skew_ms_max / 1000:.1f} s behind ours, or its messages are late")
     return [*notes, *_delivery_notes(node, now_ns)]
+
+
+def _session_notes(node: NodeMemory) -> list[str]:
+    notes = []
+    if node.ended_silently > 0:
+        notes.append(
+            f"{node.ended_silently} sessions ended and no NDEATH with their bdSeq came: no Will, DISCONNECT without an "
+            "NDEATH before it, or bdSeq raised on a rebirth"
+        )
+    if node.doubtful is not None:
+        notes.append(
+            f"an NDEATH of bdSeq {node.doubtful.bd_seq} came to the session of bdSeq {node.doubtful.born_as}: a late "
+            "Will, or its own death with a number that no host matches; nothing came since"
+        )
+    if node.cleared:
+        notes.append(f"{node.cleared} empty messages on its topics: somebody deletes what the broker keeps")
+    return notes
+
+
+def _unborn(node: NodeMemory) -> str:
+    if node.rebirths_asked:
+        return (
+            f"its births were before this watch, and it answered none of {node.rebirths_asked} rebirth requests: it "
+            "does not know them, or the broker's access list keeps NCMD from it"
+        )
+    return "its births were before this watch: `uns doctor --rebirth` asks for them"
 
 
 def _storm(node: NodeMemory) -> int | None:
@@ -239,6 +266,11 @@ def _host(host: HostMemory, *, looked_again: bool) -> HostReport:
         notes.append(f"went online and offline {host.changes} times: edge nodes with this primary host follow it")
     if looked_again and host.v3_seen and not host.retained_seen:
         notes.append("the broker keeps no STATE of it: edge nodes that connect later wait for it")
+    if host.old_deaths:
+        notes.append(
+            f"{host.old_deaths} deaths of it were older than its newest birth: late Wills of earlier connections, or "
+            "Will and birth differ in their timestamp; edge nodes ignore them"
+        )
     state: Literal["online", "offline", "unknown"] = "unknown"
     if host.online is not None:
         state = "online" if host.online else "offline"
@@ -250,6 +282,8 @@ def _host(host: HostMemory, *, looked_again: bool) -> HostReport:
 def _traffic(grader: Grader, seconds: float) -> TrafficReport:
     return TrafficReport(
         messages=grader.messages,
+        retained=grader.retained,
+        cleared=grader.cleared,
         bytes=grader.bytes,
         messages_per_second=round(grader.messages / seconds, 2),
         payload_bytes_max=grader.payload_bytes_max,
@@ -268,10 +302,20 @@ def _traffic(grader: Grader, seconds: float) -> TrafficReport:
 
 def _notes(grader: Grader) -> list[str]:
     notes = []
-    if not grader.messages:
+    if not grader.messages and not grader.retained:
         notes.append(
-            "nothing came on spBv1.0/#: no node is there, or this user may not read it (a broker denies silently)"
+            "nothing came, live or kept: no node is there, or an access list hides spBv1.0/# from this user: over MQTT "
+            "3.1.1 a broker grants the subscription and then delivers nothing. Try a user who is known to read, or "
+            "give this one `topic read spBv1.0/#`"
         )
+    elif not grader.nodes:
+        notes.append(
+            "no edge node came, though other messages did: an access list may hide spBv1.0/+/+/# from this user"
+        )
+    elif not grader.messages:
+        notes.append("nothing live came: all that is told here is what the broker kept from before")
+    if grader.cleared:
+        notes.append(f"{grader.cleared} empty messages, which delete what the broker keeps, were not graded")
     if grader.interruptions:
         notes.append(f"the connection was lost {grader.interruptions} times; what came meanwhile was not seen")
     if grader.data_metrics_unread:

@@ -9,12 +9,22 @@ from uns.sparkplug.datatypes import VALUE_FIELD
 from uns.sparkplug.metrics import REBIRTH
 from uns.sparkplug.sequences import SEQ_MODULUS, next_bd_seq
 
-__all__ = ["REBIRTH_ANSWER_S", "REBIRTH_GRACE_NS", "SESSION_RULES", "STATE_SKEW_MS_MAX", "rebirth_overdue"]
+__all__ = [
+    "LATE_WILLS_MAX",
+    "REBIRTH_ANSWER_S",
+    "REBIRTH_GRACE_NS",
+    "SESSION_RULES",
+    "STATE_SKEW_MS_MAX",
+    "death_of_another",
+    "is_doubtful",
+    "rebirth_overdue",
+]
 
 _S = 1_000_000_000
-REBIRTH_GRACE_NS = 2 * _S  # DATA that was on its way when the request came
+REBIRTH_GRACE_NS = 5 * _S  # DATA that was on its way when the request came
 REBIRTH_ANSWER_S = 30  # a node that has not been born again by then does not do it
 STATE_SKEW_MS_MAX = 5 * 60 * 1000
+LATE_WILLS_MAX = 8  # connections back whose Wills may still be on their way
 _STATE_MS_MIN = 1_000_000_000_000
 _MS = 1_000_000
 
@@ -67,9 +77,19 @@ def _death_matches(sight: Sight) -> Outcome:
         return None
     if now == node.bd_seq:
         return True
-    if now in node.bd_seqs or now == node.connect_bd_seq:
+    if now in node.bd_seqs or now == node.connect_bd_seq or is_doubtful(now, node.bd_seq):
         return None
-    return f"NDEATH of bdSeq {now}, NBIRTH of bdSeq {node.bd_seq}"
+    return death_of_another(now, node.bd_seq)
+
+
+def is_doubtful(bd_seq: int, born_as: int) -> bool:
+    """Whether an NDEATH may be the late Will of a connection shortly before, which was not born or not seen."""
+    return bd_seq < SEQ_MODULUS and 1 <= (born_as - bd_seq) % SEQ_MODULUS <= LATE_WILLS_MAX
+
+
+def death_of_another(bd_seq: int, born_as: int) -> str:
+    """What is said of an NDEATH that no session has."""
+    return f"NDEATH of bdSeq {bd_seq}, NBIRTH of bdSeq {born_as}"
 
 
 def _one_node(sight: Sight) -> Outcome:
@@ -177,10 +197,11 @@ def _in_birth(sight: Sight) -> Outcome:
     known = _known(sight)
     if known is None:
         return None
-    for metric in sight.metrics:
+    named = [metric for metric in sight.metrics if metric.name or metric.alias is not None]
+    for metric in named:
         if known.find(metric) is None:
             return f"{metric.label()} is not in the birth"
-    return True if sight.metrics else None
+    return True if named else None
 
 
 def _command_fits(sight: Sight) -> Outcome:
@@ -245,9 +266,10 @@ def _state_now(sight: Sight) -> Outcome:
         return None
     if state.timestamp in host.online_times:
         return True
-    off = state.timestamp - sight.now_ns // _MS
     if state.timestamp < max(host.online_times):
         return None  # the late Will of an earlier connection
+    # Against its own clock, where we saw it come online: whose clock is right is not ours to say.
+    off = state.timestamp - sight.now_ns // _MS - (host.skew_ms or 0)
     return True if abs(off) <= STATE_SKEW_MS_MAX else f"timestamp {state.timestamp}, {off / 1000:+.0f} s from now"
 
 
@@ -297,7 +319,8 @@ SESSION_RULES: tuple[Rule, ...] = (
         ("NBIRTH",),
         _answers_rebirth,
         f"NBIRTH and DBIRTHs within {REBIRTH_ANSWER_S} s",
-        f"answer NCMD {REBIRTH!r} with all births; subscribe to NCMD before the NBIRTH",
+        f"answer NCMD {REBIRTH!r} with all births; subscribe to NCMD before the NBIRTH; see that the access list of "
+        "the broker lets it read NCMD",
     ),
     Rule("alias.unique", BIRTHS, _aliases_unique, "an alias once in a node and its devices", "count aliases per node"),
     Rule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from uns.doctor.reading import RawDataSet, RawMetric, RawParameter, RawProperties, RawTemplate
+from uns.doctor.reading import LIST_MAX, RawDataSet, RawMetric, RawParameter, RawProperties, RawTemplate
 from uns.doctor.sight import BIRTHS, COMMANDS, DATA, PAYLOADS, Check, Outcome, Rule, Sight
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.metrics import PROPERTY_QUALITY
@@ -155,6 +155,8 @@ def _columns_count(dataset: RawDataSet) -> Outcome:
     if dataset.columns_count is None:
         return "no num_of_columns"
     there = len(dataset.columns)
+    if there >= LIST_MAX:
+        return None
     return True if dataset.columns_count == there else f"num_of_columns {dataset.columns_count}, {there} columns"
 
 
@@ -273,21 +275,21 @@ def _defined(_template: RawTemplate, definition: tuple[frozenset[str], frozenset
 
 
 def _members_defined(template: RawTemplate, definition: tuple[frozenset[str], frozenset[str]] | None) -> Outcome:
-    if definition is None:
+    if definition is None or len(definition[0]) >= LIST_MAX:
         return None
     extra = sorted({member.name for member in template.members if member.name} - definition[0])
     return f"member {extra[0][:80]!r} is not in the definition" if extra else True
 
 
 def _members_all(template: RawTemplate, definition: tuple[frozenset[str], frozenset[str]] | None) -> Outcome:
-    if definition is None:
+    if definition is None or len(template.members) >= LIST_MAX:
         return None
     lacking = sorted(definition[0] - {member.name for member in template.members if member.name})
     return f"member {lacking[0][:80]!r} is missing" if lacking else True
 
 
 def _parameters_defined(template: RawTemplate, definition: tuple[frozenset[str], frozenset[str]] | None) -> Outcome:
-    if definition is None or not template.parameters:
+    if definition is None or not template.parameters or len(definition[1]) >= LIST_MAX:
         return None
     extra = sorted({parameter.name for parameter in template.parameters if parameter.name} - definition[1])
     return f"parameter {extra[0][:80]!r} is not in the definition" if extra else True
