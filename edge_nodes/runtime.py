@@ -78,8 +78,8 @@ class EdgeRuntime:
     def __init__(self, config: NodeConfig, store: EdgeStore) -> None:
         """Wire everything; raises :class:`ConfigurationError` where the births do not fit into payloads."""
         names = metric_names(config)
-        numbers = store.register(names)
-        retired = retired_metrics(store.orphans(names), store.registered, names)
+        numbers = store.register(names, units=[wiring.contract.unit for wiring in config.metrics])
+        retired = retired_metrics(store.orphans(names), store.registered, names, units=store.units)
         self.config = config
         self.definition = Definition(config, numbers, retired)
         refuse_births_that_do_not_fit(config, self.definition)

@@ -122,9 +122,12 @@ class EdgeStore:
 
     # ── what stands in it ───────────────────────────────────────────────────────────────────────────────────────
 
-    def register(self, names: Sequence[MetricName], *, definition: str = "") -> list[int]:
-        """The numbers of metrics, the same at every start."""
+    def register(
+        self, names: Sequence[MetricName], *, definition: str = "", units: Sequence[str | None] = ()
+    ) -> list[int]:
+        """The numbers of metrics, the same at every start. ``units`` are kept with ``names``, for :attr:`units`."""
         with self._transaction(reserve=True) as execute:
+            execute("CREATE TABLE IF NOT EXISTS units(metric INTEGER PRIMARY KEY, unit TEXT) STRICT")
             for name in names:
                 execute(
                     "INSERT OR IGNORE INTO metrics(device_id, name, datatype) VALUES (?, ?, ?)",
@@ -133,13 +136,22 @@ class EdgeStore:
             execute("UPDATE state SET definition = ?", (definition,))
             for number, device_id, name_text, datatype in execute("SELECT id, device_id, name, datatype FROM metrics"):
                 self._names[number] = MetricName(device_id, name_text, DataType(datatype))
-        numbers = {name: number for number, name in self._names.items()}
+            numbers = {name: number for number, name in self._names.items()}
+            for name, unit in zip(names, units, strict=bool(units)):
+                execute("INSERT OR REPLACE INTO units(metric, unit) VALUES (?, ?)", (numbers[name], unit))
         return [numbers[name] for name in names]
 
     @property
     def registered(self) -> dict[int, MetricName]:
         """All metrics that this store ever had, by number; later ones have higher numbers."""
         return dict(self._names)
+
+    @property
+    def units(self) -> dict[int, str]:
+        """The unit of each metric in the last definition that had it, by number; what has none is left out."""
+        with self._file.told():
+            found = self._connection.execute("SELECT metric, unit FROM units WHERE unit IS NOT NULL")
+            return {int(metric): str(unit) for metric, unit in found}
 
     def orphans(self, names: Iterable[MetricName]) -> dict[MetricName, int]:
         """Metrics with waiting rows that are not among ``names``, and how many rows each has."""

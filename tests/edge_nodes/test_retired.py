@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from edge_nodes.definition import Definition, metric_names
-from edge_nodes.retired import PROPERTY_RETIRED, RetiredMetric, retired_birth, retired_metrics
+from edge_nodes.retired import RetiredMetric, retired_birth, retired_metrics
 from edge_nodes.rows import MetricName
 from edge_nodes.runtime import refuse_births_that_do_not_fit
 from tests.edge_nodes.nodes import load, opcua_node
 from uns.errors import ConfigurationError
+from uns.namespace.mapping import RETIRED, UNIT_CODE
 from uns.source import PROPERTY_TIME_SOURCE, TimeSource
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.metrics import PROPERTY_ORDINAL, PROPERTY_QUALITY
@@ -46,12 +47,17 @@ def test_names_of_retired_metrics(registered, waiting, current, announced):
     assert [metric.name for metric in found] == announced
 
 
+def test_a_retired_metric_keeps_its_last_unit():
+    (found,) = retired_metrics([INT], {3: INT, 4: FLOAT}, [FLOAT], units={3: "C62", 4: "CEL"})
+    assert found == RetiredMetric(3, INT, "t@Int32", "C62")
+
+
 def test_a_retired_metric_shows_its_old_type_and_its_last_sample():
-    old = RetiredMetric(7, INT, "t@Int32")
-    assert retired_birth(old, None).value is None
+    old = RetiredMetric(7, INT, "t@Int32", "C62")
+    assert (retired_birth(old, None).value, retired_birth(old, None).property_value(UNIT_CODE)) == (None, "C62")
     metric = retired_birth(old, (5_000_000, 2, 41, BAD, int(TimeSource.GATEWAY)))
     assert (metric.name, metric.datatype, metric.value, metric.timestamp_ms) == ("t@Int32", DataType.INT32, 41, 5)
-    assert metric.property_value(PROPERTY_RETIRED) is True
+    assert metric.property_value(RETIRED) is True
     assert metric.property_value(PROPERTY_ORDINAL) == 2
     assert metric.property_value(PROPERTY_QUALITY) == 0
     assert metric.property_value(PROPERTY_TIME_SOURCE) == "gateway"

@@ -162,6 +162,15 @@ def test_a_metric_keeps_its_number_and_a_retyped_one_gets_another(path: Path) ->
         assert store.register([other, retyped, one]) == [first[1], max(first) + 1, first[0]]
 
 
+def test_the_unit_of_a_metric_is_the_one_of_the_last_definition_that_had_it(path: Path) -> None:
+    with opened(path, metrics=()) as store:
+        (first, second) = store.register(names(DataType.FLOAT, DataType.INT32), units=["CEL", None])
+        assert store.units == {first: "CEL"}
+        store.register(names(DataType.FLOAT, DataType.INT32)[1:], units=["C62"])
+    with opened(path, metrics=()) as store:
+        assert store.units == {first: "CEL", second: "C62"}
+
+
 def test_orphans_are_metrics_with_waiting_rows_that_the_definition_lacks(path: Path) -> None:
     kept, gone = names(DataType.FLOAT, DataType.FLOAT)
     with opened(path, [kept, gone]) as store:

@@ -350,3 +350,15 @@ def test_a_death_holds_until_a_value_or_a_name_comes_although_the_way_lives_agai
     assert board.reconcile({way}) == 2
     s.look(1)
     assert s.value()["quality"] == "good"
+
+
+@pytest.mark.parametrize("old_first", [True, False])
+def test_after_a_restart_a_retyped_metric_shows_its_newest_value_in_the_type_it_was_read_in(old_first: bool):
+    s = screen()
+    old = msgspec.structs.replace(TEMPERATURE, datatype=DataType.INT32, unit=None)
+    samples = [(old, 41, 1), (TEMPERATURE, 2.5, 2)]
+    for sample in samples if old_first else reversed(samples):
+        s.host.samples(sample)
+    s.host.restart()
+    s.look(2)
+    assert {key: s.value()[key] for key in ("type", "unit", "value")} == {"type": "Float", "unit": "CEL", "value": 2.5}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.namespace.builders import make_tree
 from uns.namespace.mapping import (
     CONTRACT_HASH_METRIC,
+    RETIRED,
+    UNIT_CODE,
     contract_of,
     device_properties,
     devices_of,
@@ -117,6 +120,42 @@ def test_a_metric_of_another_type_is_told_and_not_mapped():
     mapping = map_birth(tree, PUMP1, birth_of(tree, flow=DataType.DOUBLE))
     assert mapping.contracts == {}
     assert mapping.mistyped == {"flow": DataType.DOUBLE}
+
+
+@pytest.mark.parametrize(
+    ("name", "datatype", "told", "unit"),
+    [
+        ("flow", DataType.FLOAT, None, "MQH"),  # removed from the gateway: the tree still says what it is
+        ("flow@Double", DataType.DOUBLE, "LH", "LH"),  # retyped: in the unit that it had
+        ("flow@Double", DataType.DOUBLE, None, None),  # …which the tree does not know, whatever it says of another type
+        ("flow", DataType.DOUBLE, None, None),  # retyped, then removed
+        ("flow", DataType.FLOAT, "LH", "LH"),  # the unit was changed in the tree
+    ],
+)
+def test_a_retired_metric_is_the_trees_metric_in_the_type_and_unit_it_was_read_in(name, datatype, told, unit):
+    tree = make_tree()
+    contract = tree.classes["Pump"].metrics["flow"]
+    assert (contract.datatype, contract.unit) == (DataType.FLOAT, "MQH")
+    properties = [Property(RETIRED, DataType.BOOLEAN, True)]
+    if told is not None:
+        properties.append(Property(UNIT_CODE, DataType.STRING, told))
+    mapping = map_birth(tree, PUMP1, [BirthMetric(name=name, datatype=datatype, properties=tuple(properties))])
+    assert mapping.retired == {name: msgspec.structs.replace(contract, datatype=datatype, unit=unit)}
+    assert (mapping.contracts, mapping.mistyped, mapping.unmapped) == ({}, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "datatype", "retired"),
+    [
+        ("gone", DataType.FLOAT, True),  # the tree has it no more either
+        ("flow@Int32", DataType.DOUBLE, True),  # the type in the name is another one
+        ("flow@Double", DataType.DOUBLE, False),  # an @ alone says nothing
+    ],
+)
+def test_what_is_no_metric_of_the_tree_stays_unmapped_though_it_is_retired(name, datatype, retired):
+    metric = BirthMetric(name=name, datatype=datatype, properties=(Property(RETIRED, DataType.BOOLEAN, retired),))
+    mapping = map_birth(make_tree(), PUMP1, [metric])
+    assert (mapping.retired, mapping.unmapped) == ({}, (name,))
 
 
 @pytest.mark.parametrize(

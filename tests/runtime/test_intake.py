@@ -279,3 +279,31 @@ def test_nested_properties_do_not_harm_the_value_they_belong_to(tree):
     }
     ((batch, clock),) = device.read(device.data(("temperature", 1.5, 7), properties=properties)).batches
     assert (batch.values, batch.ordinals, clock.time_source) == ([1.5], [3], "device")
+
+
+def test_a_payload_with_a_metric_in_its_old_and_its_new_type_becomes_a_batch_of_each(tree):
+    """A series takes one type at a time: were they in one batch, all would be written in the type that came last."""
+    retired = Property("retired", DataType.BOOLEAN, True)
+    old = [
+        BirthMetric(name=f"temperature@{kind.label}", datatype=kind, properties=(retired,))
+        for kind in (DataType.INT32, DataType.DOUBLE)
+    ]
+    device = Device(tree, [*births_of(tree, "reactor4"), *old])
+    work = device.read(
+        device.data(
+            ("temperature@Int32", 7, 1),
+            ("temperature", 1.5, 2),
+            ("temperature@Double", 2.5, 3),
+            ("temperature@Int32", 8, 4),
+        )
+    )
+    found = [([(m.name, m.datatype) for m in batch.metrics], batch.values) for batch, _ in work.batches]
+    assert found == [
+        ([("temperature", DataType.INT32)] * 2, [7, 8]),
+        ([("temperature", DataType.FLOAT)], [1.5]),
+        ([("temperature", DataType.DOUBLE)], [2.5]),
+    ]
+    assert (work.samples, work.unmapped, work.rejected) == (4, [], [])
+    for _ in range(2):  # also where nothing else is in it
+        ((batch, _),) = device.read(device.data(("temperature@Int32", 9, 5))).batches
+        assert batch.metrics[0].datatype is DataType.INT32

@@ -122,13 +122,16 @@ class Enricher:
     def _load_series(self, state: EnricherState, now_ns: int) -> None:
         """Series with their newest times, which guard identity, and their present values."""
         by_number: dict[int, Series] = {}
+        definitions: dict[int, MetricContract] = {}
         for (number, equipment, metric, type_label, unit), newest_ns in state.series:
             self._series_next = max(self._series_next, number + 1)
             if equipment in self._states:
                 held = self._states[equipment]
-                by_number[number] = self._load_definition(held, number, metric, (type_label, unit), newest_ns)
+                definitions[number] = self._definition_of(equipment, metric, (type_label, unit))
+                by_number[number] = self._load_definition(held, number, definitions[number], newest_ns)
         for present in state.present:
             if present.series in by_number:
+                by_number[present.series].retype(present.series, definitions[present.series])
                 if not present.flags & FLAG_CLOCK_SUSPECT:
                     way = (present.group_id, present.edge_node_id, present.device_id or "")
                     self._gaps.seen(way, by_number[present.series].equipment, present.source_time_ns)
@@ -141,27 +144,27 @@ class Enricher:
             if not series.pv_part and series.newest_ns <= now_ns + FUTURE_MAX_NS:
                 series.pv_time_ns = series.newest_ns
 
-    def _load_definition(
-        self,
-        state: EquipmentState,
-        number: int,
-        metric: str,
-        form: tuple[str, str | None],
-        newest_ns: int | None,
-    ) -> Series:
+    def _definition_of(self, equipment: str, metric: str, form: tuple[str, str | None]) -> MetricContract:
+        """A metric in the type and unit in which it was recorded: the tree's contract, where that is still the same."""
+        equipment_class = self.tree.class_of(equipment)
+        contract = None if equipment_class is None else equipment_class.metrics.get(metric)
+        if contract is not None and (contract.datatype.label, contract.unit) == form:
+            return contract
+        return MetricContract(name=metric, datatype=DataType.from_label(form[0]), unit=form[1])
+
+    @staticmethod
+    def _load_definition(state: EquipmentState, number: int, contract: MetricContract, newest_ns: int | None) -> Series:
         """One definition of a metric. Of several, the newest sample of any guards identity for all."""
         if newest_ns is not None:
             state.newest_ns = max(state.newest_ns, newest_ns)
-        equipment_class = self.tree.class_of(state.id)
-        contract = None if equipment_class is None else equipment_class.metrics.get(metric)
-        if contract is None or (contract.datatype.label, contract.unit) != form:
-            contract = MetricContract(name=metric, datatype=DataType.from_label(form[0]), unit=form[1])
+        metric = contract.name
         held = state.metrics.get(metric)
         if held is None:
             held = state.metrics[metric] = Series(number, state.id, contract, newest_ns)
             return held
         if newest_ns is not None and newest_ns > held.newest_ns:
             held.newest_ns, held.at_newest = newest_ns, None
+        held.also_numbers[(held.contract.datatype, held.contract.unit)] = held.number
         held.also_numbers[(contract.datatype, contract.unit)] = number
         return held
 

@@ -21,6 +21,9 @@ from uns.sparkplug.topics import DeviceDescriptor
 
 __all__ = [
     "PROPERTIES_FOLDER",
+    "RETIRED",
+    "RETYPED",
+    "UNIT_CODE",
     "DeviceMapping",
     "contract_of",
     "device_properties",
@@ -48,6 +51,8 @@ ROLLOVER = "rollover"
 STEP_MAX = "step_max"
 TIMES = "times"  # as JSON
 SOURCE_ADDRESS = "address"  # NodeId or register, as the node file writes it
+RETIRED = "retired"  # true: the gateway's definition has the metric no more, values of it are still on their way
+RETYPED = "@"  # such a metric as name@type, where the name has another type now; no tree allows it in a name
 
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
 
@@ -121,6 +126,7 @@ class DeviceMapping(msgspec.Struct, frozen=True, kw_only=True):
     contracts: dict[str, MetricContract] = {}  # metric name to its contract
     unmapped: tuple[str, ...] = ()  # metrics that the tree does not know
     mistyped: dict[str, DataType] = {}  # metrics of another type than the tree says, with the type they came in
+    retired: dict[str, MetricContract] = {}  # name in the birth to the contract its last values were made under
     contract_hash: str | None = None  # as the birth tells it; None from a foreign producer
 
     def follows(self, tree: TopicTree) -> bool:
@@ -142,7 +148,11 @@ def map_birth(tree: TopicTree, device: DeviceDescriptor, metrics: Sequence[Birth
     contracts: dict[str, MetricContract] = {}
     unmapped: list[str] = []
     mistyped: dict[str, DataType] = {}
+    retired: dict[str, MetricContract] = {}
     for metric in own:
+        if (was := _retired_contract(metric, equipment_class.metrics)) is not None:
+            retired[metric.name] = was
+            continue
         contract = equipment_class.metrics.get(metric.name)
         if contract is None:
             unmapped.append(metric.name)
@@ -155,8 +165,27 @@ def map_birth(tree: TopicTree, device: DeviceDescriptor, metrics: Sequence[Birth
         contracts=contracts,
         unmapped=tuple(unmapped),
         mistyped=mistyped,
+        retired=retired,
         contract_hash=contract_hash,
     )
+
+
+def _retired_contract(metric: BirthMetric, contracts: Mapping[str, MetricContract]) -> MetricContract | None:
+    """What the last values of a retired metric are: of the tree's metric of that name, in the type they were read in.
+
+    Their unit is the one that the birth tells; where it tells none, the tree's holds for the tree's own type only.
+    None where the metric is not retired, or where the tree has it no more either.
+    """
+    if metric.property_value(RETIRED) is not True:
+        return None
+    contract = contracts.get(metric.name.removesuffix(f"{RETYPED}{metric.datatype.label}"))
+    if contract is None:
+        return None
+    told, is_same_type = metric.property_value(UNIT_CODE), contract.datatype is metric.datatype
+    unit = told if isinstance(told, str) else contract.unit if is_same_type else None
+    if is_same_type and unit == contract.unit:
+        return contract
+    return msgspec.structs.replace(contract, datatype=metric.datatype, unit=unit)
 
 
 def _text(values: Mapping[str, PropertyContent], key: str) -> str | None:

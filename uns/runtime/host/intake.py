@@ -76,6 +76,7 @@ class _Known(msgspec.Struct, frozen=True, gc=False):
     refusal: str = ""  # "unmapped", or why its values are rejected
     protocol: bool = False
     clock: Clock = Clock()
+    retired: str = ""  # the type of a metric that its gateway defines no more: beside it there may be one of its name
 
 
 class DeviceReader:
@@ -147,6 +148,8 @@ class DeviceReader:
             return _Known(protocol=True)
         if (contract := self.mapping.contracts.get(name)) is not None:
             return _Known(contract=contract, clock=_clock_of(metric))
+        if (contract := self.mapping.retired.get(name)) is not None:
+            return _Known(contract=contract, clock=_clock_of(metric), retired=metric.datatype.label)
         if metric.datatype not in SCALARS:
             return _Known(refusal="unsupported_type")  # arrays, tables, templates: read, and not recorded as values
         if name in self.mapping.mistyped:
@@ -158,7 +161,7 @@ class DeviceReader:
         if known is None:
             known = self._by_name.get(binding.name) or _Known(refusal="unmapped")
             self._by_binding[binding] = known
-            if known.contract is not None and known.clock == self._clock:
+            if known.contract is not None and known.clock == self._clock and not known.retired:
                 self._contracts[binding] = known.contract
         return known
 
@@ -190,13 +193,13 @@ class DeviceReader:
 
 
 class _Columns:
-    """Collects samples of one payload, apart by clock."""
+    """Collects samples of one payload, apart by clock; what is retired, by type: a batch has a metric in one type."""
 
     def __init__(self, reader: DeviceReader, provenance: Provenance, *, origin: Literal["data", "birth"]) -> None:
         self._reader = reader
         self._provenance = provenance
         self._origin: Literal["data", "birth"] = origin
-        self._open: dict[Clock, SampleBatch] = {}
+        self._open: dict[tuple[Clock, str], SampleBatch] = {}
         self.count = 0
 
     def add(self, known: _Known, value: MetricValue, time_ms: int, properties: dict[str, PropertyContent]) -> None:
@@ -206,9 +209,9 @@ class _Columns:
         told = properties.get(PROPERTY_TIME_SOURCE)
         if told != clock.time_source and told in _TIME_SOURCES:
             clock = msgspec.structs.replace(clock, time_source=cast("TimeSource", told))
-        batch = self._open.get(clock)
+        batch = self._open.get((clock, known.retired))
         if batch is None:
-            batch = self._open[clock] = SampleBatch(
+            batch = self._open[clock, known.retired] = SampleBatch(
                 equipment=self._reader.equipment,
                 metrics=[],
                 values=[],
@@ -228,7 +231,7 @@ class _Columns:
         self.count += 1
 
     def batches(self) -> list[tuple[SampleBatch, Clock]]:
-        return [(batch, clock) for clock, batch in self._open.items()]
+        return [(batch, clock) for (clock, _), batch in self._open.items()]
 
 
 def _clock_of(metric: BirthMetric) -> Clock:
