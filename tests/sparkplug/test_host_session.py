@@ -307,7 +307,8 @@ def test_device_whose_dbirth_is_lost_and_nothing_follows_is_asked_for_once():
     assert kinds(events) == ["DeviceDied", "RebirthRequested"]
     assert events[1] == RebirthRequested(NODE, "missed_birth")
     peer.nbirth(now_ns=T0 + 6 * S)  # it is gone: nothing to ask again
-    assert host.next_deadline_ns() is None
+    host.receive_timer(T0 + 12 * S)
+    assert (host.events(), host.next_deadline_ns()) == ([], None)
     assert kinds(peer.dbirth()) == ["DeviceBorn"]  # and may come again
 
 
@@ -796,7 +797,9 @@ def test_rebirth_requests_of_a_host_start_are_spread():
 def test_commands_go_by_alias_where_the_birth_has_one():
     # topics-dcmd-topic, -mqtt, -timestamp, payloads-dcmd-seq, payloads-alias-data-cmd-requirement
     host = online_host()
-    peer = born(host)
+    peer = Peer(host)
+    peer.nbirth([metric("Node Control/Reboot", DataType.BOOLEAN, False)])
+    peer.dbirth()
     host.publish_command(NODE, "reactor4", [metric("temperature", value=4.0)], T0)
     host.publish_command(NODE, None, [metric("Node Control/Reboot", DataType.BOOLEAN, True)], T0)
     device, node = published(host)
@@ -804,6 +807,30 @@ def test_commands_go_by_alias_where_the_birth_has_one():
     assert [m.value for m in codec.decode_command(device.payload, peer.tables["reactor4"]).metrics] == [4.0]
     assert b"temperature" not in device.payload
     assert b"Node Control/Reboot" in node.payload
+
+
+@pytest.mark.tck(
+    "tck-id-operational-behavior-data-commands-dcmd-metric-name",
+    "tck-id-operational-behavior-data-commands-dcmd-metric-value",
+    "tck-id-operational-behavior-data-commands-ncmd-metric-name",
+    "tck-id-operational-behavior-data-commands-ncmd-metric-value",
+)
+@pytest.mark.parametrize(
+    ("device", "name", "datatype", "expected"),
+    [
+        ("reactor4", "pressure", DataType.DOUBLE, "a metric of its birth"),
+        ("reactor4", "temperature", DataType.INT32, "its datatype there, Double"),
+        ("reactor5", "temperature", DataType.DOUBLE, "a metric of its birth"),
+        (None, "temperature", DataType.DOUBLE, "a metric of its birth"),
+        (None, "uptime", DataType.DOUBLE, "its datatype there, UInt32"),
+    ],
+)
+def test_a_command_to_what_the_birth_does_not_have_is_a_local_error(device, name, datatype, expected):
+    host = online_host()
+    born(host)
+    with pytest.raises(LocalProtocolError, match=expected):
+        host.publish_command(NODE, device, [metric(name, datatype, 1)], T0)
+    assert published(host) == []
 
 
 def test_commands_need_a_connection():

@@ -16,12 +16,12 @@ from types import MappingProxyType
 
 import msgspec
 
-from uns.errors import RemoteProtocolError
+from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.codec import DEFAULT_LENIENCY, Leniency
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.host_bounds import HostBounds, HostDelays
-from uns.sparkplug.host_nodes import NodeState
+from uns.sparkplug.host_nodes import BirthSize, NodeState
 from uns.sparkplug.host_rules import Arrived, HostRules
 from uns.sparkplug.messages import (
     Action,
@@ -165,6 +165,11 @@ class HostSession:
         return self._view.tally.counters
 
     @property
+    def births_of_strangers(self) -> BirthSize:
+        """What the births of all nodes that are not declared take, with what is reserved for their rebirths."""
+        return self._view.book.births_held
+
+    @property
     def state_seen_ms(self) -> int:
         """The newest timestamp that anybody, we too, wrote to our STATE: edge nodes pass over an older one.
 
@@ -255,16 +260,27 @@ class HostSession:
     def publish_command(
         self, edge_node: EdgeNodeDescriptor, device_id: str | None, metrics: Sequence[BirthMetric], now_ns: int
     ) -> None:
-        """NCMD (``device_id`` None) or DCMD: by alias where the birth gave one, at QoS 0, never retained."""
+        """NCMD (``device_id`` None) or DCMD: by alias where the birth gave one, at QoS 0, never retained.
+
+        Names and types are those of the birth that stands (operational-behavior-data-commands-ncmd-metric-name,
+        -value, and of dcmd); raises :class:`LocalProtocolError` for others.
+        """
         self._input(HostInput.PUBLISH)
         node = self._view.nodes.get(edge_node)
         device = None if node is None or device_id is None else node.devices.get(device_id)
         table = (node.table if node else None) if device_id is None else (device.table if device else None)
         named = table.by_name if table else {}
-        prepared = [
-            msgspec.structs.replace(metric, alias=named[metric.name].alias if metric.name in named else None)
-            for metric in metrics
-        ]
+        prepared = []
+        for metric in metrics:
+            known = named.get(metric.name)
+            if known is None or known.datatype is not metric.datatype:
+                expected = "a metric of its birth" if known is None else f"its datatype there, {known.datatype.label}"
+                raise LocalProtocolError(
+                    f"a command to {metric.name!r} as {metric.datatype.label}",
+                    where=str(edge_node) if device_id is None else f"{edge_node}/{device_id}",
+                    expected=expected,
+                )
+            prepared.append(msgspec.structs.replace(metric, alias=known.alias))
         topic = edge_node.topic(MessageType.NCMD if device_id is None else MessageType.DCMD, device_id)
         payload = codec.encode_command(prepared, timestamp_ms=now_ns // _NS_PER_MS)
         self._actions.append(Publish(Message(topic, payload)))
