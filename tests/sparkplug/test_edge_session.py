@@ -268,11 +268,6 @@ def test_live_data_of_the_node_is_put_in_time_order():
     assert [(m.timestamp, m.double_value) for m in Payload.FromString(data.payload).metrics] == [(5, 2.0), (9, 1.0)]
 
 
-@pytest.mark.tck(
-    "tck-id-message-flow-device-birth-publish-nbirth-wait",
-    "tck-id-payloads-ddata-order",
-    "tck-id-payloads-ndata-order",
-)
 def test_uint32_goes_into_long_value_where_asked():
     fields = []
     for options in ({}, {"uint32_in_long": True}):
@@ -287,6 +282,11 @@ def test_uint32_goes_into_long_value_where_asked():
     assert fields == [["int_value"] * 4, ["long_value"] * 4]
 
 
+@pytest.mark.tck(
+    "tck-id-message-flow-device-birth-publish-nbirth-wait",
+    "tck-id-payloads-ddata-order",
+    "tck-id-payloads-ndata-order",
+)
 def test_data_before_the_birth_is_a_local_error():  # payloads-ddata-order, device-birth-publish-nbirth-wait
     session = subscribed_edge()
     for device in (None, "reactor4"):
