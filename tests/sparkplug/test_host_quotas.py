@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.sparkplug.helpers import (
     NODE,
     T0,
@@ -16,6 +19,7 @@ from tests.sparkplug.helpers import (
 )
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.host import HostBounds
+from uns.sparkplug.host_nodes import BirthSize
 from uns.sparkplug.metrics import BirthMetric
 from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
 
@@ -139,3 +143,142 @@ def test_node_that_births_a_million_names_meets_its_quota_while_others_go_on():
     over = b"".join(b"\x12\x04\x0a\x02" + f"{i % 100:02}".encode() for i in range(150_000))  # in one message
     assert kinds(greedy.send(MessageType.NBIRTH, over))[0] == "Violation"
     assert kinds(other.data("reactor4")) == ["DataReceived"]
+
+
+# ── all strangers together ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def names(count: int) -> list[BirthMetric]:
+    return [metric(f"name {index}") for index in range(count)]
+
+
+def test_strangers_together_are_bounded_and_a_newcomer_is_told_so():
+    host = online_host(bounds=HostBounds(strangers_metrics_max=100))
+    first, second = (Peer(host, node=stranger(i), session_id="", bd_seq=None) for i in range(2))
+    first.nbirth(names(60))
+    (refused, *_) = second.nbirth(names(60))
+    assert "no room for births of 60 metrics" in refused.text
+    assert host.violations == {"strangers_births_max": 1}
+    assert kinds(first.data()) == ["DataReceived"]  # one that is online and works is not sent away
+    assert kinds(second.nbirth(names(40))) == ["NodeBorn", "ConformanceWarning"]
+    assert host.births_of_strangers.metrics == 100
+
+
+def test_a_device_that_strangers_leave_no_room_for_is_refused_alone():
+    host = online_host(bounds=HostBounds(strangers_birth_bytes_max=2_000))
+    peer = Peer(host, node=stranger(1))
+    peer.nbirth()
+    large = [metric("text", DataType.STRING, "x" * 2_000)]
+    assert kinds(peer.dbirth("d", large)) == ["Violation", "RebirthRequested"]
+    assert host.violations == {"strangers_births_max": 1}
+    assert kinds(peer.data()) == ["DataReceived"]
+
+
+def test_declared_nodes_need_no_room_of_the_strangers():
+    host = online_host(bounds=HostBounds(strangers_metrics_max=3), declared={NODE}.__contains__)
+    Peer(host, node=stranger(1)).nbirth()
+    peer = Peer(host)
+    assert kinds(peer.nbirth(names(50))) == ["NodeBorn"]
+    assert kinds(peer.dbirth("d", names(50))) == ["DeviceBorn"]
+    assert host.births_of_strangers.metrics == 3
+
+
+def test_strangers_that_are_long_away_give_way_to_a_birth_if_that_helps():
+    host = online_host(bounds=HostBounds(strangers_metrics_max=100, away_kept_ms=60_000))
+    peers = [Peer(host, node=stranger(i), session_id="", bd_seq=None) for i in range(4)]
+    for peer in peers[:3]:
+        peer.nbirth(names(30))
+    peers[1].ndeath(now_ns=T0)
+    peers[0].ndeath(now_ns=T0 + 30 * S)
+    assert kinds(peers[3].nbirth(names(40), now_ns=T0 + 59 * S))[0] == "Violation"  # nobody is away long enough
+    assert kinds(peers[3].nbirth(names(90), now_ns=T0 + 99 * S))[0] == "Violation"  # in vain: nobody goes
+    assert set(host.nodes) == {stranger(i) for i in range(4)}
+    assert kinds(peers[3].nbirth(names(40), now_ns=T0 + 99 * S))[:2] == ["NodeForgotten", "NodeBorn"]
+    assert set(host.nodes) == {stranger(i) for i in (0, 2, 3)}  # the one that was away longest went, and no more
+
+
+def test_nobody_takes_the_room_of_a_node_that_is_born_again_before_its_devices_are():
+    host = online_host(bounds=HostBounds(strangers_metrics_max=100))
+    peer, greedy = (Peer(host, node=stranger(i), session_id="", bd_seq=None) for i in range(2))
+    peer.nbirth(names(10))
+    peer.dbirth("d", names(80))
+    peer.nbirth(names(10))
+    assert kinds(greedy.nbirth(names(50)))[0] == "Violation"
+    assert kinds(peer.dbirth("d", names(80))) == ["DeviceBorn"]
+    peer.nbirth(names(10))
+    host.receive_timer(T0 + 5 * S)  # its DBIRTHs have had their time
+    host.events()
+    assert kinds(greedy.nbirth(names(50)))[0] == "NodeBorn"
+
+
+def test_a_birth_that_is_smaller_than_the_one_before_is_never_refused():
+    host = online_host(bounds=HostBounds(strangers_metrics_max=100))
+    peer = Peer(host, node=stranger(1), session_id="", bd_seq=None)
+    peer.nbirth(names(100))
+    assert kinds(peer.nbirth(names(99)))[0] == "NodeBorn"
+
+
+_BOUND = HostBounds(
+    nodes_max=4, strangers_metrics_max=40, strangers_birth_bytes_max=2_000, devices_per_node_max=3, away_kept_ms=60_000
+)
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["nbirth", "dbirth", "ndeath", "ddeath", "data", "bad", "time", "host"]),
+        st.integers(0, 5),  # who
+        st.integers(0, 25),  # how many metrics, or seconds
+        st.integers(0, 3),  # which device
+    ),
+    max_size=60,
+)
+
+
+@given(_STEPS)
+def test_the_births_of_strangers_stay_within_their_bound_and_are_counted_right(steps):
+    declared = {stranger(0), stranger(1)}
+    host = online_host(bounds=_BOUND, declared=declared.__contains__)
+    peers = [Peer(host, node=stranger(i), session_id="" if i % 2 else f"s{i}", bd_seq=None) for i in range(6)]
+    now_ns = T0
+    for what, who, count, device in steps:
+        peer = peers[who]
+        online_before = {node for node, state in host.nodes.items() if state.online}
+        if what == "time":
+            now_ns += count * 5 * S
+            host.receive_timer(now_ns)
+        elif what == "host":
+            host.receive_disconnected(now_ns)
+            host.connect(now_ns)
+            host.receive_connected(now_ns)
+            host.receive_subscribed(now_ns)
+            online_before.clear()
+        elif what == "bad":
+            peer.send(MessageType.NBIRTH, b"\xff", now_ns=now_ns)
+        elif what == "nbirth":
+            born_kinds = kinds(peer.nbirth(names(count), now_ns=now_ns))
+            assert "NodeBorn" in born_kinds or peer.node not in declared
+        elif what == "dbirth":
+            peer.dbirth(f"d{device}", names(count), now_ns=now_ns)
+        elif what == "data" and None in peer.tables:
+            peer.data(now_ns=now_ns)
+        elif what in {"ndeath", "ddeath"}:
+            peer.send(MessageType[what.upper()], b"\x18\x00", now_ns=now_ns, device=None if what[0] == "n" else "d0")
+        host.events()
+        _strangers_are_within_bounds(host, declared)
+        assert online_before <= set(host.nodes)  # whoever is online keeps its place
+    now_ns += 1_000 * S
+    for peer in peers:
+        peer.ndeath(bd_seq=None, now_ns=now_ns)
+    now_ns += 61 * S
+    for number in range(100, 104):  # all go for others, whose births take nothing but bytes
+        assert "NodeBorn" in kinds(Peer(host, node=stranger(number), session_id="").nbirth([], now_ns=now_ns))
+    assert host.births_of_strangers == BirthSize(4, 4 * len(Peer(host, session_id="").birth_payload([])))
+
+
+def _strangers_are_within_bounds(host, declared):
+    total = BirthSize()
+    for edge_node, node in host.nodes.items():
+        held = BirthSize(len(node.birth.metrics) if node.birth else 0, node.birth_bytes)
+        assert node.held == sum((device.size() for device in node.devices.values()), held)
+        if edge_node not in declared:
+            total += node.held.largest(node.reserved)
+    assert host.births_of_strangers == total
+    assert total.fits(BirthSize(_BOUND.strangers_metrics_max, _BOUND.strangers_birth_bytes_max))

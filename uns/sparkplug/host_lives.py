@@ -8,7 +8,7 @@ from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.codec import Leniency
-from uns.sparkplug.host_nodes import DeviceState, NodeState, session_key
+from uns.sparkplug.host_nodes import BirthSize, DeviceState, NodeState, session_key
 from uns.sparkplug.host_tally import faults_of_birth
 from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
 from uns.sparkplug.messages import DeviceBorn, NodeBorn
@@ -16,7 +16,22 @@ from uns.sparkplug.metrics import BirthPayload
 from uns.sparkplug.reorder import Arrival
 from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 
-__all__ = ["LifeRules"]
+__all__ = ["STRANGERS_FULL", "LifeRules"]
+
+
+STRANGERS_FULL = "strangers_births_max"  # in `violations`
+
+
+def _is_same_session(node: NodeState, birth: BirthPayload) -> bool:
+    key = session_key(birth.session_id, birth.bd_seq)
+    return node.birth is not None and (node.session_id, node.bd_seq) == (key, birth.bd_seq)
+
+
+def _devices_to_await(node: NodeState, birth: BirthPayload) -> set[str]:
+    """Those that were online in this session, and are to be born again after this birth."""
+    if not _is_same_session(node, birth):
+        return set()
+    return node.devices_awaited | {device_id for device_id, device in node.devices.items() if device.online}
 
 
 class LifeRules:
@@ -29,15 +44,11 @@ class LifeRules:
     def receive_node_birth(self, node: NodeState, arrived: Arrived) -> None:
         """A node is born, or born again, with whatever its births defined before gone."""
         edge_node, now_ns = node.edge_node, arrived.now_ns
-        try:
-            birth = codec.decode_birth(arrived.payload, self._leniency)
-            self._check_quota(len(birth.metrics), len(arrived.payload))
-        except RemoteProtocolError as error:
-            self._view.violation("nbirth", str(arrived.topic), error, arrived=arrived)
-            self._node_birth_refused(node, arrived)
+        birth = self._read_node_birth(node, arrived)
+        if birth is None:
             return
         key = session_key(birth.session_id, birth.bd_seq)
-        same = node.birth is not None and (node.session_id, node.bd_seq) == (key, birth.bd_seq)
+        same = _is_same_session(node, birth)
         if not same:
             # The old session ended unheard: an implicit death. Its NDEATH may still come, and is then ignored.
             self._view.node_died(node, "superseded", now_ns, arrived.raw)
@@ -45,17 +56,17 @@ class LifeRules:
         first = not same if birth.session_id else not (same and node.online)
         if first:
             node.warned.clear()
-        node.devices_awaited |= {device_id for device_id, device in node.devices.items() if device.online}
-        node.devices = {device_id: DeviceState(False, now_ns, "awaited") for device_id in node.devices_awaited}
+        node.devices_awaited = _devices_to_await(node, birth)
         repeats_bd_seq = first and node.state is HostNodeState.OFFLINE and node.bd_seq == birth.bd_seq is not None
         node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
-        node.birth, node.table, node.birth_bytes = birth, AliasTable.of_birth(birth), len(arrived.payload)
+        awaited = {device_id: DeviceState(False, now_ns, "awaited") for device_id in node.devices_awaited}
+        node.hold_birth(birth, len(arrived.payload), awaited)
         self._view.enter(node, HostNodeInput.BORN, now_ns, "born")
         # 3.0 says 0, in another chapter 0 to 255; a proto3 peer cannot write a 0 (peers.md 1, 8).
         node.tracker.start(birth.seq or 0)
         self._view.gaps.pop(edge_node, None)
         self._view.births_end.pop(edge_node, None)
-        if node.devices_awaited:
+        if not self._view.book.resized(node) or node.devices_awaited:
             self._view.births_end[edge_node] = now_ns + self._view.delays.reorder_timeout_ns
         self._view.rebirths.cancel(edge_node)
         self._view.rebirths.receive_session(edge_node, key)
@@ -71,11 +82,25 @@ class LifeRules:
                 raw=arrived.raw,
             )
         )
-        self._warn_of_birth(node, birth, node.table, of_node=True)
+        self._warn_of_birth(node, birth, AliasTable.of_birth(birth), of_node=True)
         if repeats_bd_seq:
-            self._view.warn(
-                edge_node, "tck-id-topics-nbirth-bdseq-increment", f"bdSeq {birth.bd_seq} again after a death"
-            )
+            text = f"bdSeq {birth.bd_seq} again after a death"
+            self._view.warn(edge_node, "tck-id-topics-nbirth-bdseq-increment", text)
+
+    def _read_node_birth(self, node: NodeState, arrived: Arrived) -> BirthPayload | None:
+        """The birth, and room for it; None if it is refused."""
+        kind = "nbirth"
+        try:
+            birth = codec.decode_birth(arrived.payload, self._leniency)
+            size = BirthSize(len(birth.metrics), len(arrived.payload))
+            self._check_quota(size.metrics, size.payload_bytes)
+            kind = STRANGERS_FULL
+            self._view.make_room(node, size + BirthSize(len(_devices_to_await(node, birth))), arrived.now_ns)
+        except RemoteProtocolError as error:
+            self._view.violation(kind, str(arrived.topic), error, arrived=arrived)
+            self._node_birth_refused(node, arrived)
+            return None
+        return birth
 
     def _node_birth_refused(self, node: NodeState, arrived: Arrived) -> None:
         """What it says from now on belongs to a birth that is not known: read with the old one it could be wrong."""
@@ -89,11 +114,16 @@ class LifeRules:
         if not node.online:  # message-flow-device-birth-publish-nbirth-wait; or its NBIRTH came before our CONNECT
             self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)
             return
+        kind = "dbirth"
         try:
             birth = codec.decode_birth(arrived.payload, self._leniency)
-            self._check_device(node, device_id, birth, len(arrived.payload))
+            table = AliasTable.of_birth(birth)
+            device = DeviceState(True, arrived.now_ns, "born", birth, table, len(arrived.payload))
+            self._check_device(node, device_id, device.size())
+            kind = STRANGERS_FULL
+            self._view.make_room(node, node.held_without(device_id) + device.size(), arrived.now_ns)
         except RemoteProtocolError as error:
-            self._view.violation("dbirth", str(arrived.topic), error, arrived=arrived)
+            self._view.violation(kind, str(arrived.topic), error, arrived=arrived)
             self._device_birth_refused(node, device_id, arrived)
             return
         arrival = self._view.track(node, birth.seq, arrived)
@@ -102,10 +132,9 @@ class LifeRules:
         if arrival is Arrival.REPEATED and node.ours and known is not None and known.reason == "ddeath":
             return
         node.devices_awaited.discard(device_id)
-        if not node.devices_awaited:
+        node.hold_device(device_id, device)
+        if self._view.book.resized(node) and not node.devices_awaited:
             self._view.births_end.pop(node.edge_node, None)
-        table = AliasTable.of_birth(birth)
-        node.devices[device_id] = DeviceState(True, arrived.now_ns, "born", birth, table, len(arrived.payload))
         self._view.events.append(
             DeviceBorn(
                 edge_node=node.edge_node,
@@ -127,7 +156,8 @@ class LifeRules:
         if device is not None:
             if device.online or device_id in node.devices_awaited:
                 self._view.device_died(node, device_id, "birth_refused", arrived.now_ns, raw=arrived.raw)
-            device.birth, device.table, device.birth_bytes = None, None, 0
+            node.refuse_device(device_id)
+            self._view.book.resized(node)
         self._view.ask(node.edge_node, "birth_refused", arrived.now_ns)
 
     def receive_node_death(self, node: NodeState, arrived: Arrived) -> None:
@@ -175,7 +205,11 @@ class LifeRules:
 
         Dead until it is heard, so that the one question asked here is not asked again of a device that is gone.
         """
-        if node is None or not node.devices_awaited or node.tracker.has_gap:
+        if node is None:
+            return
+        node.reserved = BirthSize()
+        self._view.book.resized(node)
+        if not node.devices_awaited or node.tracker.has_gap:
             return  # a gap has a deadline of its own, and asks at its end
         for device_id in sorted(node.devices_awaited):
             self._view.device_died(node, device_id, "rebirth_without_it", now_ns)
@@ -190,17 +224,14 @@ class LifeRules:
                 f"births of {payload_bytes} bytes", expected=f"at most {bounds.birth_bytes_per_node_max} a node"
             )
 
-    def _check_device(self, node: NodeState, device_id: str, birth: BirthPayload, payload_bytes: int) -> None:
-        known = node.devices.get(device_id)
-        if known is None and len(node.devices) >= self._view.bounds.devices_per_node_max:
+    def _check_device(self, node: NodeState, device_id: str, size: BirthSize) -> None:
+        if device_id not in node.devices and len(node.devices) >= self._view.bounds.devices_per_node_max:
             raise RemoteProtocolError(
                 "too many devices", expected=f"at most {self._view.bounds.devices_per_node_max} per edge node"
             )
-        replaced = len(known.birth.metrics) if known is not None and known.birth is not None else 0
-        replaced_bytes = 0 if known is None else known.birth_bytes
-        self._check_quota(
-            node.metrics_held() - replaced + len(birth.metrics), node.bytes_held() - replaced_bytes + payload_bytes
-        )
+        held = node.held_without(device_id) + size
+        devices = len(node.devices) + (device_id not in node.devices)
+        self._check_quota(held.metrics - devices, held.payload_bytes)
 
     def _warn_of_birth(self, node: NodeState, birth: BirthPayload, table: AliasTable, *, of_node: bool) -> None:
         self._view.tally.note_birth(birth, table)

@@ -12,7 +12,7 @@ from uns.sparkplug.reorder import SeqTracker
 from uns.sparkplug.topics import EdgeNodeDescriptor
 from uns.sparkplug.transitions import HOST_NODE_TRANSITIONS, HostNodeInput, HostNodeState, next_state
 
-__all__ = ["DeviceState", "NodeBook", "NodeState", "session_key"]
+__all__ = ["BirthSize", "DeviceState", "NodeBook", "NodeState", "session_key"]
 
 _FOREIGN_PREFIX = "foreign:bd"  # a uns/session holds no colon
 
@@ -20,6 +20,31 @@ _FOREIGN_PREFIX = "foreign:bd"  # a uns/session holds no colon
 def session_key(session_id: str, bd_seq: int | None) -> str:
     """The session of an NBIRTH: what the node says, or for a foreign one what its bdSeq tells."""
     return session_id or f"{_FOREIGN_PREFIX}{'' if bd_seq is None else bd_seq}"
+
+
+class BirthSize(msgspec.Struct, frozen=True):
+    """What births take: metrics, of which each device is one more, and bytes of their payloads."""
+
+    metrics: int = 0
+    payload_bytes: int = 0
+
+    def __add__(self, other: BirthSize) -> BirthSize:
+        return BirthSize(self.metrics + other.metrics, self.payload_bytes + other.payload_bytes)
+
+    def __sub__(self, other: BirthSize) -> BirthSize:
+        return BirthSize(self.metrics - other.metrics, self.payload_bytes - other.payload_bytes)
+
+    def fits(self, bound: BirthSize) -> bool:
+        """Whether it is within ``bound`` in both."""
+        return self.metrics <= bound.metrics and self.payload_bytes <= bound.payload_bytes
+
+    def largest(self, other: BirthSize) -> BirthSize:
+        """In each the larger one."""
+        return BirthSize(max(self.metrics, other.metrics), max(self.payload_bytes, other.payload_bytes))
+
+
+_NOTHING = BirthSize()
+_DEVICE = BirthSize(metrics=1)
 
 
 class DeviceState(msgspec.Struct):
@@ -31,6 +56,10 @@ class DeviceState(msgspec.Struct):
     birth: BirthPayload | None = None
     table: AliasTable | None = None
     birth_bytes: int = 0  # of the payload that is held
+
+    def size(self) -> BirthSize:
+        """What it takes."""
+        return BirthSize(1 + (len(self.birth.metrics) if self.birth else 0), self.birth_bytes)
 
 
 class NodeState(msgspec.Struct):
@@ -46,7 +75,9 @@ class NodeState(msgspec.Struct):
     birth: BirthPayload | None = None
     table: AliasTable | None = None
     birth_bytes: int = 0  # of the payload that is held
-    devices: dict[str, DeviceState] = {}
+    devices: dict[str, DeviceState] = {}  # changed by hold_birth, hold_device and refuse_device only
+    held: BirthSize = _NOTHING  # the births of node and devices
+    reserved: BirthSize = _NOTHING  # what was held before this birth, until its DBIRTHs should all have come
     tracker: SeqTracker = msgspec.field(default_factory=SeqTracker)
     warned: set[str] = set()
     holes_at_mark: int = 0
@@ -71,14 +102,38 @@ class NodeState(msgspec.Struct):
         self.state = following
         self.reason = reason
 
+    def hold_birth(self, birth: BirthPayload, payload_bytes: int, devices: dict[str, DeviceState]) -> None:
+        """The newest NBIRTH, in place of all births before, and the devices that are there with it.
+
+        What was held before stays reserved: DBIRTHs of devices that were there will need it again.
+        """
+        self.reserved = self.held.largest(self.reserved)
+        self.birth, self.table, self.birth_bytes = birth, AliasTable.of_birth(birth), payload_bytes
+        self.devices = devices
+        self.held = BirthSize(len(birth.metrics), payload_bytes)
+        for device in devices.values():
+            self.held += device.size()
+
+    def hold_device(self, device_id: str, device: DeviceState) -> None:
+        """The newest DBIRTH of a device."""
+        self.held = self.held_without(device_id) + device.size()
+        self.devices[device_id] = device
+
+    def refuse_device(self, device_id: str) -> None:
+        """What the device says from now on belongs to a birth that is not held."""
+        device = self.devices[device_id]
+        self.held -= device.size()
+        device.birth, device.table, device.birth_bytes = None, None, 0
+        self.held += device.size()
+
     def metrics_held(self) -> int:
         """How many metrics the births of node and devices define."""
-        count = len(self.birth.metrics) if self.birth else 0
-        return count + sum(len(device.birth.metrics) for device in self.devices.values() if device.birth)
+        return self.held.metrics - len(self.devices)
 
-    def bytes_held(self) -> int:
-        """How many bytes the births of node and devices had: what is kept of them grows with it."""
-        return self.birth_bytes + sum(device.birth_bytes for device in self.devices.values())
+    def held_without(self, device_id: str) -> BirthSize:
+        """What the births of the node and of all other devices take."""
+        device = self.devices.get(device_id)
+        return self.held if device is None else self.held - device.size()
 
 
 class NodeBook:
@@ -89,16 +144,28 @@ class NodeBook:
     of the one that was never born and is known longest; else of the one that is away longest, if that is for
     ``away_kept_ns`` or more; else it is kept out. So neither names that are made up nor a crowd of newcomers can take
     the place of a node that works, and nodes that are gone for good do not keep others out for ever.
+
+    The births of the strangers together are kept within ``births_max``, by the same rules: for a birth that does not
+    fit, those that are away long enough give way if that helps; else it is refused. What a node held before it was born
+    again stays reserved for it until its DBIRTHs have had their time, so that nobody comes in between.
     """
 
     def __init__(
-        self, *, strangers_max: int, away_kept_ns: int, declared: Callable[[EdgeNodeDescriptor], bool]
+        self,
+        *,
+        strangers_max: int,
+        births_max: BirthSize,
+        away_kept_ns: int,
+        declared: Callable[[EdgeNodeDescriptor], bool],
     ) -> None:
         self.nodes: dict[EdgeNodeDescriptor, NodeState] = {}
         self._strangers_max = strangers_max
         self._away_kept_ns = away_kept_ns
         self._declared = declared
         self._strangers = 0
+        self._births_max = births_max
+        self._births: dict[EdgeNodeDescriptor, BirthSize] = {}  # of each stranger, as counted in births_held
+        self.births_held = _NOTHING  # of all strangers, with what is reserved
         self._unborn: dict[EdgeNodeDescriptor, None] = {}  # strangers without a birth, the longest known first
         self._away: dict[EdgeNodeDescriptor, int] = {}  # born strangers that are not online, with since when
 
@@ -122,6 +189,39 @@ class NodeBook:
         node = self.nodes[edge_node] = NodeState(edge_node, now_ns, reason=reason)
         return node, gone
 
+    def find_room(self, node: NodeState, held: BirthSize, now_ns: int) -> list[EdgeNodeDescriptor] | None:
+        """Who gave way so that the births of ``node`` may become ``held``; None if there is no room for that."""
+        if self._declared(node.edge_node):
+            return []
+        before = self._births.get(node.edge_node, _NOTHING)
+        after = held.largest(node.reserved)
+        wanted = self.births_held - before + after
+        if wanted.fits(self._births_max) or after.fits(before):
+            return []
+        going: list[EdgeNodeDescriptor] = []
+        for edge_node, since_ns in self._away.items():  # they stand in the order of leaving
+            if now_ns - since_ns < self._away_kept_ns:
+                break
+            if edge_node == node.edge_node:
+                continue
+            going.append(edge_node)
+            wanted -= self._births[edge_node]
+            if wanted.fits(self._births_max):
+                for gone in going:
+                    self._forget(gone)
+                return going
+        return None
+
+    def resized(self, node: NodeState) -> bool:
+        """Other births of the node are held: call after each. False: more is reserved for it than it holds."""
+        if self._declared(node.edge_node):
+            return True
+        before, after = self._births.get(node.edge_node, _NOTHING), node.held.largest(node.reserved)
+        if before != after:
+            self._births[node.edge_node] = after
+            self.births_held = self.births_held - before + after
+        return after == node.held
+
     def moved(self, node: NodeState, now_ns: int) -> None:
         """The node was born, came or went: call after each."""
         edge_node = node.edge_node
@@ -144,3 +244,4 @@ class NodeBook:
         self._unborn.pop(edge_node, None)
         self._away.pop(edge_node, None)
         self._strangers -= 1
+        self.births_held -= self._births.pop(edge_node, _NOTHING)

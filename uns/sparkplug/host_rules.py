@@ -14,8 +14,8 @@ from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.codec import Leniency
 from uns.sparkplug.host_bounds import HostBounds, HostDelays
 from uns.sparkplug.host_data import DataRules
-from uns.sparkplug.host_lives import LifeRules
-from uns.sparkplug.host_nodes import DeviceState, NodeState
+from uns.sparkplug.host_lives import STRANGERS_FULL, LifeRules
+from uns.sparkplug.host_nodes import BirthSize, DeviceState, NodeState
 from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
 from uns.sparkplug.messages import HeldBirths, NodeResumed
 from uns.sparkplug.metrics import BirthPayload
@@ -65,15 +65,23 @@ class HostRules:
         if node is None:
             self.view.violation("nodes_max", str(held.edge_node), "too many edge nodes", edge_node=held.edge_node)
             return
-        node.session_id, node.bd_seq, node.reason = held.session_id, held.bd_seq, "held"
-        node.ours = bool(birth.session_id)
-        node.birth, node.table, node.birth_bytes = birth, AliasTable.of_birth(birth), len(held.birth)
-        node.devices = {
+        kept = {
             device_id: DeviceState(
                 False, now_ns, "held", device, AliasTable.of_birth(device), len(held.devices[device_id])
             )
             for device_id, device in devices.items()
         }
+        size = sum((device.size() for device in kept.values()), BirthSize(len(birth.metrics), len(held.birth)))
+        try:
+            self.view.make_room(node, size, now_ns)
+        except RemoteProtocolError as error:
+            self.view.violation(STRANGERS_FULL, str(held.edge_node), error, edge_node=held.edge_node)
+            return
+        node.session_id, node.bd_seq, node.reason = held.session_id, held.bd_seq, "held"
+        node.ours = bool(birth.session_id)
+        node.hold_birth(birth, len(held.birth), kept)
+        node.reserved = BirthSize()
+        self.view.book.resized(node)
         self.view.book.moved(node, now_ns)
 
     def receive_host_online(self, now_ns: int) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.host_bounds import HostBounds, HostDelays
-from uns.sparkplug.host_nodes import NodeBook, NodeState
+from uns.sparkplug.host_nodes import BirthSize, NodeBook, NodeState
 from uns.sparkplug.host_tally import HostTally
 from uns.sparkplug.messages import (
     DataUnreadable,
@@ -61,7 +61,10 @@ class HostView:
         declared: Callable[[EdgeNodeDescriptor], bool],
     ) -> None:
         self.book = NodeBook(
-            strangers_max=bounds.nodes_max, away_kept_ns=bounds.away_kept_ms * 1_000_000, declared=declared
+            strangers_max=bounds.nodes_max,
+            births_max=BirthSize(bounds.strangers_metrics_max, bounds.strangers_birth_bytes_max),
+            away_kept_ns=bounds.away_kept_ms * 1_000_000,
+            declared=declared,
         )
         self.nodes = self.book.nodes
         self.events: list[HostEvent] = []
@@ -78,10 +81,30 @@ class HostView:
         if node is None:
             node, gone = self.book.take_in(edge_node, now_ns, reason="never born")
             if gone is not None:
-                self.rebirths.forget(gone)
-                self.tally.counters["nodes_forgotten"] += 1
-                self.events.append(NodeForgotten(gone))
+                self._forget(gone)
         return node
+
+    def make_room(self, node: NodeState, held: BirthSize, now_ns: int) -> None:
+        """Let the births of a node become ``held``; :class:`RemoteProtocolError` if strangers leave no room."""
+        gone = self.book.find_room(node, held, now_ns)
+        if gone is None:
+            bounds = self.bounds
+            raise RemoteProtocolError(
+                f"no room for births of {held.metrics} metrics and {held.payload_bytes} bytes",
+                where=str(node.edge_node),
+                expected=f"at most {bounds.strangers_metrics_max} metrics and {bounds.strangers_birth_bytes_max} bytes "
+                "in the births of all nodes that the tree does not name",
+                next_step="name the node in the topic tree, or take nodes off the broker",
+            )
+        for edge_node in gone:
+            self._forget(edge_node)
+
+    def _forget(self, edge_node: EdgeNodeDescriptor) -> None:
+        self.rebirths.forget(edge_node)
+        self.gaps.pop(edge_node, None)
+        self.births_end.pop(edge_node, None)
+        self.tally.counters["nodes_forgotten"] += 1
+        self.events.append(NodeForgotten(edge_node))
 
     def enter(self, node: NodeState, received: HostNodeInput, now_ns: int, reason: str) -> None:
         """The node was born, named, lost or died."""
@@ -107,6 +130,9 @@ class HostView:
             if device.online:
                 device.online, device.since_ns, device.reason = False, now_ns, reason
         node.devices_awaited.clear()
+        if reason != "superseded":  # else it is here again, and its births take the place of the old ones
+            node.reserved = BirthSize()
+            self.book.resized(node)
         self.gaps.pop(node.edge_node, None)
         if was_online or held_died:
             self.events.append(
