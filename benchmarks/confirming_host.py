@@ -19,7 +19,7 @@ import msgspec
 
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.delivery.host import HostDelivery
-from uns.delivery.messages import MARK_FILTER, confirm_topic, decode_mark, parse_mark_topic
+from uns.delivery.messages import MARK_FILTER, confirm_topic, decode_mark, digest_of, parse_mark_topic
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import (
@@ -97,7 +97,7 @@ class ConfirmingHost:
         for event in self._session.events():
             if isinstance(event, DataReceived):
                 self._receive(event)
-                self._delivery.count(event.edge_node, event.session_id)
+                self._delivery.count(event.edge_node, event.session_id, digest=digest_of(event.payload))
             elif isinstance(event, NodeBorn):
                 self.births.append(event)
                 self._delivery.receive_birth(event.edge_node, event.session_id)

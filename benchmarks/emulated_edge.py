@@ -15,7 +15,7 @@ import msgspec
 
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.delivery.edge import DeleteRows, EdgeDelivery, PublishMark, RestartHistory
-from uns.delivery.messages import confirm_topic, decode_confirm, mark_topic
+from uns.delivery.messages import Cursor, confirm_topic, decode_confirm, digest_of, mark_topic
 from uns.errors import UnreachableError
 from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.edge import EdgeNodeSession
@@ -190,29 +190,34 @@ class EmulatedEdge:
 
     def _send_live(self, now_ns: int) -> None:
         start = position = self._delivery.live_position
-        messages = 0
-        while position < self._head and messages < 200:
-            messages += self._send(position, now_ns, historical=False)
+        digests: list[int] = []
+        while position < self._head and len(digests) < 200:
+            digests += self._send(position, now_ns, historical=False)
             position += 1
-        if messages:
-            self._delivery.sent("live", from_id=start, next_id=position, messages=messages, now_ns=now_ns)
+        self._sent("live", start, position, digests, now_ns)
 
     def _send_history(self, now_ns: int) -> None:
         room = self._delivery.history_room(now_ns)
         start = position = self._delivery.history_position
-        messages = 0
-        while position < self._delivery.live_start and messages < room:
-            messages += self._send(position, now_ns, historical=True)
+        digests: list[int] = []
+        while position < self._delivery.live_start and len(digests) < room:
+            digests += self._send(position, now_ns, historical=True)
             position += 1
-        if messages:
-            self._delivery.sent("history", from_id=start, next_id=position, messages=messages, now_ns=now_ns)
-        elif room:
+        if not self._sent("history", start, position, digests, now_ns) and room:
             self._delivery.history_exhausted(now_ns)
 
-    def _send(self, row_id: int, now_ns: int, *, historical: bool) -> int:
+    def _sent(self, cursor: Cursor, start: int, position: int, digests: list[int], now_ns: int) -> bool:
+        if digests:
+            self._delivery.sent(
+                cursor, from_id=start, next_id=position, messages=len(digests), digest=sum(digests), now_ns=now_ns
+            )
+        return bool(digests)
+
+    def _send(self, row_id: int, now_ns: int, *, historical: bool) -> list[int]:
+        """Publish a row that is still there; the digests of what was published."""
         row = self.rows.get(row_id)
         if row is None:
-            return 0
+            return []
         table = self._session.bindings(row.device_id)
         batch = DataBatch(
             bindings=[table[name] for name in row.metrics],
@@ -221,8 +226,7 @@ class EmulatedEdge:
             is_historical=historical,
             properties=row.properties,
         )
-        self._session.publish_data(row.device_id, batch, now_ns)
-        return 1
+        return [digest_of(self._session.publish_data(row.device_id, batch, now_ns).payload)]
 
     def _flush(self, connection: MqttConnection) -> None:
         """DATA first, then the mark that counts it: after every call of the delivery rules."""

@@ -23,7 +23,7 @@ from tests.edge_nodes.nodes import load, opcua_node
 from tests.servers import eventually
 from uns.adapters.mqtt import IncomingMessage
 from uns.delivery.host import HostDelivery
-from uns.delivery.messages import confirm_topic, decode_mark, mark_topic
+from uns.delivery.messages import confirm_topic, decode_mark, digest_of, mark_topic
 from uns.errors import ConnectionLost
 from uns.source import Readings
 from uns.sparkplug import codec
@@ -82,7 +82,7 @@ class Host:
                 assert isinstance(ordinal, int)
                 key = (binding.name, time_ms, ordinal)
                 assert self.samples.setdefault(key, value) == value
-            self.delivery.count(edge_node, self.session)
+            self.delivery.count(edge_node, self.session, digest=digest_of(payload))
         elif parsed.message_type is MessageType.DDATA:
             return [self.rebirth_request()]
         return []

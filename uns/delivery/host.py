@@ -55,7 +55,7 @@ class HostDelivery:
         if count is None or count.session != session_id:
             self._counts[edge_node] = _Count(session_id)
 
-    def count(self, edge_node: EdgeNodeDescriptor, session_id: str, messages: int = 1, *, digest: int = 0) -> None:
+    def count(self, edge_node: EdgeNodeDescriptor, session_id: str, messages: int = 1, *, digest: int) -> None:
         """Count DATA of ``session_id`` whose samples are committed (or are in the commit under way) or rejected.
 
         ``digest`` is the sum of :func:`~uns.delivery.messages.digest_of` over the payloads, as they came.
