@@ -392,7 +392,8 @@ class MqttConnection:
     def _discard(self, opening: asyncio.Future[Any]) -> None:
         with contextlib.suppress(BaseException):
             opening.result()
-        self.abort()
+        with contextlib.suppress(asyncio.CancelledError):  # at the end of the loop: aiomqtt asks its cancelled future
+            self.abort()
 
     async def _unless_lost(self, call: Awaitable[_T]) -> _T:
         """Await ``call``, but no longer than the connection lives."""
