@@ -124,6 +124,8 @@ class FaultyBroker:
             position += 3 + length
             if name.startswith("$share/") and "share_cuts" in self.faults:
                 return False
+            if not name.startswith("spBv1.0/") and "cuts_strangers" in self.faults:
+                return False
             refused = "subscribe_refused" in self.faults or ("share_refused" in self.faults and name[0] == "$")
             codes += b"\x80" if refused else bytes([qos])
             if not refused:

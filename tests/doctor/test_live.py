@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import pytest
 from asyncua import ua
 
+from tests.broker_check.faulty import FaultyBroker
 from tests.doctor.scene import Scene
 from tests.edge_nodes.gateway import Plc, confirming_host, gateway
 from tests.edge_nodes.nodes import load, opcua_node
@@ -21,6 +23,7 @@ from tests.servers import eventually, free_port, mosquitto
 from uns.adapters.broker import EmbeddedBroker
 from uns.adapters.broker_address import BrokerAddress
 from uns.adapters.mqtt import MqttConnection
+from uns.delivery.messages import Mark
 from uns.sparkplug.messages import Message
 
 pytestmark = pytest.mark.integration
@@ -86,6 +89,12 @@ class Recorder(Scene):
     def send(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
         self._connection.publish_many([Message(topic, payload, qos, retain)])
 
+    async def marked(self) -> None:
+        """Two marks that count DATA."""
+        for n in (1, 2):
+            mark = Mark(session="s", host="h", n=n, repeat=False, cursor="live", mark=n, messages=1)
+            await self._connection.publish_acknowledged(Message("uns1/_mark/G/E", msgspec.json.encode(mark), 1))
+
 
 @contextlib.asynccontextmanager
 async def node(url: str) -> AsyncIterator[Recorder]:
@@ -129,7 +138,8 @@ async def test_a_faulty_node_is_named_and_the_exit_code_is_1(tmp_path: Path) -> 
             planted.nbirth(lambda p: p.metrics.__delitem__(1), node="faulty")
             planted.nbirth(node="well")
             code, out, err = await doctor.ended()
-    told = [line for line in err.splitlines() if "watching mqtt://" not in line and not line.endswith("so far")]
+    usual = ("watching mqtt://", "so far", "asking the broker for what it keeps")
+    told = [line for line in err.splitlines() if not any(words in line for words in usual)]
     assert (code, told) == (1, [])
     assert "G/faulty  BREAKS 2 MUST" in out
     assert "no metric called 'Node Control/Rebirth'" in out
@@ -229,3 +239,95 @@ async def test_ctrl_c_ends_the_watch_early_with_a_report(tmp_path: Path) -> None
             code, out, _err = await doctor.ended()
     report = json.loads(out)
     assert (code, report["verdict"], report["nodes"][0]["births"]) == (0, "ok", 1)
+
+
+async def test_a_service_manager_that_ends_it_gets_a_report(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        async with Doctor(broker.url, "--json", seconds=600) as doctor:
+            await doctor.watching()
+            doctor.process.send_signal(signal.SIGTERM)
+            code, out, _err = await doctor.ended()
+    assert (code, json.loads(out)["verdict"]) == (0, "nothing_seen")
+
+
+async def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        async with Doctor(broker.url, seconds=600) as doctor:
+            await doctor.watching()
+            doctor.process.send_signal(signal.SIGINT)
+            await doctor.says("asking the broker for what it keeps")
+            doctor.process.send_signal(signal.SIGINT)
+            code, out, err = await doctor.ended()
+    assert (code, out) == (130, "")
+    assert "Traceback" not in err
+
+
+async def test_ctrl_c_ends_it_while_nobody_answers() -> None:
+    connected = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with Doctor(f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}", seconds=600) as doctor:
+        async with asyncio.timeout(20):
+            await connected.wait()
+        doctor.process.send_signal(signal.SIGINT)
+        code, out, err = await doctor.ended()
+    server.close()
+    assert (code, out) == (130, "")
+    assert "Traceback" not in err
+
+
+# ── access lists ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_user_who_may_read_nothing_is_told_that_it_may_be_the_access_list(tmp_path: Path) -> None:
+    with mosquitto(tmp_path, acl="topic write #\n") as broker:
+        async with node(broker.url) as planted, Doctor(broker.url, "--json", seconds=2) as doctor:
+            await doctor.watching()
+            planted.births()
+            code, out, _err = await doctor.ended()
+    report = json.loads(out)
+    assert (code, report["verdict"], report["traffic"]["messages"]) == (0, "nothing_seen", 0)
+    assert "an access list hides spBv1.0/# from this user" in report["notes"][0]
+
+
+async def test_a_user_who_sees_states_alone_is_told_that_nodes_may_be_hidden(tmp_path: Path) -> None:
+    with mosquitto(tmp_path, acl="topic write #\ntopic read spBv1.0/STATE/#\n") as broker:
+        async with node(broker.url) as planted, Doctor(broker.url, "--json", seconds=2) as doctor:
+            await doctor.watching()
+            planted.state(retain=True)
+            planted.births()
+            _code, out, _err = await doctor.ended()
+    report = json.loads(out)
+    assert (report["nodes"], len(report["hosts"])) == ([], 1)
+    assert "an access list may hide" in report["notes"][0]
+
+
+async def test_a_broker_that_refuses_the_subscription_is_exit_code_3() -> None:
+    async with FaultyBroker("subscribe_refused") as broker, Doctor(broker.url, seconds=2) as doctor:
+        code, out, err = await doctor.ended()
+    assert (code, out) == (3, "")
+    assert "refuses the subscription to spBv1.0/#" in err
+
+
+async def test_a_broker_that_cuts_whoever_asks_for_too_much_is_watched_without_it() -> None:
+    """Some answer a SUBSCRIBE that is not allowed by ending the connection."""
+    async with FaultyBroker("cuts_strangers") as broker, Doctor(broker.url, "--json", seconds=1) as doctor:
+        code, out, err = await doctor.ended()
+    assert (code, json.loads(out)["traffic"]["interruptions"]) == (0, 0), err
+
+
+async def test_marks_of_groups_that_are_not_watched_tell_nothing(tmp_path: Path) -> None:
+    """Without the DATA that they count they would look like an access list that denies."""
+    with mosquitto(tmp_path) as broker:
+        async with node(broker.url) as planted, Doctor(broker.url, "--json", "--group", "other", seconds=2) as doctor:
+            await doctor.watching()
+            planted.births()
+            await planted.marked()
+            _code, out, _err = await doctor.ended()
+    report = json.loads(out)
+    assert (report["nodes"], report["traffic"]["messages"]) == ([], 0)

@@ -232,9 +232,11 @@ def test_a_request_that_asks_for_nothing_need_not_be_answered(change) -> None:
 def test_data_that_is_under_way_for_some_seconds_after_a_request_is_no_fault() -> None:
     scene = Scene()
     scene.births()
-    scene.ncmd()
-    scene.wait(4)
     scene.ddata()
+    scene.ncmd()
+    sent_ms = scene.now_ms + 500
+    scene.wait(8)
+    scene.ddata(lambda p: (setattr(p, "timestamp", sent_ms), setattr(p.metrics[0], "timestamp", sent_ms)))
     scene.births()
     assert not broken(scene)
 

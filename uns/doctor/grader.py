@@ -231,6 +231,7 @@ class Grader:
     def receive_interruption(self) -> None:
         """The connection was lost: what was missed meanwhile is nobody's fault."""
         self.interruptions += 1
+        self.looked_again = False
         for node in self.nodes.values():
             node.break_off(self.bounds)
         for host in self.hosts.values():

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _S = 1_000_000_000
-REBIRTH_GRACE_NS = 5 * _S  # DATA that was on its way when the request came
+REBIRTH_GRACE_NS = 2 * _S  # DATA that was on its way when the request came
 REBIRTH_ANSWER_S = 30  # a node that has not been born again by then does not do it
 STATE_SKEW_MS_MAX = 5 * 60 * 1000
 LATE_WILLS_MAX = 8  # connections back whose Wills may still be on their way
@@ -137,10 +137,17 @@ def _stops_for_rebirth(sight: Sight) -> Outcome:
         return None
     if sight.kind == "NBIRTH":
         return True
-    waited = sight.now_ns - node.rebirth_asked_ns
+    waited = _sent_ns(sight, node) - node.rebirth_asked_ns
     if waited <= REBIRTH_GRACE_NS or waited > REBIRTH_ANSWER_S * _S:
         return None
     return f"{sight.kind} {waited / _S:.1f} s after the rebirth request, no NBIRTH yet"
+
+
+def _sent_ns(sight: Sight, node: NodeMemory) -> int:
+    """When it was sent, by its stamp and the clock of its node; a slow link is no disobedience."""
+    if sight.raw is None or sight.raw.timestamp is None or node.skew_ms_max is None:
+        return sight.now_ns
+    return min(sight.now_ns, (sight.raw.timestamp - node.skew_ms_max) * _MS)
 
 
 def _answers_rebirth(sight: Sight) -> Outcome:
