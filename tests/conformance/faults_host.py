@@ -23,6 +23,7 @@ from tests.conformance.planting import (
 )
 from uns.enrichment.live import PvBoard
 from uns.namespace import classes, lint
+from uns.runtime.host.announcements import Announcer
 from uns.sparkplug import Disconnect, HostSession, Publish, Subscribe
 from uns.sparkplug.messages import Action, DeviceDied, Message, NodeDied
 from uns.sparkplug.reorder import SeqTracker
@@ -86,6 +87,20 @@ def after_messages(of: str, change: Any) -> Plant:
 def devices_online(node: Any) -> None:
     for device in node.devices.values():
         device.online = True
+
+
+def shows_the_time_of_the_announcement(monkeypatch: pytest.MonkeyPatch) -> None:
+    real: Any = Announcer._set
+
+    def show(self: Announcer, *what: Any, since_ns: int | None = None) -> None:
+        real(self, *what, since_ns=self._now_ns())
+
+    monkeypatch.setattr(Announcer, "_set", show)
+
+
+def devices_since_receipt(node: Any) -> None:
+    for device in node.devices.values():
+        device.since_ns += 1_000_000_000
 
 
 def stamped_by_the_payload(node: Any) -> None:
@@ -359,6 +374,16 @@ DEATHS = (
     Fault(
         "operational-behavior-edge-node-termination-host-action-ddeath-devices-offline",
         after_messages("DDEATH", devices_online),
+    ),
+    Fault(
+        "operational-behavior-edge-node-termination-host-action-ddeath-devices-offline",
+        after_messages("DDEATH", devices_since_receipt),
+    ),
+    Fault(
+        "operational-behavior-edge-node-termination-host-action-ddeath-devices-offline"
+        " operational-behavior-edge-node-termination-host-action-ndeath-devices-offline"
+        " operational-behavior-edge-node-termination-host-action-ndeath-node-offline",
+        shows_the_time_of_the_announcement,
     ),
     Fault("operational-behavior-edge-node-termination-host-action-ddeath-devices-tags-stale", never(DeviceDied)),
     Fault(

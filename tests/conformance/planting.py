@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 from schemas.sparkplug_b_pb2 import Payload
 from tests.conformance import lives
 from tests.review_host.stages import stages
+from tests.runtime.test_host_parts import Shown
 from uns.adapters.broker import EmbeddedBroker
 from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.sparkplug import Connect, EdgeNodeSession, HostSession, Publish, Subscribe
@@ -100,6 +101,8 @@ def failure(test: str, directory: Path) -> str:
     for number, arguments in enumerate(cases(function)):
         if "path" in wanted and "path" not in arguments:
             arguments["path"] = directory / f"{number}.db"
+        if "shown" in wanted:
+            arguments["shown"] = Shown(directory)
         lives.edge_life.cache_clear()
         lives.host_life.cache_clear()
         try:

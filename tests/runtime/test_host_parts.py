@@ -16,10 +16,13 @@ from uns.runtime.backoff import Backoff
 from uns.runtime.host.announcements import DEAD_LETTERS_PER_MINUTE_MAX, Announcer
 from uns.runtime.host.kept_state import KeptState
 from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
-from uns.sparkplug.messages import NodeDied
+from uns.sparkplug import codec
+from uns.sparkplug.messages import DeviceDied, NodeDied, NodeResumed
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 NODE = EdgeNodeDescriptor("acme.dallas", "gw-1")
+BIRTH = codec.decode_birth(codec.encode_birth([], timestamp_ms=1, seq=0))
+RESUMED = NodeResumed(edge_node=NODE, session_id="s", bd_seq=0, birth=BIRTH, devices={"reactor4": BIRTH})
 
 
 class Shown:
@@ -84,6 +87,36 @@ def test_a_death_of_a_node_nobody_has_heard_of_is_no_state(shown):
     shown.announcer.receive(NodeDied(edge_node=NODE, session_id="s", reason="ndeath", since_ns=0), None)
     health = shown.retained["uns1/acme/dallas/line2/reactor4/_health"]
     assert health["gateways"][0]["state"] == "unknown"
+
+
+@pytest.mark.tck("tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-offline")
+def test_a_device_is_shown_offline_since_the_time_of_its_ddeath(shown):
+    shown.now_ns = 60 * 10**9
+    shown.announcer.show_all()
+    shown.announcer.receive(
+        NodeResumed(edge_node=NODE, session_id="s", bd_seq=0, birth=BIRTH, devices={"reactor4": BIRTH}), None
+    )
+    death = DeviceDied(
+        edge_node=NODE, device_id="reactor4", session_id="s", reason="ddeath", timestamp_ms=45_000, since_ns=45 * 10**9
+    )
+    shown.announcer.receive(death, None)
+    (gateway,) = shown.retained["uns1/acme/dallas/line2/reactor4/_health"]["gateways"]
+    assert (gateway["state"], gateway["since"]) == ("offline", "1970-01-01T00:00:45.000Z")
+
+
+@pytest.mark.tck(
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-offline",
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-offline",
+)
+def test_a_node_that_died_takes_its_devices_offline_since_the_host_received_it(shown):
+    shown.announcer.show_all()
+    shown.announcer.receive(
+        NodeResumed(edge_node=NODE, session_id="s", bd_seq=0, birth=BIRTH, devices={"reactor4": BIRTH}), None
+    )
+    shown.now_ns = 60 * 10**9
+    shown.announcer.receive(NodeDied(edge_node=NODE, session_id="s", reason="ndeath", since_ns=59 * 10**9), None)
+    (gateway,) = shown.retained["uns1/acme/dallas/line2/reactor4/_health"]["gateways"]
+    assert (gateway["state"], gateway["since"]) == ("offline", "1970-01-01T00:00:59.000Z")
 
 
 def test_waits_double_up_to_a_bound_and_fall_back_after_a_steady_time(monkeypatch):

@@ -637,7 +637,8 @@ def test_device_death():  # edge-node-termination-host-action-ddeath-devices-off
     (event,) = peer.ddeath(now_ns=T0 + S)
     assert isinstance(event, DeviceDied)
     assert (event.device_id, event.reason, event.timestamp_ms) == ("reactor4", "ddeath", T0_MS)
-    assert host.nodes[NODE].devices["reactor4"].online is False
+    device = host.nodes[NODE].devices["reactor4"]
+    assert (device.online, device.since_ns, event.since_ns) == (False, T0, T0), "the time that the DDEATH says"
     assert peer.ddeath() == []
     assert peer.ddeath("unknown") == []
     assert kinds(peer.data("reactor4"))[0] == "DataUnreadable"

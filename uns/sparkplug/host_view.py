@@ -149,10 +149,14 @@ class HostView:
         timestamp_ms: int | None = None,
         raw: object = None,
     ) -> None:
-        """The device is offline at the time of receipt."""
+        """The device is offline since the time that its DDEATH says, where there is one, else that of receipt.
+
+        tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-offline, -tags-stale.
+        """
+        since_ns = now_ns if timestamp_ms is None else timestamp_ms * 1_000_000
         node.devices_awaited.discard(device_id)
         device = node.devices[device_id]
-        device.online, device.since_ns, device.reason = False, now_ns, reason
+        device.online, device.since_ns, device.reason = False, since_ns, reason
         self.events.append(
             DeviceDied(
                 edge_node=node.edge_node,
@@ -160,7 +164,7 @@ class HostView:
                 session_id=node.session_id,
                 reason=reason,
                 timestamp_ms=timestamp_ms,
-                since_ns=now_ns,
+                since_ns=since_ns,
                 raw=raw,
             )
         )
@@ -169,6 +173,8 @@ class HostView:
         """Follow ``seq``; how the message stands in the order. A gap starts the reorder timeout, its end stops it."""
         if seq is None:
             self.warn(node.edge_node, "tck-id-payloads-ndata-seq", "message without seq")
+        if node.turns and not node.tracker.has_gap:
+            node.turns.clear()
         # Foreign devices may count by themselves: a number that comes again with other bytes says nothing there.
         arrival = node.tracker.receive(seq, zlib.crc32(arrived.payload) if node.ours else None)
         if arrival is Arrival.RENUMBERED:
@@ -183,6 +189,7 @@ class HostView:
             self.gaps[node.edge_node] = arrived.now_ns + self.delays.reorder_timeout_ns  # …-reordering-start
         if arrival is Arrival.REPEATED:
             self.tally.counters["repeated"] += 1
+            node.repeats_seq = node.repeats_seq or not node.ours
         return arrival
 
     def ask(self, edge_node: EdgeNodeDescriptor, cause: RebirthCause, now_ns: int) -> None:

@@ -124,12 +124,12 @@ class Announcer:
                 level = self._log.warning if is_silent else self._log.info
                 level("edge node died", edge_node=str(event.edge_node), reason=event.reason)
                 state: State = "stale" if is_silent else "offline"
-                self._set(event.edge_node, None, state, event.reason)
+                self._set(event.edge_node, None, state, event.reason, since_ns=event.since_ns)
             case DeviceDied():
                 self._log.info(
                     "device died", edge_node=str(event.edge_node), device=event.device_id, reason=event.reason
                 )
-                self._set(event.edge_node, event.device_id, "offline", event.reason)
+                self._set(event.edge_node, event.device_id, "offline", event.reason, since_ns=event.since_ns)
             case _:
                 self._receive_trouble(event)
 
@@ -277,11 +277,22 @@ class Announcer:
             contract_hash=self._tree.contract_hash,
         )
 
-    def _set(self, edge_node: EdgeNodeDescriptor, device_id: str | None, state: State, reason: str) -> None:
-        """An NBIRTH alone says nothing of a device yet; a death of the node takes all of them."""
+    def _set(
+        self,
+        edge_node: EdgeNodeDescriptor,
+        device_id: str | None,
+        state: State,
+        reason: str,
+        *,
+        since_ns: int | None = None,
+    ) -> None:
+        """An NBIRTH alone says nothing of a device yet; a death of the node takes all of them.
+
+        ``since_ns``: of a death; of a device that is what its DDEATH says.
+        """
         if device_id is None and state == "online":
             return
-        since = rfc3339(self._now_ns())
+        since = rfc3339(self._now_ns() if since_ns is None else since_ns)
         for equipment in self._equipment_of(edge_node, device_id):
             key = (equipment.id, edge_node.edge_node_id)
             before = self._gateways[key]
