@@ -24,6 +24,7 @@ from uns.adapters.sqlite.audit_log import AUDIT_TABLES, AuditLog
 from uns.adapters.sqlite.database import Database, Migration
 from uns.audit.chain import AuditEvent
 from uns.audit.events import Life
+from uns.context.times import rfc3339
 from uns.errors import StorageError
 from uns.namespace.topics import audit_topic
 from uns.runtime.audit import AuditTrail, os_user
@@ -116,6 +117,12 @@ class EdgeAudit:
     def dropped(self, count: int, policy: str) -> None:
         """The store was full."""
         self._note("store.dropped", self.component, self.component, {"count": count, "policy": policy})
+
+    def clock_stepped(self, from_ns: int, to_ns: int, *, ended: str = "") -> None:
+        """The wall clock was set; ``ended`` is the session that could not go on at an earlier time."""
+        detail = {"from": rfc3339(from_ns), "to": rfc3339(to_ns), "seconds": round((to_ns - from_ns) / 1e9, 3)}
+        action = "clock.set_back" if to_ns < from_ns else "clock.set_forward"
+        self._note(action, "unknown", self.component, {**detail, "session_ended": ended} if ended else detail)
 
     def connected(self) -> None:
         """The connection reads :attr:`topic`."""

@@ -19,4 +19,5 @@ class PublisherCounters(msgspec.Struct):
     confirms: int = 0
     refusals: int = 0
     unanswered: int = 0
-    clock_steps: int = 0
+    clock_steps: int = 0  # of the wall clock, either way
+    clock_set_back: int = 0  # of these the ones that ended a session

@@ -327,7 +327,8 @@ class Publisher:
                 self._must_disconnect = True
                 self._end = _ENDS[event.reason]
                 if event.reason == "clock_set_back":
-                    self._tell_clock_step(self._clock.wall_ns() - self._clock.now_ns())
+                    self.counters.clock_set_back += 1
+                    self._tell_clock_step(self._clock.wall_ns() - self._clock.now_ns(), ended=self._session.session_id)
         self._flush(connection)
 
     def _tell_silent_host(self, event: HostAwaited) -> None:
@@ -402,9 +403,12 @@ class Publisher:
             self._tell_clock_step(step_ns)
         self._session.receive_clock(self._clock.wall_ns(), self._clock.now_ns())
 
-    def _tell_clock_step(self, step_ns: int) -> None:
+    def _tell_clock_step(self, step_ns: int, *, ended: str = "") -> None:
         self.counters.clock_steps += 1
         self._log.warning("clock_step", seconds=round(step_ns / 1e9, 3))
+        if self._audit is not None:
+            to_ns = self._clock.wall_ns()
+            self._audit.clock_stepped(to_ns - step_ns, to_ns, ended=ended)
 
     def _wait_s(self) -> float:
         waits = [int(CLOCK_LOOK_S * 1e9)]

@@ -80,6 +80,8 @@ def test_every_action_is_in_the_reference():
         "command.refused",
         "command.executed",
         "store.dropped",
+        "clock.set_back",
+        "clock.set_forward",
         "document.taken",
         "document.refused",
         "dead_letter.retry",

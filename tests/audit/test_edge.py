@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,31 @@ async def test_a_gateway_that_cannot_write_its_audit_log_goes_on(tmp_path: Path)
         audit_path(config.store.path).mkdir(parents=True)
         async with gateway(config) as edge:
             await eventually(lambda: edge.stats["online"], what="it is online all the same")
+
+
+async def test_a_clock_that_was_set_is_written_down_with_both_times_and_the_session_it_ended(tmp_path: Path) -> None:
+    offset_ns = 0
+    with mosquitto(tmp_path) as broker:
+        config = load(tmp_path, opcua_node(WIRING, broker=broker.url, url=f"opc.tcp://127.0.0.1:{free_port()}"))
+        async with confirming_host(broker.url), gateway(config) as edge:
+            publisher = edge.runtime.publisher
+            publisher._clock.wall_ns = lambda: time.time_ns() + offset_ns
+            await eventually(lambda: edge.stats["online"], what="it is online")
+            offset_ns = 3_600_000_000_000
+            await eventually(lambda: edge.stats["clock_steps"] == 1, what="the step forward")
+            session = publisher._session.session_id
+            offset_ns = 0
+            await eventually(
+                lambda: edge.stats["clock_set_back"] == 1 and edge.stats["births"] == 2, what="a new session"
+            )
+            store = config.store.path
+            await eventually(lambda: entries(store, action="clock.set_back"), what="the step back is written down")
+        ((forward,), (back,)) = entries(store, action="clock.set_forward"), entries(store, action="clock.set_back")
+        told, kept = detail_of(back), detail_of(forward)
+        assert told["session_ended"] == session
+        assert "session_ended" not in kept
+        assert told["seconds"] == pytest.approx(-3600, abs=5)
+        assert kept["seconds"] == pytest.approx(3600, abs=5)
+        stepped = datetime.fromisoformat(told["to"]) - datetime.fromisoformat(told["from"])
+        assert stepped.total_seconds() == pytest.approx(told["seconds"], abs=0.01)
+        assert verify_store(audit_path(store)).ok
