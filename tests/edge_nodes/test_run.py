@@ -148,6 +148,8 @@ async def test_a_broker_that_goes_and_comes_costs_nothing(tmp_path: Path) -> Non
     async with Plc(VARIABLES) as plc:
         node = opcua_node(WIRING, broker=f"mqtt://127.0.0.1:{port}", url=plc.url, source=EVERY)
         async with gateway(load(tmp_path, node)) as edge:
+            # What is written before the gateway subscribes is nothing that it could read.
+            await eventually(lambda: edge.stats["stored"] == 2)
             count, seen = 0, set()
             for n in range(3):
                 (tmp_path / str(n)).mkdir()
