@@ -85,6 +85,7 @@ FAULTS = (
     Fault("conformance-mqtt-qos1", broadcast(qos=0)),
     Fault("message-flow-phid-sparkplug-clean-session-311 principles-persistence-clean-session-311", keeps_its_session),
     Fault("principles-persistence-clean-session-50", keeps_its_session),
+    Fault("message-flow-phid-sparkplug-clean-session-50", keeps_its_session),
     Fault("payloads-ndeath-will-message-publisher-disconnect-mqtt50", leaves_without_its_will),
     Fault(
         f"{_STALE}-ndeath-node-tags-stale {_STALE}-ndeath-devices-tags-stale {_STALE}-ddeath-devices-tags-stale",

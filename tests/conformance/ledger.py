@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 import pytest
+from _pytest.mark import deselect_by_keyword
 from ruamel.yaml import YAML
 
 from uns.doctor.requirements import REQUIREMENTS
@@ -63,19 +64,31 @@ def load() -> dict[str, Entry]:
 
 
 class _Collector:
-    def __init__(self) -> None:
+    def __init__(self, *, by_keyword: bool) -> None:
+        self.by_keyword = by_keyword
         self.tests: dict[str, set[str]] = defaultdict(set)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        marked: list[pytest.Item] = []
         for item in session.items:
             for mark in item.iter_markers("tck"):
+                marked.append(item)
                 for tck_id in mark.args:
-                    self.tests[tck_id].add(item.nodeid.partition("[")[0])
+                    self.tests[tck_id].add(_test_of(item))
+        for tck_id in self.tests if self.by_keyword else ():
+            chosen = list(marked)
+            session.config.option.keyword = tck_id
+            deselect_by_keyword(chosen, session.config)  # what pytest itself does for -k
+            self.tests[tck_id] = {_test_of(item) for item in chosen}
 
 
-def collected(*files: str) -> dict[str, list[str]]:
-    """By tck-id, the tests that pytest collects with its marker. Run it in a process of its own."""
-    collector = _Collector()
+def _test_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def collected(*files: str, by_keyword: bool = False) -> dict[str, list[str]]:
+    """By tck-id, the tests that pytest collects with its marker, or with ``-k``. Run it in a process of its own."""
+    collector = _Collector(by_keyword=by_keyword)
     with contextlib.redirect_stdout(io.StringIO()) as said:
         code = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *files], plugins=[collector])
     if code:
@@ -92,7 +105,7 @@ def page() -> str:
     total = [sum(row[verdict] for row in counts.values()) for verdict in ("done", "exempt", "not met")]
     rows = [f"| {level} | {row['done']} | {row['exempt']} | {row['not met']} |" for level, row in counts.items()]
     not_met = _by_text({tck_id: entry.not_met for tck_id, entry in entries.items() if entry.not_met})
-    exempt = _by_text({tck_id: entry.exempt for tck_id, entry in entries.items() if entry.exempt})
+    exempt = _by_text({tck_id: entry.exempt for tck_id, entry in entries.items() if entry.exempt}) or "None."
     return _PAGE.format(
         count=len(entries), rows="\n".join(rows), total=" | ".join(map(str, total)), not_met=not_met, exempt=exempt
     )
@@ -137,4 +150,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
         PAGE.write_text(page(), encoding="utf-8")
     else:
-        sys.stdout.write(msgspec.json.encode(collected(*sys.argv[1:])).decode())
+        by_keyword, files = sys.argv[1:2] == ["-k"], [argument for argument in sys.argv[1:] if argument != "-k"]
+        sys.stdout.write(msgspec.json.encode(collected(*files, by_keyword=by_keyword)).decode())

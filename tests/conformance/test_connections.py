@@ -13,20 +13,22 @@ from tests.edge_nodes.nodes import load, opcua_node
 from tests.runtime.plants import plant
 from tests.servers import eventually, mosquitto
 from uns.adapters.broker import MosquittoProcess
+from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.sparkplug.edge_rules import client_id_of
 
 pytestmark = pytest.mark.integration
 
 WIRING = 'count: {node: "nsu=urn:plc4;s=Count"}'
 # What mosquitto notes of a CONNECT: the name of the client, then its protocol level and its Clean Session flag.
-CONNECTED = re.compile(r"New client connected from \S+ as (\S+) \(p2, c([01]),")
+CONNECTED = re.compile(r"New client connected from \S+ as (\S+) \(p([25]), c([01]),")
 
 
-def connects(broker: MosquittoProcess) -> dict[str, set[str]]:
-    """The Clean Session flags of all CONNECTs by client. Its log is whole when it has ended."""
+def connects(broker: MosquittoProcess, *, level: str = "2") -> dict[str, set[str]]:
+    """The Clean Session flags of all CONNECTs of a protocol level by client. Its log is whole when it has ended."""
     flags: dict[str, set[str]] = {}
-    for client, flag in CONNECTED.findall(broker.log_file.read_text(encoding="utf-8")):
-        flags.setdefault(client, set()).add(flag)
+    for client, spoken, flag in CONNECTED.findall(broker.log_file.read_text(encoding="utf-8")):
+        if spoken == level:
+            flags.setdefault(client, set()).add(flag)
     return flags
 
 
@@ -46,3 +48,16 @@ async def test_a_host_connects_with_a_clean_session(tmp_path: Path):
         async with plant(tmp_path, broker.url) as made:
             await made.start_host()  # until it is connected
     assert connects(broker)["host:uns-host-1"] == {"1"}
+
+
+@pytest.mark.tck("tck-id-message-flow-phid-sparkplug-clean-session-50")
+async def test_a_host_of_mqtt_5_starts_clean_and_leaves_no_session_behind(tmp_path: Path):
+    with mosquitto(tmp_path) as broker:
+        address = BrokerAddress(url=broker.url, mqtt5=True)
+        async with plant(tmp_path, broker.url) as made:
+            await made.start_host(broker=address)
+            await made.crash_host()
+            async with MqttConnection(address, client_id="host:uns-host-1", clean_session=False) as after:
+                assert not after.session_present
+    assert connects(broker, level="5")["host:uns-host-1"] == {"1", "0"}  # the host's, and the look at what it left
+    assert "host:uns-host-1" not in connects(broker)

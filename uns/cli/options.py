@@ -19,6 +19,7 @@ __all__ = [
     "CertFileOption",
     "JsonOption",
     "KeyFileOption",
+    "MqttOption",
     "PasswordEnvOption",
     "PasswordFileOption",
     "TreeOption",
@@ -61,6 +62,9 @@ PasswordEnvOption = Annotated[
     str | None, typer.Option("--password-env", help="Name of the variable with the password.")
 ]
 
+MqttOption = Annotated[str, typer.Option("--mqtt", envvar="UNS_MQTT", help="The version of MQTT to speak: 3.1.1 or 5.")]
+_MQTT_VERSIONS = {"3.1.1": False, "5": True}
+
 
 def broker_address(
     url: str,
@@ -71,6 +75,7 @@ def broker_address(
     username: str | None = None,
     password_file: str | None = None,
     password_env: str | None = None,
+    mqtt: str = "3.1.1",
 ) -> BrokerAddress:
     """What the options say; raise :class:`~uns.errors.ConfigurationError` where they do not go together."""
     from uns.adapters.broker_address import BrokerAddress, parse_broker_url
@@ -81,6 +86,8 @@ def broker_address(
         raise ConfigurationError("a certificate without its key, or a key alone", expected="--cert-file and --key-file")
     if not secure and (ca_file is not None or cert_file is not None):
         raise ConfigurationError("TLS files are given for a broker without TLS", where=url, next_step="write mqtts://")
+    if mqtt not in _MQTT_VERSIONS:
+        raise ConfigurationError(f"--mqtt {mqtt!r}", expected=" or ".join(_MQTT_VERSIONS))
     return BrokerAddress(
         url=url,
         ca_file=ca_file,
@@ -89,6 +96,7 @@ def broker_address(
         username=username,
         password_file=password_file,
         password_env=password_env,
+        mqtt5=_MQTT_VERSIONS[mqtt],
     )
 
 

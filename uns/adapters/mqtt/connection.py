@@ -4,6 +4,8 @@
   acknowledgement then proves nothing, and a Will cannot be changed later.
 * Order on the wire is the order of calls, for QoS 0 and 1 alike: paho's own window is open, ours is counted here.
 * Nothing received is discarded: when the bound is reached the socket is no longer read, and TCP holds the broker back.
+* An MQTT 5 broker says how many QoS 1 messages it takes at once (Receive Maximum) and ends a connection that sends
+  more: what is beyond waits here, and all that comes after it too, in order.
 * Every wait ends in :class:`~uns.errors.ConnectionLost` when the connection ends.
 """
 
@@ -38,6 +40,13 @@ class _Pending(msgspec.Struct, gc=False):
 
     info: paho.MQTTMessageInfo
     done: asyncio.Future[None] | None
+
+
+class _Held(msgspec.Struct, gc=False):
+    """A publish that waits for the broker's Receive Maximum, or behind one that does."""
+
+    message: Publication
+    done: asyncio.Future[None] | None = None
 
 
 class MqttConnection:
@@ -84,6 +93,8 @@ class MqttConnection:
         self._incoming_bytes = 0
         self._receiver: asyncio.Future[None] | None = None
         self._pending: deque[_Pending] = deque()
+        self._held: deque[_Held] = deque()
+        self._held_bytes = 0
         self._outgoing_bytes = 0
         self._writers: list[asyncio.Future[None]] = []
 
@@ -145,9 +156,17 @@ class MqttConnection:
     async def disconnect(self, *, timeout_s: float = 3.0, with_will: bool = False) -> None:
         """Write what is queued, then DISCONNECT, so that no Will is sent. Safe to call on a lost connection.
 
+        PUBACKs that are due are waited for, for half of the time: a broker that has to write one to a closed socket may
+        take the connection for lost (mosquitto 2.0 does), pass over what follows in it, and send the Will.
+
         ``with_will``: on MQTT 5 the broker is asked to send the Will all the same; 3.1.1 has no words for that.
         """
         if self._client is None or self._lost.done():
+            return
+        with contextlib.suppress(TimeoutError, ConnectionLost):
+            async with asyncio.timeout(timeout_s / 2):
+                await self._all_acknowledged()
+        if self._lost.done():
             return
         self._wire.disconnect(with_will=with_will and self._address.mqtt5)
         with contextlib.suppress(TimeoutError):
@@ -263,7 +282,7 @@ class MqttConnection:
     @property
     def unacknowledged(self) -> int:
         """QoS 1 messages without PUBACK."""
-        return len(self._pending)
+        return len(self._pending) + sum(held.message.qos > 0 for held in self._held)
 
     def is_writable(self) -> bool:
         """Whether less than ``outgoing_bytes_max`` waits for the socket."""
@@ -291,13 +310,20 @@ class MqttConnection:
         wire = self._wire
         publish = wire.paho.publish
         pending = self._pending
-        last: _Pending | None = None
+        held = self._held
+        window = wire.receive_maximum
+        last: _Pending | _Held | None = None
         size = 0
         wire.corked = True
         try:
             for message in messages:
                 payload = message.payload
                 qos = message.qos
+                if held or (qos and len(pending) >= window):
+                    self._hold(message)
+                    if qos:
+                        last = held[-1]
+                    continue
                 info = publish(message.topic, payload, qos, message.retain)
                 if info.rc != paho.MQTT_ERR_SUCCESS:
                     self._refused(info.rc)
@@ -317,10 +343,44 @@ class MqttConnection:
         wire.write()
         return done
 
+    def _hold(self, message: Publication) -> None:
+        if len(self._held) >= self._unacknowledged_messages_max:
+            self._refused(paho.MQTT_ERR_QUEUE_SIZE)
+        self._held.append(_Held(message))
+        self._held_bytes += len(message.payload) + 64
+        self._outgoing_bytes += len(message.payload) + 64
+
+    def _release(self) -> None:
+        """Publish what waited for the broker, as far as it takes more now."""
+        wire = self._wire
+        wire.corked = True
+        try:
+            while self._held and (not self._held[0].message.qos or len(self._pending) < wire.receive_maximum):
+                held = self._held.popleft()
+                message = held.message
+                self._held_bytes -= len(message.payload) + 64
+                info = wire.paho.publish(message.topic, message.payload, message.qos, message.retain)
+                if info.rc != paho.MQTT_ERR_SUCCESS:
+                    self._end(paho.error_string(info.rc))
+                    return
+                if message.qos:
+                    self._pending.append(_Pending(info, held.done))
+        finally:
+            wire.corked = False
+        wire.write()
+
+    async def _all_acknowledged(self) -> None:
+        while self._pending:  # what is held follows as soon as there is room
+            last = self._pending[-1]
+            if last.done is None:
+                last.done = self._loop.create_future()
+                last.done.add_done_callback(_retrieve)
+            await asyncio.shield(last.done)
+
     def _refused(self, code: MQTTErrorCode) -> None:
         if code == paho.MQTT_ERR_QUEUE_SIZE:
             raise LocalProtocolError(
-                f"{len(self._pending)} QoS 1 messages without PUBACK",
+                f"{self.unacknowledged} QoS 1 messages without PUBACK",
                 where=self._where,
                 expected=f"at most {self._unacknowledged_messages_max}",
                 next_step="wait for acknowledgements before publishing more",
@@ -343,7 +403,7 @@ class MqttConnection:
             self._wake_receiver()
 
     def _was_written(self) -> None:
-        self._outgoing_bytes = 0
+        self._outgoing_bytes = self._held_bytes
         self._wake_writers()
 
     def _settle(self) -> None:
@@ -353,6 +413,8 @@ class MqttConnection:
             done = pending.popleft().done
             if done is not None and not done.done():
                 done.set_result(None)
+        if self._held and not self._lost.done():
+            self._release()
 
     # --- endings -------------------------------------------------------------------------------------------------
 
@@ -365,10 +427,12 @@ class MqttConnection:
         self._wake_receiver()
         self._wake_writers()
         self._settle()
-        for waiting in self._pending:
+        unfinished: list[_Pending | _Held] = [*self._pending, *self._held]
+        for waiting in unfinished:
             if waiting.done is not None and not waiting.done.done():
                 waiting.done.set_exception(self._lost_error())
         self._pending.clear()
+        self._held.clear()
 
     def _lost_error(self) -> ConnectionLost:
         return ConnectionLost(f"the connection to the broker ended ({self._lost.result()})", where=self._where)

@@ -18,6 +18,7 @@ import aiomqtt
 import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from uns.adapters.broker_address import BrokerAddress, parse_broker_url, tls_context
@@ -26,6 +27,8 @@ from uns.adapters.mqtt.messages import IncomingMessage, Publication
 __all__ = ["Listener", "Wire", "make_client", "paho_client_of"]
 
 _DISCONNECT_WITH_WILL, _SESSION_TAKEN_OVER = 0x04, 0x8E  # reason codes of MQTT 5
+_NO_RECEIVE_MAXIMUM = 65_535  # what an MQTT 5 broker that says nothing takes; 3.1.1 has one number fewer for them all
+_SESSION_NEVER_EXPIRES = 0xFFFF_FFFF  # s
 _PACKETS_PER_READ_MAX = 512  # then other tasks get their turn
 
 
@@ -62,7 +65,9 @@ def make_client(
         username=address.username,
         password=address.password(),
         will=None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
-        # MQTT 5: Clean Start, and a session that expires with the connection, which is what nothing said means.
+        # MQTT 5: Clean Start, and a session that expires with the connection, which is what nothing said means. One to
+        # be kept is to last as with 3.1.1: for as long as the broker is willing.
+        properties=None if clean_session or not address.mqtt5 else _kept_session(),
         clean_session=None if address.mqtt5 else clean_session,
         clean_start=clean_session if address.mqtt5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
         keepalive=keep_alive_s,
@@ -73,6 +78,12 @@ def make_client(
         max_inflight_messages=0,
         max_queued_outgoing_messages=unacknowledged_messages_max,
     )
+
+
+def _kept_session() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = _SESSION_NEVER_EXPIRES
+    return properties
 
 
 class Wire:
@@ -101,6 +112,7 @@ class Wire:
         self.taken_over = False
         self.connect_sent = False
         self.malformed_topics = 0
+        self.receive_maximum = _NO_RECEIVE_MAXIMUM  # QoS 1 messages that the broker takes before it acknowledges one
         self._take_over(connect_timeout_s)
 
     def _take_over(self, connect_timeout_s: float) -> None:
@@ -120,6 +132,7 @@ class Wire:
             self.answered = True
             client.on_log = None  # it would cost with every packet
             self.session_present = bool(flags.session_present)
+            self.receive_maximum = getattr(properties, "ReceiveMaximum", _NO_RECEIVE_MAXIMUM)
             if connected is not None:
                 connected(client_, userdata, flags, reason, properties)
 
