@@ -5,8 +5,10 @@ Those of edge nodes alone are in :mod:`tests.simulation.edge_checkers`. ``test_p
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from tests.simulation.broker import Connection
 from tests.simulation.checking import (
@@ -27,6 +29,7 @@ from tests.simulation.edge_checkers import (
     BirthOrderChecker,
     DataShapeChecker,
     DeathChecker,
+    PropertyChecker,
     SequenceChecker,
 )
 from tests.simulation.plant import HOST_ID
@@ -41,7 +44,14 @@ from tests.simulation.walk_checkers import ClockChecker, WalkChecker
 from tests.simulation.world import MS, SECOND
 from uns.sparkplug.messages import Message
 
+if TYPE_CHECKING:
+    from tests.simulation.host import HostProcess
+
 __all__ = ["CHECKERS", "STATE_TOPIC", "BrokenPromiseError", "Checker", "WireTap"]
+
+
+AT_ONCE_MS = 1
+HEALED_WITHIN_MS = 200  # a host reads in batches
 
 
 class QosRetainChecker(Checker):
@@ -126,6 +136,8 @@ class SessionChecker(Checker):
         "tck-id-message-flow-edge-node-ncmd-subscribe",
         "tck-id-message-flow-phid-sparkplug-subscription",
         "tck-id-host-topic-phid-birth-sub-required",
+        "tck-id-payloads-state-subscribe",
+        "tck-id-message-flow-edge-node-birth-publish-connect",
     )
 
     def __init__(self) -> None:
@@ -139,6 +151,7 @@ class SessionChecker(Checker):
 
     def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
         granted = self.filters.get(connection.number, {})
+        self.require(connection.reached_ns, "tck-id-message-flow-edge-node-birth-publish-connect", seen.where)
         if seen.kind == "NBIRTH":
             topic = seen.topic.replace("/NBIRTH/", "/NCMD/")
             self.require(
@@ -179,11 +192,23 @@ class HostStateChecker(Checker):
         "tck-id-host-topic-phid-death-payload-timestamp-connect",
         "tck-id-host-topic-phid-death-payload-timestamp-disconnect-clean",
         "tck-id-operational-behavior-host-application-termination",
+        "tck-id-intro-sparkplug-host-state",
+        "tck-id-components-ph-state",
+        "tck-id-conformance-primary-host",
+        "tck-id-host-topic-phid-birth-required",
+        "tck-id-host-topic-phid-death-qos",
+        "tck-id-host-topic-phid-death-required",
+        "tck-id-host-topic-phid-death-retain",
+        "tck-id-message-flow-phid-sparkplug-state-publish",
+        "tck-id-message-flow-phid-sparkplug-state-publish-payload",
+        "tck-id-message-flow-hid-sparkplug-state-message-delivered",
+        "tck-id-operational-behavior-primary-application-state-with-multiple-servers-state",
     )
 
     def __init__(self) -> None:
         self.wills: dict[int, int] = {}
         self.published: dict[int, dict[str, Any]] = {}
+        self.said_ns: dict[int, int] = {}
 
     def on_connect(self, connection: Connection, now_ns: int) -> None:
         if not connection.client_id.startswith("host:"):
@@ -222,6 +247,33 @@ class HostStateChecker(Checker):
                 f"{seen.payload}, will {self.wills[connection.number]}",
             )
         self.published[connection.number] = seen.payload
+        self.said_ns[connection.number] = connection.world.now_ns
+
+    def on_granted(self, connection: Connection) -> None:
+        if is_host(connection):
+            connection.world.after(AT_ONCE_MS, partial(self.check_born, connection))
+
+    def check_born(self, connection: Connection) -> None:
+        born = connection.number in self.published or not connection.client_open
+        self.require(born, "tck-id-host-topic-phid-birth-required", f"{connection.client_id} subscribed, and is silent")
+
+    def on_deliver(self, connection: Connection, message: Message) -> None:
+        """A host that is online and hears that it is offline says at once what is true."""
+        born = self.published.get(connection.number)
+        if born is None or not born["online"] or message.topic != will_of(connection).topic:
+            return
+        with contextlib.suppress(ValueError, AttributeError):
+            if json.loads(message.payload).get("online") is False:
+                heard_ns = connection.world.now_ns
+                connection.world.after(HEALED_WITHIN_MS, partial(self.check_healed, connection, heard_ns))
+
+    def check_healed(self, connection: Connection, heard_ns: int) -> None:
+        if cast("HostProcess", connection.client).frozen:
+            connection.world.after(HEALED_WITHIN_MS, partial(self.check_healed, connection, heard_ns))
+            return
+        healed = not connection.client_open or self.said_ns.get(connection.number, 0) >= heard_ns
+        rule = "tck-id-message-flow-hid-sparkplug-state-message-delivered"
+        self.require(healed, rule, f"{connection.client_id} lets it stand that it is offline")
 
     def on_disconnect(self, connection: Connection, now_ns: int) -> None:
         if is_host(connection):
@@ -276,6 +328,8 @@ class CommandChecker(Checker):
     tck_ids = (
         "tck-id-operational-behavior-data-commands-ncmd-rebirth-name",
         "tck-id-operational-behavior-data-commands-ncmd-rebirth-value",
+        "tck-id-operational-behavior-data-commands-ncmd-rebirth-verb",
+        "tck-id-topics-ncmd-payload",
     )
     per_second_max = 12
     per_node_and_minute_max = 10
@@ -311,6 +365,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     AliasChecker,
     DataShapeChecker,
     BirthContentChecker,
+    PropertyChecker,
     QosRetainChecker,
     TimestampChecker,
     SessionChecker,

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
+from google.protobuf.message import DecodeError
+
 from schemas.sparkplug_b_pb2 import Payload
 from tests.simulation.broker import Connection
 from tests.simulation.plant import HOST_ID
@@ -44,8 +46,12 @@ class BrokenPromiseError(AssertionError):
 
 
 class Seen:
-    """One message on the wire, read once for all checkers."""
+    """One message on the wire, read once for all checkers; what is no Sparkplug payload is a broken promise already."""
 
+    tck_ids = (
+        "tck-id-message-flow-edge-node-birth-publish-nbirth-payload",
+        "tck-id-message-flow-device-birth-publish-dbirth-payload",
+    )
     __slots__ = ("device", "kind", "message", "node", "payload", "topic")
 
     def __init__(self, message: Message) -> None:
@@ -60,7 +66,11 @@ class Seen:
             else:
                 self.kind, self.node = levels[2], f"{levels[1]}/{levels[3]}"
                 self.device = levels[4] if len(levels) > 4 else None
-                self.payload = Payload.FromString(message.payload)
+                try:
+                    self.payload = Payload.FromString(message.payload)
+                except DecodeError as error:
+                    rule = "tck-id-message-flow-edge-node-birth-publish-nbirth-payload"
+                    raise BrokenPromiseError("Seen", rule, f"{message.topic}: {error}") from error
         elif levels[1] in ("_mark", "_confirm"):
             self.kind, self.node = levels[1], "/".join(levels[2:])
             self.payload = json.loads(message.payload)

@@ -15,10 +15,14 @@ __all__ = [
     "BirthOrderChecker",
     "DataShapeChecker",
     "DeathChecker",
+    "PropertyChecker",
     "SequenceChecker",
 ]
 
-BOOLEAN, INT64, STRING = 11, 4, 12
+BOOLEAN, INT64, STRING, INT32 = 11, 4, 12, 3
+METRIC_TYPES = {*range(1, 20), *range(22, 35)}  # all but those of properties
+PROPERTY_TYPES = {*range(1, 15), 20, 21}
+QUALITIES = {0, 192, 500}
 
 
 class SequenceChecker(Checker):
@@ -45,6 +49,7 @@ class SequenceChecker(Checker):
         "tck-id-payloads-ndeath-seq",
         "tck-id-payloads-ncmd-seq",
         "tck-id-payloads-dcmd-seq",
+        "tck-id-payloads-ddeath-seq-number",
     )
 
     def __init__(self) -> None:
@@ -127,6 +132,9 @@ class BdSeqChecker(Checker):
         "tck-id-payloads-nbirth-bdseq-repeat",
         "tck-id-message-flow-edge-node-birth-publish-will-message-payload-bdSeq",
         "tck-id-payloads-ndeath-bdseq",
+        "tck-id-payloads-nbirth-bdseq",
+        "tck-id-topics-nbirth-bdseq-included",
+        "tck-id-message-flow-edge-node-birth-publish-nbirth-payload-bdSeq",
     )
 
     def __init__(self) -> None:
@@ -166,6 +174,11 @@ class DeathChecker(Checker):
         "tck-id-payloads-ndeath-will-message-qos",
         "tck-id-payloads-ndeath-will-message-retain",
         "tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath",
+        "tck-id-payloads-ndeath-will-message-publisher-disconnect-mqtt311",
+        "tck-id-message-flow-edge-node-birth-publish-will-message",
+        "tck-id-message-flow-edge-node-birth-publish-will-message-payload",
+        "tck-id-message-flow-edge-node-birth-publish-will-message-qos",
+        "tck-id-message-flow-edge-node-birth-publish-will-message-will-retained",
     )
 
     def __init__(self) -> None:
@@ -245,6 +258,8 @@ class DataShapeChecker(Checker):
         "tck-id-topics-dbirth-metric-reqs",
         "tck-id-payloads-name-birth-data-requirement",
         "tck-id-operational-behavior-data-publish-dbirth-order",
+        "tck-id-operational-behavior-data-publish-dbirth",
+        "tck-id-payloads-name-requirement",
     )
 
     def __init__(self) -> None:
@@ -294,6 +309,14 @@ class BirthContentChecker(Checker):
         "tck-id-topics-nbirth-rebirth-metric",
         "tck-id-payloads-metric-datatype-req",
         "tck-id-operational-behavior-data-publish-nbirth-values",
+        "tck-id-operational-behavior-data-publish-dbirth-values",
+        "tck-id-topics-dbirth-metrics",
+        "tck-id-payloads-metric-datatype-value",
+        "tck-id-payloads-metric-datatype-value-type",
+        "tck-id-payloads-nbirth-rebirth-req",
+        "tck-id-operational-behavior-data-commands-rebirth-name",
+        "tck-id-operational-behavior-data-commands-rebirth-datatype",
+        "tck-id-operational-behavior-data-commands-rebirth-value",
     )
 
     def __init__(self) -> None:
@@ -304,6 +327,8 @@ class BirthContentChecker(Checker):
             return
         for metric in seen.payload.metrics:
             self.require(metric.HasField("datatype"), "tck-id-payloads-metric-datatype-req", f"{metric.name}")
+            known = metric.datatype in METRIC_TYPES
+            self.require(known, "tck-id-payloads-metric-datatype-value", f"{metric.name}: {metric.datatype}")
             self.require(
                 metric.HasField("timestamp"), "tck-id-payloads-name-birth-data-requirement", f"{metric.name}: no time"
             )
@@ -328,3 +353,36 @@ class BirthContentChecker(Checker):
                 "uns/session is the same on rebirth",
                 f"{first}, then {session.string_value}",
             )
+
+
+class PropertyChecker(Checker):
+    """Properties of metrics: as many keys as values, each with a type in births; Quality is one of three numbers."""
+
+    tck_ids = (
+        "tck-id-payloads-propertyset-keys-array-size",
+        "tck-id-payloads-propertyset-values-array-size",
+        "tck-id-payloads-metric-propertyvalue-type-type",
+        "tck-id-payloads-metric-propertyvalue-type-value",
+        "tck-id-payloads-metric-propertyvalue-type-req",
+        "tck-id-payloads-propertyset-quality-value-type",
+        "tck-id-payloads-propertyset-quality-value-value",
+    )
+
+    def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
+        if seen.kind not in BIRTHS | DATA:
+            return
+        for metric in seen.payload.metrics:
+            if metric.HasField("properties"):
+                self.check(metric.properties, seen, f"{metric.name or metric.alias} in {seen.where}")
+
+    def check(self, properties: Any, seen: Seen, where: str) -> None:
+        keys, values = properties.keys, properties.values
+        self.require(len(keys) == len(values), self.tck_ids[0], f"{len(keys)} keys, {len(values)} values of {where}")
+        for key, value in zip(keys, values, strict=True):
+            if value.HasField("type"):
+                self.require(value.type in PROPERTY_TYPES, self.tck_ids[3], f"{key}: {value.type} of {where}")
+            else:
+                self.require(seen.kind not in BIRTHS, self.tck_ids[4], f"{key} of {where}")
+            if key == "Quality":
+                self.require(value.type == INT32, self.tck_ids[5], f"{value.type} of {where}")
+                self.require(value.int_value in QUALITIES, self.tck_ids[6], f"{value.int_value} of {where}")

@@ -16,6 +16,7 @@ from uns.enrichment.gaps import FILLED_SILENCE_NS
 from uns.enrichment.plan import FLAG_CLOCK_SUSPECT, MAX_NS, STATUS_COUNTERS, GapRow
 from uns.runtime.host.intake import quality_of
 from uns.sparkplug.datatypes import Value
+from uns.sparkplug.transitions import EdgeState
 
 if TYPE_CHECKING:
     from tests.simulation.host import SimulatedHost
@@ -27,11 +28,15 @@ __all__ = ["CHECKS", "check_at_rest", "is_at_rest"]
 
 
 def is_at_rest(simulation: Simulation) -> bool:
-    """Nothing is waiting at any edge, everything received is recorded, every fact is answered."""
+    """Nothing is waiting at any edge, the host is there, all it received is recorded, every fact is answered."""
     host = simulation.host
     return (
-        all(
-            edge.store.waiting == 0 and edge.process is not None and edge.process.buffer.is_empty
+        host.is_online
+        and all(
+            edge.store.waiting == 0
+            and (process := edge.process) is not None
+            and process.buffer.is_empty
+            and process.session.state is EdgeState.ONLINE
             for edge in simulation.edges
         )
         and host.store.joined == host.store.head

@@ -6,15 +6,15 @@ two of these. The stages stand in for those of ``uns.runtime`` that need an even
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 
 from tests.simulation.broker import CONNECT_TIMEOUT_MS, Connection, ConnectionGoneError, SimulatedBroker, give_up
+from tests.simulation.host_checkers import HostWatch
 from tests.simulation.join import Answer, HostStore, Joiner
-from tests.simulation.plant import HOST_ID
-from tests.simulation.session_checkers import HostViewChecker
+from tests.simulation.plant import HOST_ID, EdgePlan
 from tests.simulation.world import Timer, World
 from uns.adapters.mqtt import IncomingMessage
 from uns.context.facts import Fact
@@ -36,13 +36,23 @@ __all__ = ["HostProcess", "SimulatedHost"]
 class SimulatedHost:
     """The machine: logs survive, processes come and go."""
 
-    def __init__(self, world: World, broker: SimulatedBroker, tree: TopicTree, *, host_id: str = HOST_ID) -> None:
+    def __init__(
+        self,
+        world: World,
+        broker: SimulatedBroker,
+        tree: TopicTree,
+        plans: Sequence[EdgePlan] = (),
+        *,
+        host_id: str = HOST_ID,
+    ) -> None:
         self.world = world
         self.host_id = host_id
         self.broker = broker
         self.tree = tree
+        self.plans = plans  # for checkers: who has which metrics
         self.store = HostStore()
-        self.view = HostViewChecker()
+        self.watch = HostWatch()
+        self.thawed_ns = 0
         self.process: HostProcess | None = None
         self.raw_full = False
         self.records_full = False
@@ -56,6 +66,22 @@ class SimulatedHost:
         self.world.trace("host", "starts")
         self.process = HostProcess(self)
         self.process.start()
+
+    @property
+    def is_online(self) -> bool:
+        process = self.process
+        return process is not None and not process.frozen and process.session.state is HostSessionState.ONLINE
+
+    def topics_of(self, process: HostProcess, edge_node: str, device_id: str | None) -> list[str]:
+        """Where values of that node, or of that device of it, are shown."""
+        return [
+            topic
+            for plan in self.plans
+            if str(plan.descriptor) == edge_node
+            for metric in plan.metrics
+            if device_id in (None, metric.device_id)
+            and (topic := process.joiner.enricher.topics.of(metric.device_id).pv[metric.name]) in self.shown
+        ]
 
     def crash(self) -> None:
         """kill -9."""
@@ -156,6 +182,7 @@ class HostProcess:
 
     def thaw(self) -> None:
         self.frozen = False
+        self.host.thawed_ns = self.world.now_ns
         if self.connection is not None:
             self.connection.go_on_reading()
         self._work_soon()
@@ -193,7 +220,7 @@ class HostProcess:
         if inbox:
             online = {str(edge_node) for edge_node, node in self.session.nodes.items() if node.online}
             self.groups.append(self.receiver.receive(inbox, self.now_ns))
-            self.host.view.look(self, inbox, online)
+            self.host.watch.look(self, inbox, online)
 
     def _commit(self) -> None:
         groups, self.groups = [self.owed.group(self.gate.epoch), *self.groups], []
@@ -235,6 +262,7 @@ class HostProcess:
         self.liveness.due(board, self.now_ns, behind=self.joiner.behind)
         for message in board.due(self.now_ns):
             self.host.shown[message.topic] = message.payload
+        self.host.watch.look_at_values(self)
         self._later(200, self._show)
 
     def submit(self, fact: Fact, answer: Answer) -> None:
@@ -257,6 +285,7 @@ class HostProcess:
 
     def _told(self, event: HostEvent, reader: DeviceReader | None) -> None:
         self.liveness.receive(event)
+        self.host.watch.order.told(event)
         if isinstance(event, HostStateHealed):
             self._keep_state()
         if self.world.tracing:
@@ -265,6 +294,8 @@ class HostProcess:
     def _do(self) -> None:
         for action in self.session.actions():
             if isinstance(action, Publish):
+                if "/NCMD/" in action.message.topic:
+                    self.host.watch.order.asked(self, action.message.topic)
                 self._write(action.message)
             elif isinstance(action, Connect):
                 connection = self.host.broker.connect(self, action.client_id, action.will)

@@ -14,11 +14,13 @@ from tests.simulation.faults import draw_faults
 from tests.simulation.final import check_at_rest, is_at_rest
 from tests.simulation.host import SimulatedHost
 from tests.simulation.plant import Oracle, draw_facts, draw_plant, tree_of
-from tests.simulation.world import SECOND, START_NS, World
+from tests.simulation.world import MS, SECOND, START_NS, World
 
 __all__ = ["Simulation", "replay_line", "run_seed"]
 
 REST_SECONDS_MAX = 1_200
+REST_SECONDS = 20  # and nothing changes any more
+SHOWN_SECONDS = 3  # until values of a new birth are shown
 BROKERS_WEIGHTS = (74, 14, 12)  # worlds with one, two, three brokers
 CALM_MS = 10_000  # after the last fault: those that come in several blows have come, and whoever was away is back
 
@@ -53,11 +55,11 @@ class Simulation:
         self.edges = [SimulatedEdge(world, self.brokers, plan, self.oracle, options) for plan in plans]
         # The host is at one broker; without its STATE edge nodes only leave a broker that is gone.
         home = rng.choice(self.brokers) if options.primary_host else self.brokers[0]
-        self.host = SimulatedHost(world, home, self.tree)
+        self.host = SimulatedHost(world, home, self.tree, plans)
         # Another host listens, asks for rebirths, and has to leave marks alone.
         place = rng.choice(self.brokers)
         with_other = world.chance(0.4 if several else 0.1)
-        self.other = SimulatedHost(world, place, self.tree, host_id="other") if with_other else None
+        self.other = SimulatedHost(world, place, self.tree, plans, host_id="other") if with_other else None
         for edge in self.edges:
             edge.rows_deleted = partial(self._check_deleted, edge)
         self.duration_s = rng.uniform(6, 20)
@@ -76,6 +78,7 @@ class Simulation:
         end_ns = START_NS + int(self.duration_s * SECOND)
         world.run(end_ns)
         self._calm()
+        world.run(world.now_ns + CALM_MS * MS)
         self._come_to_rest()
         check_at_rest(self, births_may_be_unheard=True)
         # A birth that was lost shows by what follows it: everyone says one thing more, then all has to be right.
@@ -85,12 +88,14 @@ class Simulation:
         check_at_rest(self, births_may_be_unheard=False)
 
     def _come_to_rest(self) -> None:
-        rest_ns = self.world.now_ns
-        limit_ns = rest_ns + REST_SECONDS_MAX * SECOND
-        while not is_at_rest(self) and rest_ns < limit_ns:
-            rest_ns += 5 * SECOND
-            self.world.run(rest_ns)
-        self.world.run(rest_ns + 20 * SECOND)
+        world = self.world
+        limit_ns = world.now_ns + REST_SECONDS_MAX * SECOND
+        while not is_at_rest(self) and world.now_ns < limit_ns:
+            world.run(world.now_ns + 5 * SECOND)
+        world.run(world.now_ns + REST_SECONDS * SECOND)
+        # Whoever was born just now is not shown yet.
+        while world.now_ns - self.host.watch.view.born_ns < SHOWN_SECONDS * SECOND and world.now_ns < limit_ns:
+            world.run(world.now_ns + SECOND)
 
     def _draw_broker(self) -> SimulatedBroker:
         world, rng = self.world, self.world.random
