@@ -84,7 +84,7 @@ FAULTS = (
     Fault("conformance-mqtt-aware-ndeath-timestamp", broadcast(data=b"\x08\x01")),
     Fault("conformance-mqtt-qos1", broadcast(qos=0)),
     Fault("message-flow-phid-sparkplug-clean-session-311 principles-persistence-clean-session-311", keeps_its_session),
-    Fault("principles-persistence-clean-session-50", keeps_its_session),
+    Fault("message-flow-phid-sparkplug-clean-session-50 principles-persistence-clean-session-50", keeps_its_session),
     Fault("message-flow-phid-sparkplug-clean-session-50", keeps_its_session),
     Fault("payloads-ndeath-will-message-publisher-disconnect-mqtt50", leaves_without_its_will),
     Fault(

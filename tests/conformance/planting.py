@@ -101,6 +101,8 @@ def failure(test: str, directory: Path) -> str:
     for number, arguments in enumerate(cases(function)):
         if "path" in wanted and "path" not in arguments:
             arguments["path"] = directory / f"{number}.db"
+        if "tmp_path" in wanted:
+            arguments["tmp_path"] = directory
         if "shown" in wanted:
             arguments["shown"] = Shown(directory)
         lives.edge_life.cache_clear()

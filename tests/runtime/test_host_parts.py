@@ -9,6 +9,9 @@ import pytest
 import structlog
 
 from tests.runtime.plants import TREE_TEXT
+from tests.sparkplug.helpers import MS, T0, born
+from uns.adapters.mqtt import BrokerAddress
+from uns.cli.main import main
 from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError
 from uns.namespace.loader import load_tree
@@ -16,6 +19,7 @@ from uns.runtime.backoff import Backoff
 from uns.runtime.host.announcements import DEAD_LETTERS_PER_MINUTE_MAX, Announcer
 from uns.runtime.host.kept_state import KeptState
 from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
+from uns.runtime.host.process import Host
 from uns.sparkplug import codec
 from uns.sparkplug.messages import DeviceDied, NodeDied, NodeResumed
 from uns.sparkplug.topics import EdgeNodeDescriptor
@@ -89,6 +93,31 @@ def test_a_death_of_a_node_nobody_has_heard_of_is_no_state(shown):
     assert health["gateways"][0]["state"] == "unknown"
 
 
+@pytest.mark.tck("tck-id-operational-behavior-host-reordering-param")
+def test_the_reorder_timeout_of_a_host_is_the_one_of_its_options(shown, tmp_path):
+    broker = BrokerAddress(url="mqtt://h")
+    options = HostOptions(tree=tmp_path, broker=broker, store=tmp_path, reorder_timeout_ms=700)
+    session = Host(options, load_tree(tmp_path / "topic_tree.yaml"), structlog.get_logger()).session
+    session.connect(T0)
+    session.receive_connected(T0)
+    session.receive_subscribed(T0)
+    peer = born(session, node=NODE)
+    peer.data(seq=4)
+    assert session.next_deadline_ns() == T0 + 700 * MS
+    session.receive_timer(T0 + 700 * MS - 1)
+    assert session.counters["reorder_timeouts"] == 0
+    session.receive_timer(T0 + 700 * MS)
+    assert session.counters["reorder_timeouts"] == 1
+
+
+@pytest.mark.parametrize("text", ["0ms", "11m", "soon"])
+def test_a_reorder_timeout_that_makes_no_sense_is_refused(text, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["host", "run", "--reorder-timeout", text])
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
 @pytest.mark.tck("tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-offline")
 def test_a_device_is_shown_offline_since_the_time_of_its_ddeath(shown):
     shown.now_ns = 60 * 10**9
@@ -156,7 +185,6 @@ def test_other_sizes_and_durations_say_the_form():
 
 
 def test_the_api_listens_in_the_store_unless_told(tmp_path):
-    from uns.adapters.mqtt import BrokerAddress
 
     options = HostOptions(tree=tmp_path, broker=BrokerAddress(url="mqtt://h"), store=tmp_path)
     assert options.api_address == f"unix:{tmp_path}/host.sock"

@@ -94,6 +94,9 @@ def run(  # noqa: PLR0917 - one parameter an option
     raw_retention: Annotated[str, typer.Option(help="How long joined raw messages are kept: 12h, 7d.")] = "7d",
     raw_bytes_max: Annotated[str, typer.Option(help="Bound of raw.db; joined messages make room: 2GB.")] = "2GB",
     record_bytes_max: Annotated[str | None, typer.Option(help="Bound of records.db; none by default.")] = None,
+    reorder_timeout: Annotated[
+        str, typer.Option(help="How long a missing message is waited for before a rebirth is asked for: 500ms, 5s.")
+    ] = "5s",
     unlimited_time: Annotated[
         bool, typer.Option("--unlimited-time", help="Believe every source time (replays of the past).")
     ] = False,
@@ -108,7 +111,7 @@ def run(  # noqa: PLR0917 - one parameter an option
     from uns.adapters.http import parse_api_address
     from uns.adapters.logs import configure_logs
     from uns.errors import ConfigurationError, LocalProtocolError
-    from uns.runtime.host.options import HostOptions, parse_duration_ns, parse_size
+    from uns.runtime.host.options import REORDER_TIMEOUT_MS_MAX, HostOptions, parse_duration_ns, parse_size
     from uns.runtime.host.process import run_host
     from uns.sparkplug.topics import check_id
 
@@ -119,6 +122,9 @@ def run(  # noqa: PLR0917 - one parameter an option
         check_id(host_id, what="host_id")
     except LocalProtocolError as error:  # here it is an option, not a bug
         raise ConfigurationError(error.what, where="--host-id", expected=error.expected) from error
+    reorder_timeout_ms = parse_duration_ns(reorder_timeout) // 1_000_000
+    if not 1 <= reorder_timeout_ms <= REORDER_TIMEOUT_MS_MAX:
+        raise ConfigurationError(f"--reorder-timeout {reorder_timeout!r}", expected="1ms to 10m")
     options = HostOptions(
         tree=tree,
         broker=broker_address(
@@ -139,6 +145,7 @@ def run(  # noqa: PLR0917 - one parameter an option
         record_bytes_max=None if record_bytes_max is None else parse_size(record_bytes_max),
         stats_file=stats_json,
         anchor_file=anchor_file,
+        reorder_timeout_ms=reorder_timeout_ms,
         unlimited_time=unlimited_time,
     )
     parse_api_address(options.api_address)

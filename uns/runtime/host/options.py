@@ -14,9 +14,10 @@ from uns.runtime.host.joiner import JoinerLimits
 from uns.runtime.host.order_state import OrderStateLimits
 from uns.runtime.host.output import OutputLimits
 
-__all__ = ["DEFAULT_HOST_ID", "HostOptions", "parse_duration_ns", "parse_size"]
+__all__ = ["DEFAULT_HOST_ID", "REORDER_TIMEOUT_MS_MAX", "HostOptions", "parse_duration_ns", "parse_size"]
 
 DEFAULT_HOST_ID = "uns-host-1"
+REORDER_TIMEOUT_MS_MAX = 600_000
 DAY_NS = 86_400 * 1_000_000_000
 
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -36,6 +37,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     record_bytes_max: int | None = None
     stats_file: Path | None = None
     anchor_file: Path | None = None  # a second place for the anchor of the audit log, outside of the store
+    reorder_timeout_ms: int = 5000  # how long a missing seq is waited for (operational-behavior-host-reordering-param)
     unlimited_time: bool = False  # believe every source time: for replays of the past
     joining: JoinerLimits = JoinerLimits()
     output: OutputLimits = OutputLimits()

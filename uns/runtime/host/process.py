@@ -101,6 +101,7 @@ class Host:
             jitter=random.randrange,
             bounds=bounds,
             declared=declared.__contains__,
+            reorder_timeout_ms=options.reorder_timeout_ms,
             state_seen_ms=self.kept_state.load(),
             extra_filters=((MARK_FILTER, 0),),  # at QoS 0, or DATA could overtake queued marks
         )
