@@ -356,6 +356,7 @@ class EdgeNodeSession:
         was = self._state
         self._input(EdgeInput.DISCONNECTED)
         self._actions.clear()  # they belonged to that connection
+        self._forget_birth_due()
         self._forget_session()
         if was not in {EdgeState.DISCONNECTED, EdgeState.LEAVING}:  # leaving was told when it was decided
             self._events.append(Offline("connection_lost"))
@@ -374,6 +375,7 @@ class EdgeNodeSession:
             death = Message(self._topic(MessageType.NDEATH), codec.encode_death(self._bd_seq))
             self._actions.append(Publish(death))
         self._actions.append(Disconnect())
+        self._forget_birth_due()
         self._events.append(event)
         self._rebirth_due_ns = self._host_silent_ns = None
 
@@ -381,6 +383,10 @@ class EdgeNodeSession:
 
     def _input(self, received: EdgeInput) -> None:
         self._state = next_state(EDGE_TRANSITIONS, self._state, received)
+
+    def _forget_birth_due(self) -> None:
+        """A birth that nobody has read of yet is not due any more."""
+        self._events = [event for event in self._events if not isinstance(event, BirthDue)]
 
     def _topic(self, message_type: MessageType, device_id: str | None = None) -> str:
         return self.descriptor.topic(message_type, device_id)
@@ -472,8 +478,8 @@ class EdgeNodeSession:
             self._host_silent_ns = None
         if was is EdgeState.WAITING_FOR_HOST and self._state is EdgeState.BIRTH_DUE:
             self._events.append(BirthDue("primary_host"))
-        elif self._state is not was:  # a birth that nobody has read of yet is not due any more
-            self._events = [event for event in self._events if not isinstance(event, BirthDue)]
+        elif self._state is not was:
+            self._forget_birth_due()
         if self._state is EdgeState.LEAVING:
             self._leave(Offline("primary_host_offline"))
         elif self._state is EdgeState.WAITING_FOR_HOST and (was is not self._state or self._leaves_offline_host):
