@@ -1,18 +1,17 @@
 """Publish a device: a new Sparkplug edge node in 30 lines.
 
-Run it beside a broker: ``python -m examples.03_publish_a_device mqtt://127.0.0.1:1883``
+Run it beside a broker: ``python -m examples.03_publish_a_device mqtt://127.0.0.1:1883``. Ctrl-C ends it.
 """
 
 # ruff: noqa: N999 - numbered, to be read in order
-import asyncio
 import math
 import sys
 import time
 from pathlib import Path
 from uuid import uuid4
 
-from uns.adapters.sparkplug import BrokerAddress, SparkplugConnection
-from uns.sparkplug import BirthMetric, DataBatch, DataType, EdgeNodeDescriptor, EdgeNodeSession, NodeBirth
+from uns.adapters.sparkplug import BrokerAddress, SparkplugConnection, run
+from uns.sparkplug import BirthMetric, DataBatch, DataType, EdgeNodeDescriptor, EdgeNodeSession, EdgeState, NodeBirth
 from uns.sparkplug.messages import BirthDue
 from uns.sparkplug.sequences import next_bd_seq
 
@@ -27,7 +26,7 @@ def take_bd_seq(file: Path) -> int:
     return bd_seq
 
 
-async def publish(url: str, bd_seq: int) -> None:
+async def publish(bd_seq: int, url: str = "mqtt://127.0.0.1:1883") -> None:
     session = EdgeNodeSession(EdgeNodeDescriptor("acme.dallas", "example-node"))
     session.connect(bd_seq=bd_seq, session_id=str(uuid4()), now_ns=time.time_ns())
     async with SparkplugConnection(session, BrokerAddress(url=url)) as connection:
@@ -36,10 +35,11 @@ async def publish(url: str, bd_seq: int) -> None:
                 if isinstance(event, BirthDue):  # connected, or a host asked for a rebirth
                     born = BirthMetric(name="temperature", datatype=DataType.FLOAT, value=temperature())
                     session.birth(NodeBirth(devices={"reactor4": [born]}), time.time_ns())
-            binding, now_ns = session.bindings("reactor4")["temperature"], time.time_ns()
-            batch = DataBatch(bindings=[binding], values=[temperature()], times_ms=[now_ns // 10**6])
-            session.publish_data("reactor4", batch, now_ns)
+            if session.state is EdgeState.ONLINE:
+                binding, now_ns = session.bindings("reactor4")["temperature"], time.time_ns()
+                batch = DataBatch(bindings=[binding], values=[temperature()], times_ms=[now_ns // 10**6])
+                session.publish_data("reactor4", batch, now_ns)
 
 
 if __name__ == "__main__":
-    asyncio.run(publish(sys.argv[1], take_bd_seq(Path("example-node.bdseq"))))
+    run(publish(take_bd_seq(Path("example-node.bdseq")), *sys.argv[1:2]))

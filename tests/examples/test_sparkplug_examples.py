@@ -6,13 +6,14 @@ import ast
 import asyncio
 import os
 import re
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 import pytest
 
-from tests.servers import mosquitto
+from tests.servers import free_port, mosquitto
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = {"03_publish_a_device": 30, "04_follow_a_plant": 20}
@@ -45,7 +46,22 @@ async def start(name: str, url: str, directory: Path) -> Process:
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=PIPE,
+        stderr=PIPE,
+        preexec_fn=_with_ctrl_c,
     )
+
+
+def _with_ctrl_c() -> None:
+    """A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+async def ended(process: Process) -> tuple[int, list[str]]:
+    """The exit code, and what was said on standard error."""
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode().splitlines()
 
 
 async def kill(process: Process) -> None:
@@ -81,3 +97,61 @@ async def test_one_example_follows_what_the_other_publishes(tmp_path: Path) -> N
                 await lines_until(follower, "acme.dallas/example-node NodeDied")
         finally:
             await kill(follower)
+
+
+@pytest.mark.parametrize("name", sorted(LINES))
+@pytest.mark.parametrize(("url", "code"), [("mqtt://127.0.0.1:{port}", 3), ("http://127.0.0.1", 2)])
+async def test_a_broker_that_cannot_be_had_is_one_line(name: str, url: str, code: int, tmp_path: Path) -> None:
+    url = url.format(port=free_port())
+    found, said = await ended(await start(name, url, tmp_path))
+    assert (found, len(said)) == (code, 1)
+    assert url in said[0]
+
+
+@pytest.mark.integration
+async def test_ctrl_c_and_a_service_s_stop_end_both_with_their_goodbyes(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        for number, expected in ((signal.SIGINT, (130, ["interrupted"])), (signal.SIGTERM, (0, ["terminated"]))):
+            follower = await start("04_follow_a_plant", broker.url, tmp_path)
+            publisher = await start("03_publish_a_device", broker.url, tmp_path)
+            try:
+                await lines_until(follower, r"acme.dallas/example-node reactor4 temperature .*")
+                publisher.send_signal(number)
+                assert await ended(publisher) == expected
+                await lines_until(follower, "acme.dallas/example-node NodeDied")
+                follower.send_signal(number)
+                assert await ended(follower) == expected
+            finally:
+                await kill(publisher)
+                await kill(follower)
+
+
+@pytest.mark.integration
+async def test_a_reader_that_goes_away_ends_a_program_without_a_word(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        publisher = await start("03_publish_a_device", broker.url, tmp_path)
+        follower = await start("04_follow_a_plant", broker.url, tmp_path)
+        try:
+            await lines_until(follower, r"acme.dallas/example-node reactor4 temperature .*")
+            assert follower.stdout is not None
+            follower.stdout._transport.close()  # type: ignore[attr-defined]  # as `| head -1` does
+            assert await ended(follower) == (1, [])
+        finally:
+            await kill(publisher)
+            await kill(follower)
+
+
+@pytest.mark.integration
+async def test_a_broker_that_goes_away_ends_a_program_in_one_line(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        publisher = await start("03_publish_a_device", broker.url, tmp_path)
+        follower = await start("04_follow_a_plant", broker.url, tmp_path)
+        await lines_until(follower, r"acme.dallas/example-node reactor4 temperature .*")
+    try:
+        for process in (follower, publisher):
+            code, said = await ended(process)
+            assert (code, len(said)) == (3, 1)
+            assert broker.url in said[0]
+    finally:
+        await kill(publisher)
+        await kill(follower)

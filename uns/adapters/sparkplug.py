@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from uns.adapters.broker_address import BrokerAddress
 from uns.adapters.mqtt import MqttConnection
-from uns.errors import ConnectionLost, LocalProtocolError
+from uns.errors import ConfigurationError, ConnectionLost, LocalProtocolError, UnreachableError
 from uns.sparkplug.messages import Action, Connect, Disconnect, Message, Subscribe
 
-__all__ = ["BrokerAddress", "Session", "SparkplugConnection"]
+__all__ = ["BrokerAddress", "Session", "SparkplugConnection", "run"]
 
 _NS_PER_S = 1_000_000_000
+# How a program ends, as every command of this product does.
+_EXIT_READER_GONE = 1
+_EXIT_CONFIGURATION = 2
+_EXIT_UNREACHABLE = 3
+_EXIT_INTERRUPTED = 130
 _Event = TypeVar("_Event")
 _Event_co = TypeVar("_Event_co", covariant=True)
 
@@ -162,3 +170,39 @@ class SparkplugConnection(Generic[_Event]):
         if not self._told_of_loss:
             self._told_of_loss = True
             self._session.receive_disconnected(self._clock())
+
+
+def run(program: Coroutine[Any, Any, None]) -> None:
+    """Run a program to its end, as a shell or a service expects it; a mistake in the program keeps its traceback.
+
+    Ctrl-C and SIGTERM leave every ``async with``, so that sessions say goodbye, and exit with 130 and 0. A broker that
+    is not there, or not any more, is one line on standard error and exits with 3; an address that is none, with 2.
+    """
+    try:
+        asyncio.run(_until_terminated(program))
+    except KeyboardInterrupt:
+        _end("interrupted", _EXIT_INTERRUPTED)
+    except UnreachableError as error:
+        _end(str(error), _EXIT_UNREACHABLE)
+    except ConfigurationError as error:
+        _end(str(error), _EXIT_CONFIGURATION)
+    except BrokenPipeError:  # whoever read the output has gone; what is still to be flushed must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(_EXIT_READER_GONE) from None
+
+
+async def _until_terminated(program: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(program, name="program")
+    with contextlib.suppress(NotImplementedError):  # there are no such signals on Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if (me := asyncio.current_task()) is not None and me.cancelling():
+            raise  # Ctrl-C
+        sys.stderr.write("terminated\n")
+
+
+def _end(why: str, exit_code: int) -> NoReturn:
+    sys.stderr.write(f"{why}\n")
+    raise SystemExit(exit_code)
