@@ -1,4 +1,9 @@
-"""The brokers of a gateway, one connection at a time: where it goes next, when, and who else goes by its name."""
+"""The brokers of a gateway, one connection at a time: where it goes next, when, and who else goes by its name.
+
+Two ways tell of another gateway with our name. Where client ids are free, :func:`answers_in_our_name` asks it. Where
+the broker makes the credential the client id, as our listener does, nobody can ask while the other one is connected:
+there each leaves a retained word of itself on a topic of its own, and finds the word of the other one in its place.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,9 @@ from uuid import uuid4
 
 import structlog
 
-from uns.adapters.mqtt import BrokerAddress, MqttConnection
+from uns.adapters.mqtt import BrokerAddress, IncomingMessage, MqttConnection
 from uns.errors import ConfigurationError, ConnectionLost, RemoteProtocolError, UnreachableError
+from uns.namespace.topics import online_topic
 from uns.sparkplug import codec
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.messages import Message
@@ -23,6 +29,7 @@ __all__ = ["Brokers", "answers_in_our_name"]
 
 PAUSE_FIRST_MS, PAUSE_MAX_MS = 500, 5_000
 SESSIONS_REMEMBERED = 8  # of ours, whose births may still be on their way
+PRESENCES_KNOWN_MAX = 16
 PROOF_S = 2.5  # a node answers a rebirth request within its interval of a second
 
 
@@ -50,6 +57,10 @@ class Brokers:
         self._double_told = False
         self._reached = False
         self._own_sessions: deque[str] = deque(maxlen=SESSIONS_REMEMBERED)
+        self._presence_topic = online_topic(edge_node)
+        self._presence = uuid4().hex.encode()  # ours as long as this process lives
+        self._shown_at: set[str] = set()  # brokers that have it, as they told us
+        self._known_before: set[bytes] = set()  # of others, from before ours: of our last life, or out of an old backup
 
     @property
     def address(self) -> BrokerAddress:
@@ -68,6 +79,34 @@ class Brokers:
         self._own_sessions.append(session_id)
         self._reached = True
         self._walk.receive_connected(_steady_ns())
+
+    async def watch(self, connection: MqttConnection) -> None:
+        """Read who was online in our name last. A broker that refuses it leaves us as wise as before."""
+        try:
+            await connection.subscribe([(self._presence_topic, 1)])
+        except ConnectionLost:
+            raise
+        except UnreachableError as error:
+            self._log.info("a second gateway of this name may stay unseen", reason=str(error))
+
+    def show(self, connection: MqttConnection) -> None:
+        """Say that it is us who is online."""
+        connection.publish_many([Message(self._presence_topic, self._presence, qos=1, retain=True)])
+
+    def receive_presence(self, message: IncomingMessage) -> bool:
+        """Take a message if it is somebody's presence, ours or another's; tell whether it was."""
+        if message.topic != self._presence_topic:
+            return False
+        url = self.address.url
+        if message.payload == self._presence:
+            self._shown_at.add(url)
+        elif url not in self._shown_at:
+            if len(self._known_before) < PRESENCES_KNOWN_MAX:
+                self._known_before.add(message.payload)
+        elif message.payload and message.payload not in self._known_before:
+            self._walk.receive_proof(found=True)
+            self._tell()
+        return True
 
     def look(self) -> None:
         """Call now and then: an alarm ends when nobody has taken a connection over for long."""

@@ -252,6 +252,8 @@ class Publisher:
                 await connection.subscribe(action.filters)
             self._session.receive_subscribed(self._clock.now_ns())
             await self._watch_anchor(connection)
+            if self._config.delivery.level == "host":  # there the access list knows the topic
+                await self._brokers.watch(connection)
             self._log.info("broker connected", url=self._brokers.address.url, bd_seq=self.bd_seq)
             self.broker = "connected"
             self._take_events(connection)
@@ -300,6 +302,8 @@ class Publisher:
                 for message in await connection.next_batch():
                     if self._audit is not None and message.topic == self._audit.topic:
                         await self._audit.receive(message.payload)
+                        continue
+                    if self._brokers.receive_presence(message):
                         continue
                     self._session.receive_message(
                         message.topic, message.payload, self._clock.now_ns(), retain=message.retain
@@ -360,6 +364,8 @@ class Publisher:
         now_ns = self._clock.steady_ns()
         if is_first:
             self._delivery.session_started(self._session.session_id, head=self._cursors.head, now_ns=now_ns)
+            if self._config.delivery.level == "host":
+                self._brokers.show(connection)
         else:
             self._delivery.reborn(now_ns)
         self._log.info("born", reason=reason, session=self._session.session_id, devices=alive)

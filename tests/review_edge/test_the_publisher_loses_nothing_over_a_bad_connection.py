@@ -25,6 +25,7 @@ from uns.adapters.mqtt import IncomingMessage
 from uns.delivery.host import HostDelivery
 from uns.delivery.messages import confirm_topic, decode_mark, digest_of, mark_topic
 from uns.errors import ConnectionLost
+from uns.namespace.topics import online_topic
 from uns.source import Readings
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
@@ -59,6 +60,8 @@ class Host:
             assert confirm is not None
             asked = [] if mark.session == self.session else [self.rebirth_request()]
             return [*asked, IncomingMessage(confirm_topic(edge_node), msgspec.json.encode(confirm))]
+        if topic == online_topic(edge_node):
+            return []
         parsed = parse_topic(topic)
         assert isinstance(parsed, NodeTopic | DeviceTopic)
         device = parsed.device_id if isinstance(parsed, DeviceTopic) else None

@@ -227,6 +227,8 @@ DELIVERY = (
     _publish("mark of another node", OTHER_NODE, f"{MARK}/{VICTIM}", mark),
     _publish("mark of a node nobody declared", OTHER_NODE, f"{MARK}/gw-ghost", mark),
     _publish("mark by a host", STANDBY_HOST, f"{MARK}/{VICTIM}", mark),
+    _publish("presence of another node", OTHER_NODE, f"uns1/_online/{GROUP}/{VICTIM}", output, retain=True),
+    _publish("presence of a node by a host", STANDBY_HOST, f"uns1/_online/{GROUP}/{VICTIM}", output, retain=True),
     _publish("confirmation for another node", OTHER_NODE, f"{CONFIRM}/{VICTIM}", confirm),
     _publish("confirmation for itself", OTHER_NODE, f"{CONFIRM}/{OTHER}", confirm),
     _publish("confirmation by a reader", READER, f"{CONFIRM}/{VICTIM}", confirm),

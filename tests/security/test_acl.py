@@ -76,6 +76,7 @@ def test_an_edge_node_writes_the_devices_that_it_feeds_and_no_other():
         ("spBv1.0/STATE/uns-host-1", {"uns-host-1"}),
         ("uns1/_mark/acme.dallas/gw-energy", {"acme.dallas/gw-energy"}),
         ("uns1/_confirm/acme.dallas/gw-energy", {"uns-host-1"}),
+        ("uns1/_online/acme.dallas/gw-energy", {"acme.dallas/gw-energy"}),
         ("uns1/acme/dallas/_fact/mes/job", {"fact/mes"}),
         ("uns1/acme/dallas/_fact/scanner/job", set()),
         ("uns1/acme/dallas/_fact/plc/job", set()),

@@ -24,7 +24,7 @@ from uns.delivery.messages import confirm_topic, mark_topic
 from uns.errors import ConfigurationError, LocalProtocolError
 from uns.namespace.lint import PLC
 from uns.namespace.model import TopicTree
-from uns.namespace.topics import ROOT, Uns1Topics, audit_topic, dlq_topic, escape, unmapped_topic
+from uns.namespace.topics import ROOT, Uns1Topics, audit_topic, dlq_topic, escape, online_topic, unmapped_topic
 from uns.sparkplug.state import state_topic
 from uns.sparkplug.topics import NAMESPACE, EdgeNodeDescriptor, MessageType, check_id
 
@@ -148,6 +148,8 @@ def access_grants(
 def _edge_node(tree: TopicTree, gateway: str, host_ids: Sequence[str]) -> Grant:
     """Its own births, data, deaths (the Will is its NDEATH) and marks; commands to it, answers to its marks, STATE.
 
+    It both writes and reads ``_online``, where it finds a second gateway that has its credential. A right to write its
+    own NCMD would not do: to ask, it would have to connect, and that ends the connection of the one that is asked.
     Devices are named one by one: those that the tree says it feeds. DCMD is not there because gateways only read.
     """
     edge_node = tree.edge_node(gateway)
@@ -160,11 +162,13 @@ def _edge_node(tree: TopicTree, gateway: str, host_ids: Sequence[str]) -> Grant:
             *(edge_node.topic(message_type) for message_type in _WRITTEN_BY_NODE),
             *(edge_node.topic(message_type, device) for device in devices for message_type in _WRITTEN_BY_DEVICE),
             mark_topic(edge_node),
+            online_topic(edge_node),
             audit_topic(str(edge_node)),
         ),
         read=(
             edge_node.topic(MessageType.NCMD),
             confirm_topic(edge_node),
+            online_topic(edge_node),
             audit_topic(str(edge_node)),
             *(state_topic(host_id) for host_id in host_ids),
         ),

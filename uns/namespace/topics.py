@@ -4,7 +4,8 @@
     uns1/{enterprise}/{site}/_data/{area}/…              a stream, one root per site
 
 A level that starts with ``_`` is a class. Everything else is a name: ``[A-Za-z0-9~][A-Za-z0-9_~-]*``, where ``~XX``
-stands for the byte XX of its UTF-8. Sparkplug ids stand raw below ``_mark``, ``_confirm`` and ``_unmapped``.
+stands for the byte XX of its UTF-8. Sparkplug ids stand raw below ``_mark``, ``_confirm``,
+``_online`` and ``_unmapped``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "is_level",
     "metric_level",
     "metric_name",
+    "online_topic",
     "parse_fact_topic",
     "parse_uns1_topic",
     "unescape",
@@ -234,6 +236,11 @@ def unmapped_topic(edge_node: EdgeNodeDescriptor, device_id: str | None = None) 
 def dlq_topic(component: str) -> str:
     """``uns1/_dlq/component``; needs no tree."""
     return f"{ROOT}/_dlq/{escape(component)}"
+
+
+def online_topic(edge_node: EdgeNodeDescriptor) -> str:
+    """``uns1/_online/group/node``, the retained word of the gateway that was online last; needs no tree."""
+    return f"{ROOT}/_online/{edge_node.group_id}/{edge_node.edge_node_id}"
 
 
 def audit_topic(component: str) -> str:
