@@ -71,6 +71,7 @@ class HostStatus:
                 **host.joiner.enricher.board.counters,
                 "marks_confirmed": host.gate.delivery.marks_confirmed,
                 "marks_refused": host.gate.delivery.marks_refused,
+                "marks_mixed": host.gate.delivery.marks_mixed,
                 "malformed_topics": host.link.malformed_topics,
                 "sparkplug_warnings": sum(host.session.warnings.values()),
                 "sparkplug_violations": sum(host.session.violations.values()),
