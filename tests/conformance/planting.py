@@ -24,7 +24,7 @@ from schemas.sparkplug_b_pb2 import Payload
 from tests.conformance import lives
 from tests.review_host.stages import stages
 from tests.runtime.test_host_parts import Shown
-from uns.adapters.broker import EmbeddedBroker
+from uns.adapters.broker import EmbeddedBroker, MosquittoProcess
 from uns.errors import LocalProtocolError, RemoteProtocolError
 from uns.sparkplug import Connect, EdgeNodeSession, HostSession, Publish, Subscribe
 from uns.sparkplug.messages import Action, Message
@@ -117,15 +117,15 @@ def failure(test: str, directory: Path) -> str:
     return ""
 
 
-async def failure_served(test: str, directory: Path) -> str:
-    """The same of a test with servers; what it asks for as a fixture is made here."""
+async def failure_served(test: str, directory: Path, *, broker: MosquittoProcess | None = None) -> str:
+    """The same of a test with servers; what it asks for as a fixture is made here, unless ``broker`` stands for it."""
     async with contextlib.AsyncExitStack() as stack:
         arguments: dict[str, object] = {}
         wanted = inspect.signature(function_of(test)).parameters
         if "tmp_path" in wanted:
             arguments["tmp_path"] = directory
         if "broker" in wanted:
-            arguments["broker"] = await stack.enter_async_context(EmbeddedBroker())
+            arguments["broker"] = broker or await stack.enter_async_context(EmbeddedBroker())
         if "host" in wanted:
             arguments["host"] = await stack.enter_async_context(stages(directory))
         try:

@@ -15,6 +15,7 @@ import pytest
 from tests.conformance import faults_edge, faults_host, faults_payloads, faults_served
 from tests.conformance.ledger import load
 from tests.conformance.planting import Fault, failure, failure_served, runs_here
+from tests.servers import mosquitto
 
 LEDGER = load()
 DONE = {tck_id: entry.done for tck_id, entry in LEDGER.items() if entry.done}
@@ -29,11 +30,15 @@ for _fault in faults_served.FAULTS:
         SERVED[_tck_id].append(_fault)
 
 
+def name_of(test: str) -> str:
+    return test.partition("::")[2]
+
+
 def test_every_requirement_that_is_done_has_a_fault():
     assert FAULTS.keys() | SERVED.keys() == DONE.keys()
 
 
-@pytest.mark.parametrize("test", sorted(HERE))
+@pytest.mark.parametrize("test", sorted(HERE), ids=name_of)
 def test_without_a_fault_it_passes(test, tmp_path):
     assert failure(test, tmp_path) == ""
 
@@ -73,3 +78,11 @@ async def test_a_fault_is_seen_with_servers(tck_id, tmp_path):
                     fault.plant(monkeypatch)
                     seen.append(await failure_served(test, directory))
         assert any(seen), f"fault {number} of {tck_id}"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("test", sorted({test for entry in LEDGER.values() for test in entry.shown_by}), ids=name_of)
+async def test_what_is_not_met_is_met_by_a_compliant_broker(test, tmp_path):
+    """The tests that show what the embedded broker breaks find nothing of it where the rule is kept."""
+    with mosquitto(tmp_path) as broker:
+        assert await failure_served(test, tmp_path, broker=broker)
