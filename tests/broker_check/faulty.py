@@ -18,6 +18,7 @@ class _Client:
         self.will: tuple[str, bytes, int, bool] | None = None
         self.filters: dict[str, int] = {}
         self.held: list[bytes] = []
+        self.five = False
 
     def send(self, head: int, body: bytes) -> None:
         size, made = len(body), b""
@@ -84,8 +85,11 @@ class FaultyBroker:
                 packet = await reader.readexactly(size)
             match head >> 4:
                 case 1:
-                    if packet[6] == 5 or "refuses" in self.faults:
-                        client.send(0x20, b"\0\x01" if packet[6] != 5 else b"\0\x84\0")
+                    client.five = packet[6] == 5
+                    if (client.five and "five" not in self.faults) or "refuses" in self.faults:
+                        client.send(0x20, b"\0\x84\0" if client.five else b"\0\x01")
+                        return True
+                    if not self._is_welcome(client, packet):
                         return True
                     keep_alive = self._connect(client, packet)
                 case 3:
@@ -99,9 +103,23 @@ class FaultyBroker:
                 case _:
                     pass
 
+    def restart(self) -> None:
+        """Forget what a broker without persistence forgets."""
+        if "forgets" in self.faults:
+            self.retained.clear()
+
+    def _is_welcome(self, client: _Client, packet: bytes) -> bool:
+        if "second_refused" not in self.faults:
+            return True
+        start = 13 if client.five else 12
+        name = packet[start : start + struct.unpack_from(">H", packet, start - 2)[0]].decode()
+        if name in self.clients:
+            client.send(0x20, b"\0\x02\0" if client.five else b"\0\x02")
+        return name not in self.clients
+
     def _connect(self, client: _Client, packet: bytes) -> float | None:
         flags, keep_alive = packet[7], struct.unpack_from(">H", packet, 8)[0]
-        texts, position = [], 10
+        texts, position = [], 11 if client.five else 10
         while position < len(packet):
             length = struct.unpack_from(">H", packet, position)[0]
             texts.append(packet[position + 2 : position + 2 + length])
@@ -113,11 +131,17 @@ class FaultyBroker:
         if old is not None and "no_takeover" not in self.faults:
             old.writer.transport.abort()
         self.clients[client.id] = client
-        client.send(0x20, b"\0\0")
+        client.send(0x20, b"\0\0\0" if client.five else b"\0\0")
+        for name, (payload, kept) in self.retained.items():
+            if "leaks" in self.faults:
+                self._deliver(client, name, payload, kept, retain=True)
+            for other in self.clients.values() if "leaks_again" in self.faults else ():
+                if name in other.filters:
+                    self._deliver(other, name, payload, kept, retain=True)
         return keep_alive * 1.5 if keep_alive < 30 and "no_keep_alive" not in self.faults else None
 
     def _subscribe(self, client: _Client, packet: bytes) -> bool:
-        position, codes = 2, b""
+        position, codes = 3 if client.five else 2, b""
         while position < len(packet):
             length = struct.unpack_from(">H", packet, position)[0]
             name, qos = packet[position + 2 : position + 2 + length].decode(), packet[position + 2 + length]
@@ -130,7 +154,7 @@ class FaultyBroker:
             codes += b"\x80" if refused else bytes([qos])
             if not refused:
                 client.filters[name.split("/", 2)[2] if name[0] == "$" and "share_all" in self.faults else name] = qos
-        client.send(0x90, packet[:2] + codes)
+        client.send(0x90, packet[: 3 if client.five else 2] + codes)
         for name, qos in client.filters.items():
             if name in self.retained and "no_retained" not in self.faults:
                 payload, kept = self.retained[name]
@@ -140,11 +164,13 @@ class FaultyBroker:
     def _receive(self, client: _Client, head: int, packet: bytes) -> bool:
         length, qos = struct.unpack_from(">H", packet)[0], head >> 1 & 3
         topic = packet[2 : 2 + length].decode()
-        payload = packet[2 + length + (2 if qos else 0) :]
+        payload = packet[2 + length + (2 if qos else 0) + client.five :]
         if qos:
             client.send(0x40, packet[2 + length : 4 + length])
         if (" " in topic and "space_cuts" in self.faults) or (len(payload) > 100_000 and "small" in self.faults):
             return False
+        if len(payload) > 500_000 and "medium" in self.faults:
+            return True
         if "denies" not in self.faults:
             self._publish(topic, payload, qos, bool(head & 1))
         return True
@@ -160,11 +186,18 @@ class FaultyBroker:
                 self._deliver(client, topic, payload, min(qos, client.filters[topic]), retain=False)
 
     def _deliver(self, client: _Client, topic: str, payload: bytes, qos: int, *, retain: bool) -> None:
+        if client.five and "mute" in self.faults:
+            return
+        if topic.endswith("/queue") and int(payload[:8]) >= 100 and self.faults & {"queue_drops", "queue_cuts"}:
+            if "queue_cuts" in self.faults:
+                client.writer.transport.abort()
+            return
+        qos = 1 if "raises_qos" in self.faults else 0 if "lowers_qos" in self.faults else qos
         body = struct.pack(">H", len(topic.encode())) + topic.encode()
         if qos:
             self._packet_id = self._packet_id % 65535 + 1
             body += struct.pack(">H", self._packet_id)
-        packet = body + payload
+        packet = body + (b"\0" if client.five else b"") + payload
         if "drops" in self.faults and topic.endswith("/order") and payload == b"17":
             return
         if "overtakes" in self.faults and topic.endswith("/order") and payload == b"17":

@@ -14,7 +14,7 @@ import pytest
 from tests.servers import free_port, mosquitto
 from uns.adapters.broker_address import BrokerAddress
 from uns.adapters.mqtt import MqttConnection
-from uns.runtime.broker_check import needs
+from uns.runtime.broker_check import needs, standard
 from uns.runtime.broker_check.check import check_broker
 from uns.runtime.broker_check.needs import NEEDS
 from uns.runtime.broker_check.probing import CheckReport, Probing
@@ -135,6 +135,30 @@ async def test_a_gateway_that_may_only_write_is_right_over_mqtt_5_and_unknown_ov
     assert five[0] == "ok", five
     assert three[0] == "warns"
     assert "tells it nothing" in three[1]
+
+
+@pytest.mark.parametrize(
+    ("acl", "words"),
+    [
+        ("topic read #\n", "denied silently, to write (MQTT 5 says so: reason code 135)"),
+        ("topic write #\n", "denied silently, to write or to read"),
+    ],
+)
+async def test_what_an_access_list_denies_is_told_as_well_as_the_broker_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acl: str, words: str
+) -> None:
+    monkeypatch.setattr(needs, "ARRIVAL_S", 1.0)
+    with mosquitto(tmp_path, acl=acl) as broker:
+        report = await check_broker(BrokerAddress(url=broker.url))
+    assert words in seen(report, "rights")
+    found = verdicts(report)
+    assert (found["rights"], found["mqtt_5"], found["will"]) == ("fails", "ok", "not_probed")
+    assert seen(report, "mqtt_5").startswith("accepted; ")
+
+
+def test_a_silent_peer_is_waited_for_until_mosquitto_looks() -> None:
+    """It looks every five seconds: 8.4 s were measured, where a wait of 8 s made it fail now and then."""
+    assert standard.KEEP_ALIVE_WAIT_S >= 1.5 * standard.KEEP_ALIVE_S + 2 * 5
 
 
 async def test_where_the_credential_is_the_client_id_the_rest_is_still_probed(tmp_path: Path) -> None:

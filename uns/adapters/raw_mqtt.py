@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from typing import Self
 
@@ -106,9 +107,7 @@ class RawMqtt:
                 reader, writer = await _open(host, port, address if secure else None, receive_buffer_bytes)
         except (OSError, TimeoutError) as error:
             raise UnreachableError(
-                f"no connection to the broker: {error or 'no answer'}",
-                where=address.url,
-                next_step="check that the broker runs there and takes these credentials",
+                f"no connection to the broker: {error or 'no answer'}", where=address.url, next_step=_next_step(error)
             ) from error
         made = cls(reader, writer, version=version, client_id=client_id, where=address.url)
         try:
@@ -137,7 +136,13 @@ class RawMqtt:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 kind, packet = await self._read_packet()
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise ConnectionLost("the broker ends the connection at CONNECT", where=self._where) from error
+            raise ConnectionLost(
+                "the broker does not answer CONNECT"
+                if isinstance(error, TimeoutError)
+                else "the broker ends the connection at CONNECT",
+                where=self._where,
+                next_step="check that it speaks MQTT on this port, with TLS or without as the URL says",
+            ) from error
         if kind >> 4 != _CONNACK or len(packet) < 2:
             raise ConnectionLost(f"the broker answers CONNECT with packet type {kind >> 4}", where=self._where)
         self.code = packet[1]
@@ -314,6 +319,14 @@ class RawMqtt:
             self.strays += 1
             return
         self._messages.put_nowait(RawMessage(topic, packet[position:], qos, bool(head & 1)))
+
+
+def _next_step(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "name the authority that signed the broker's certificate: --ca-file; and the host as it stands in it"
+    if isinstance(error, ssl.SSLError):
+        return "check that the broker speaks TLS on this port, and takes this client's certificate"
+    return "check that the broker runs there and takes these credentials"
 
 
 async def _open(

@@ -6,7 +6,7 @@ import msgspec
 
 from uns.adapters.raw_mqtt import MQTT_3_1_1, MQTT_5, RawMqtt, RawWill
 from uns.delivery.messages import confirm_topic, mark_topic
-from uns.errors import ConnectionLost
+from uns.errors import ConnectionLost, UnreachableError
 from uns.runtime.broker_check.probing import ARRIVAL_S, QUIET_S, Probe, Probing, Verdict
 from uns.sparkplug.codec import PAYLOAD_BYTES_MAX, encode_death, encode_empty
 from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
@@ -37,7 +37,19 @@ async def _rights(probing: Probing) -> Outcome:
         await client.publish(topic, b"seen?")
         if await client.receive(ARRIVAL_S) is not None:
             return "ok", f"what is written on {probing.prefix}/# arrives"
-    return "fails", f"PUBACK came, the message did not: {probing.prefix}/# is denied silently, to write or to read"
+    probing.denied = True
+    return "fails", f"PUBACK came, the message did not: {probing.prefix}/# is denied silently, {await _which(probing)}"
+
+
+async def _which(probing: Probing) -> str:
+    """Writing, reading or either: MQTT 5 has an answer to a denied publish, where the broker speaks it."""
+    topic = probing.topic("rights")
+    try:
+        async with await probing.connect("which", version=MQTT_5, only=topic) as client:
+            code = await client.publish(topic, b"seen?")
+    except UnreachableError:
+        return "to write or to read"
+    return f"to write (MQTT 5 says so: reason code {code})" if code >= 0x80 else "to write or to read"
 
 
 async def _node_rights(probing: Probing) -> Outcome:

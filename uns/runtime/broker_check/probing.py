@@ -16,6 +16,14 @@ __all__ = ["ARRIVAL_S", "QUIET_S", "CheckReport", "Finding", "Probe", "Probing",
 ARRIVAL_S = 5.0  # what has not come by then does not come
 QUIET_S = 0.7  # what should not come, and has not by then, does not come
 
+_REFUSALS = {
+    1: "this version of MQTT",
+    2: "this client id",
+    3: "not available now",
+    4: "user name or password",
+    5: "not authorized",
+}
+
 Verdict = Literal["ok", "warns", "fails", "not_probed"]
 
 
@@ -60,6 +68,7 @@ class Probing:
         self.kept: set[str] = set()
         self.properties: dict[str, int | str] = {}
         self.speaks_5 = False
+        self.denied = False  # what this user writes under the prefix does not arrive
         self._token = token
         self._clients = 0
 
@@ -97,8 +106,9 @@ class Probing:
         )
         if made.code:
             await made.disconnect()
+            why = _REFUSALS.get(made.code, "") if version == MQTT_3_1_1 else ""
             raise UnreachableError(
-                f"the broker refuses the connection with code {made.code}",
+                f"the broker refuses the connection with code {made.code}{why and f' ({why})'}",
                 where=self.address.url,
                 next_step="check user name, password and certificate",
             )
