@@ -39,6 +39,7 @@ class Births:
         self._last = last
         self._counters = counters
         self._current_names = metric_names(config)
+        self._begun_at_id: int = store.store.next_id  # all rows of retired metrics are below
         self._up_sources: set[str] = set()
         self._history_devices: set[str] = set()  # born only because rows of theirs wait
         self._log = structlog.get_logger(component="publisher")
@@ -87,10 +88,15 @@ class Births:
                 self._log.warning("device died: no source reaches it", device=device)
 
     async def look_for_retired(self) -> None:
-        """Retired metrics whose last value was just confirmed are not announced again."""
-        if self._definition.retired:
-            waiting = await self._store.call(self._store.store.orphans, self._current_names)
-            self._definition.keep_retired(waiting)
+        """Retired metrics whose last values were just confirmed are not announced again.
+
+        To look for rows of theirs is to read the whole backlog: that is done when its oldest row has gone past the last
+        one that was there at the start, which is then above all of theirs.
+        """
+        if not self._definition.retired or await self._store.call(self._store.store.first_id) < self._begun_at_id:
+            return
+        waiting = await self._store.call(self._store.store.orphans, self._current_names)
+        self._definition.keep_retired(waiting)
 
     def _is_up(self, device: str) -> bool:
         return not self._definition.sources_of_device[device].isdisjoint(self._up_sources)

@@ -19,5 +19,7 @@ class PublisherCounters(msgspec.Struct):
     confirms: int = 0
     refusals: int = 0
     unanswered: int = 0
+    commands_refused: int = 0
+    messages_ignored: int = 0  # what could not be read, or came at a wrong time
     clock_steps: int = 0  # of the wall clock, either way
     clock_set_back: int = 0  # of these the ones that ended a session

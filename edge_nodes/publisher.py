@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -59,6 +60,9 @@ __all__ = ["Publisher"]
 CLOCK_LOOK_S = 1.0  # how often the wall clock is held beside the session's time
 KEEP_ALIVE_S = 15
 LEAVE_TIMEOUT_S = 2.0
+LARGE_MESSAGE_BYTES = 64 << 10  # takes long to read: others have a turn before the next
+REFUSAL_TOLD_EVERY_S = 10.0  # of each kind; all of them are counted, and the audit log has its own bound
+NAMES_TOLD_MAX = 20
 
 
 class Publisher:
@@ -129,6 +133,7 @@ class Publisher:
         self._left = asyncio.Event()
         self.broker = "not connected yet"
         self._host_trouble = ""
+        self._refusal_told_at: dict[str, float] = {}
 
     # ── what the intake says ────────────────────────────────────────────────────────────────────────────────────
 
@@ -250,6 +255,9 @@ class Publisher:
             for action in self._session.actions():
                 assert isinstance(action, Subscribe)  # noqa: S101 nothing else is due here
                 await connection.subscribe(action.filters)
+            if self._leaving:  # told so while the broker was slow to answer: nothing is born any more
+                await connection.disconnect(timeout_s=LEAVE_TIMEOUT_S)
+                return
             self._session.receive_subscribed(self._clock.now_ns())
             await self._watch_anchor(connection)
             if self._config.delivery.level == "host":  # there the access list knows the topic
@@ -308,6 +316,8 @@ class Publisher:
                     self._session.receive_message(
                         message.topic, message.payload, self._clock.now_ns(), retain=message.retain
                     )
+                    if len(message.payload) >= LARGE_MESSAGE_BYTES:
+                        await asyncio.sleep(0)
                 self._take_events(connection)
                 self._wake.set()
         except ConnectionLost:
@@ -348,12 +358,23 @@ class Publisher:
             names = [*(metric.name for metric in event.metrics), *(metric.name for metric in event.rejected)]
             reason = "this gateway only reads"
             target = event.device_id or str(self._config.edge_node)
-            self._log.warning("command refused: this gateway only reads", metrics=names)
+            self.counters.commands_refused += 1
+            told, count = names[:NAMES_TOLD_MAX], self.counters.commands_refused
+            self._tell_refusal("command refused: this gateway only reads", metrics=told, of=len(names), so_far=count)
         else:
             names, reason, target = [], event.reason, event.topic
-            self._log.warning("message ignored", topic=event.topic, reason=event.reason)
+            self.counters.messages_ignored += 1
+            count = self.counters.messages_ignored
+            self._tell_refusal("message ignored", topic=event.topic, reason=event.reason, so_far=count)
         if self._audit is not None:
             self._audit.command_refused(target, names, reason)
+
+    def _tell_refusal(self, text: str, **about: Any) -> None:
+        """Others can cause as many as they like: the log gets one of each kind in a while."""
+        now, told_at = asyncio.get_running_loop().time(), self._refusal_told_at.get(text)
+        if told_at is None or now - told_at >= REFUSAL_TOLD_EVERY_S:
+            self._refusal_told_at[text] = now
+            self._log.warning(text, **about)
 
     def _birth(self, connection: MqttConnection, reason: str) -> None:
         if reason == "rebirth" and self._audit is not None:
