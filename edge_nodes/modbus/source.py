@@ -7,6 +7,8 @@
   rate until it answers.
 * An address that does not exist fails a whole block. The block is halved until the guilty metric stands alone; it is
   marked bad, the others go on, and after a while the whole block is tried again.
+* A block that stays silent while the unit answers for others is marked bad as a whole and left out for a while; the
+  connection is made anew, the source stays up. Where nothing answers, the unit is lost.
 """
 
 from __future__ import annotations
@@ -35,6 +37,10 @@ __all__ = ["ModbusSource"]
 SILENT_REQUESTS_MAX = 2
 RECONNECT_MAX_S = 5.0  # a device that is back is asked again within this
 REMERGE_S = 60.0  # after which a block that was halved is tried whole again
+SILENT_RETRY_S = (
+    30.0  # after which a block that was silent is asked again: two time-outs, in which nothing else is read
+)
+BAD_NO_ANSWER = 0x80310000
 BAD_NOT_FOUND = 0x803E0000
 BAD_DEVICE_FAILURE = 0x808B0000
 _ADDRESS_ERRORS = (1, 2, 3)  # illegal function, address, value: the block's shape is the cause
@@ -57,6 +63,14 @@ class _LostError(Exception):
     """The connection, or the unit behind it, is of no use any more."""
 
 
+class _SilentError(_LostError):
+    """A request was answered by nothing, twice."""
+
+
+class _BlockSilentError(_LostError):
+    """One block is silent, others of the same poll are not: a new connection is needed, and no more than that."""
+
+
 class _BlockError(Exception):
     """The unit answered with a Modbus exception."""
 
@@ -76,6 +90,8 @@ class ModbusSource:
         self._log = structlog.get_logger(component="modbus", source=self.name)
         self._decoders: list[BlockDecoder] = []
         self._bad: dict[int, str] = {}
+        self._silent_metrics: set[int] = set()  # of those the ones whose block did not answer
+        self._answered = False  # a block, in this poll
         self._known_bad: dict[int, str] = {}
         self._told_bad: set[int] = set()
         self._remerge_at = 0.0
@@ -102,22 +118,31 @@ class ModbusSource:
             try:
                 await self._connect(client)
                 await self._poll_until_lost(client, sink, backoff)
+            except _BlockSilentError:
+                continue  # with one block less each time
             except _LostError as error:
                 sink.lost(self.name, str(error))
+                if self._silent_metrics:  # it was the unit, then: all of it is asked again
+                    self._plan()
             finally:
                 client.close()
             await asyncio.sleep(backoff.next_s())
 
     async def check(self) -> list[str]:
-        """Connect once and read every block."""
-        client = self._client()
-        try:
-            await self._connect(client)
-            await self._cycle(client, [])
-        except _LostError as error:
-            raise UnreachableError(str(error), where=self._config.url) from error
-        finally:
-            client.close()
+        """Read every block once."""
+        is_read = False
+        while not is_read:
+            client = self._client()
+            try:
+                await self._connect(client)
+                await self._cycle(client, [])
+                is_read = True
+            except _BlockSilentError:
+                pass
+            except _LostError as error:
+                raise UnreachableError(str(error), where=self._config.url) from error
+            finally:
+                client.close()
         return [f"{self._names[metric]}: {reason}" for metric, reason in self._bad.items()]
 
     # ── connection ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,13 +200,22 @@ class ModbusSource:
         """Read every block once into ``found``; raises :class:`_LostError` where unit or connection is gone."""
         if self._bad and asyncio.get_running_loop().time() >= self._remerge_at:
             self._plan()
+        self._answered = False
         pending = list(self._decoders)
         while pending:
             decoder = pending.pop(0)
             block = decoder.block
             try:
                 registers = await self._read(client, block)
+            except _SilentError:
+                self._decoders.remove(decoder)
+                if not self._answered:
+                    self._decoders.append(decoder)  # next time the others are asked first
+                    raise
+                self._leave_out(block)
+                raise _BlockSilentError from None
             except _BlockError as error:
+                self._answered = True
                 if error.code in _GATEWAY_ERRORS:
                     raise _LostError(f"unit {self._config.modbus_unit_id}: {error}") from error
                 if error.code not in _ADDRESS_ERRORS:
@@ -197,10 +231,12 @@ class ModbusSource:
                     self._mark_bad(block.points, str(error))
                 self._remerge_at = asyncio.get_running_loop().time() + REMERGE_S
                 continue
+            self._answered = True
             found.append(_readings(decoder, registers))
         untold = [point for point in self._points if point.metric in self._bad.keys() - self._told_bad]
-        if untold:
-            found.append(_bad(untold, BAD_NOT_FOUND))
+        silent = [point for point in untold if point.metric in self._silent_metrics]
+        missing = [point for point in untold if point.metric not in self._silent_metrics]
+        found += [_bad(points, code) for points, code in ((silent, BAD_NO_ANSWER), (missing, BAD_NOT_FOUND)) if points]
         self._told_bad = set(self._bad)
 
     async def _read(self, client: AsyncModbusTcpClient, block: Block) -> Sequence[int]:
@@ -219,7 +255,9 @@ class ModbusSource:
                 self._silent += 1
                 was_silence = "No response" in str(error)
                 if self._silent >= SILENT_REQUESTS_MAX or not was_silence or not client.connected:
-                    raise _LostError("the unit does not answer" if was_silence else _told(error)) from error
+                    if was_silence:
+                        raise _SilentError("the unit does not answer") from error
+                    raise _LostError(_told(error)) from error
                 continue
             if answer.isError():
                 self._failed_requests += 1
@@ -233,8 +271,17 @@ class ModbusSource:
     # ── bad registers ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _plan(self) -> None:
-        self._decoders = [BlockDecoder(block) for block in plan_blocks(self._points, gap_max=self._config.gap_max)]
+        blocks = plan_blocks(self._points, gap_max=self._config.gap_max)
+        # What was silent is asked last: others have answered then, and a source is not lost for one block.
+        blocks.sort(key=lambda block: any(point.metric in self._silent_metrics for point in block.points))
+        self._decoders = [BlockDecoder(block) for block in blocks]
         self._known_bad, self._bad = self._bad, {}
+        self._silent_metrics.clear()
+
+    def _leave_out(self, block: Block) -> None:
+        self._mark_bad(block.points, "no answer, while the unit answers for others")
+        self._silent_metrics.update(point.metric for point in block.points)
+        self._remerge_at = asyncio.get_running_loop().time() + SILENT_RETRY_S
 
     def _mark_bad(self, points: Sequence[RegisterPoint], reason: str) -> None:
         for point in points:

@@ -20,6 +20,7 @@ class FakeUnit:
         self.unit_id = unit_id
         self.mode: Mode = "ok"
         self.late_s = 0.3
+        self.silent_offsets: set[int] = set()  # requests for these are not answered
         self.requests: list[tuple[int, int, int]] = []  # function, offset, count
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -41,7 +42,7 @@ class FakeUnit:
                 transaction, _, length, unit = struct.unpack(">HHHB", await reader.readexactly(7))
                 function, offset, count = struct.unpack(">BHH", await reader.readexactly(length - 1))
                 self.requests.append((function, offset, count))
-                if self.mode == "silent":
+                if self.mode == "silent" or offset in self.silent_offsets:
                     continue
                 if self.mode == "close":
                     break

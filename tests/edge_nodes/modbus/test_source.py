@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edge_nodes.check import check_node
+from edge_nodes.modbus import source as source_module
 from edge_nodes.modbus.config import ModbusConfig
 from edge_nodes.modbus.source import ModbusSource
 from tests.edge_nodes.gateway import Plc, confirming_host, gateway
@@ -152,6 +153,37 @@ async def test_a_busy_unit_is_bad_and_not_lost(tmp_path: Path) -> None:
         unit.mode = "ok"
         await eventually(lambda: sink.latest[1] == (182.1, 0))
         assert sink.states == ["connected"]
+
+
+@pytest.mark.parametrize("silent", [100, 200])
+async def test_a_block_that_stays_silent_is_bad_and_its_source_does_not_flap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: int
+) -> None:
+    monkeypatch.setattr(source_module, "SILENT_RETRY_S", 0.5)
+    wiring = "count: {register: holding:#100, format: uint16}\nbig: {register: holding:#200, format: uint16}"
+    bad, good = (1, 2) if silent == 100 else (2, 1)
+    async with FakeUnit({100: 1, 200: 2}) as unit, reading(source_for(tmp_path, unit.url, wiring)) as sink:
+        await eventually(lambda: len(sink.latest) == 2)
+        unit.silent_offsets = {silent}
+        await eventually(lambda: sink.latest[bad] == (None, 0x80310000), what="bad")
+        lost = len(sink.states)  # where it is asked first, nothing has answered yet: lost, once
+        asked = unit.requests.count((3, silent, 1))
+        await eventually(lambda: unit.requests.count((3, silent, 1)) >= asked + 4, what="asked again, twice")
+        assert (sink.states[-1], len(sink.states)) == ("connected", max(lost, 1))
+        assert sink.latest[good] == (good, 0)
+        unit.silent_offsets = set()
+        await eventually(lambda: sink.latest[bad] == (bad, 0), what="good again")
+        unit.mode = "silent"
+        await eventually(lambda: sink.states[-1] == "the unit does not answer")
+
+
+async def test_check_tells_a_block_that_is_silent(tmp_path: Path) -> None:
+    wiring = "count: {register: holding:#100, format: uint16}\nbig: {register: holding:#200, format: uint16}"
+    async with FakeUnit({100: 1, 200: 2}) as unit:
+        unit.silent_offsets = {200}
+        assert await source_for(tmp_path, unit.url, wiring).check() == [
+            "reactor4/big: no answer, while the unit answers for others"
+        ]
 
 
 async def test_a_dead_unit_does_not_slow_another(tmp_path: Path) -> None:
