@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uns.cli.options import JsonOption, standard_input
-from uns.cli.output import print_document
+from uns.cli.output import EXIT_FINDINGS, print_document, print_line, report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from uns.errors import RemoteProtocolError
     from uns.sparkplug.aliases import AliasTable
     from uns.sparkplug.documents import MetricDocument, PayloadDocument
+    from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["register"]
 
@@ -30,6 +36,8 @@ Examples:
   uns sparkplug decode ddata.bin --births nbirth.bin --births dbirth.bin --json
 
   mosquitto_sub -t 'spBv1.0/+/NDATA/#' -C 1 -F %x | uns sparkplug decode - --hex
+
+  mosquitto_sub -t 'spBv1.0/#' -F '%t %x' | uns sparkplug decode --hex --lines
 """
 ENCODE_HELP = """Make a payload of its JSON form, as `uns sparkplug decode --json` prints it.
 
@@ -43,10 +51,12 @@ Examples:
 
   uns sparkplug encode rebirth.json | mosquitto_pub -t spBv1.0/plant/NCMD/line1 -s
 """
-INPUT_BYTES_MAX = 16 << 20  # of any one file: many times what a payload may have, in the widest form
+INPUT_BYTES_MAX = 16 << 20  # of any one file or line: many times what a payload may have, in the widest form
 SHOWN_CHARACTERS_MAX = 100
+NODES_MAX = 1000  # whose births are kept with --lines; of more the oldest are forgotten
 
 _TAGS = (b"\x08", b"\x12", b"\x18")
+_TEXT = re.compile(rb"[0-9A-Za-z+/=\s]+")
 
 HexOption = Annotated[bool, typer.Option("--hex", help="Payloads as hexadecimal text instead of raw bytes.")]
 Base64Option = Annotated[bool, typer.Option("--base64", help="Payloads as base64 text instead of raw bytes.")]
@@ -62,6 +72,7 @@ def register(app: typer.Typer) -> None:
 
 def decode(
     file: Annotated[str, typer.Argument(help="The payload; - is standard input.", show_default=False)] = "-",
+    *,
     births: Annotated[
         list[Path] | None,
         typer.Option(
@@ -70,28 +81,100 @@ def decode(
     ] = None,
     hexadecimal: HexOption = False,
     in_base64: Base64Option = False,
+    lines: Annotated[
+        bool,
+        typer.Option(
+            "--lines",
+            help="A payload on each line, shown as it comes; a topic before it gives DATA the births that went by.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """See DECODE_HELP."""
-    from uns.errors import RemoteProtocolError
-    from uns.sparkplug import codec
+    import msgspec
+
     from uns.sparkplug.documents import document_to_json
 
     text_form = _text_form(hexadecimal=hexadecimal, in_base64=in_base64)
     table = _table_of(births or [], text_form)
-    payload = _payload(_read(file), text_form, file)
-    leniency = codec.Leniency(inflate_bytes_max=codec.PAYLOAD_BYTES_MAX)
-    try:
-        document, forgiven = codec.decode_document(payload, table, leniency)
-    except RemoteProtocolError as error:
-        error.where = error.where or _named(file)
-        raise
+    if lines:
+        _decode_lines(file, text_form, table, as_json=as_json)
+        return
+    content = _read(file)
+    if text_form:
+        _refuse_several(content, text_form, file)
+    payload = _payload(content, text_form, _named(file))
+    document, forgiven = _document(payload, table, _named(file))
     if as_json:
-        import msgspec
-
         print_document(msgspec.Raw(document_to_json(document)))
     else:
         _show(document, len(payload), forgiven)
+        _hint(document, has_births=bool(births))
+
+
+def _decode_lines(file: str, text_form: str, births: AliasTable, *, as_json: bool) -> None:
+    """One payload after the other; one that cannot be read is told, and the next one is read."""
+    import msgspec
+
+    from uns.errors import ConfigurationError, UnsError
+    from uns.sparkplug.documents import document_to_json
+
+    if not text_form:
+        raise ConfigurationError("--lines of raw bytes", expected="--hex or --base64 with it")
+    seen = _Births(births)
+    failed = False
+    for number, line in enumerate(_lines(file), start=1):
+        topic, _, text = line.strip().decode(errors="replace").rpartition(" ")
+        if not text:
+            continue
+        where = f"{_named(file)}: line {number}"
+        try:
+            payload = _payload(text.encode(), text_form, where)
+            document, forgiven = _document(payload, seen.table_of(topic, payload), where)
+        except UnsError as error:
+            error.where = error.where or where
+            report(error)
+            failed = True
+            continue
+        if as_json:
+            shown = msgspec.Raw(document_to_json(document))
+            print_line({"topic": topic, "payload": shown} if topic else shown)
+        else:
+            if topic:
+                print(topic)
+            _show(document, len(payload), forgiven)
+            sys.stdout.flush()
+    if failed:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+class _Births:
+    """The births that went by, by edge node: what gives DATA on the lines after them its names and types."""
+
+    def __init__(self, given: AliasTable) -> None:
+        self._given = given
+        self._tables: dict[EdgeNodeDescriptor, AliasTable] = {}
+
+    def table_of(self, topic: str, payload: bytes) -> AliasTable:
+        """The table for a payload on that topic; a birth is taken in first."""
+        from uns.errors import RemoteProtocolError
+        from uns.sparkplug.aliases import AliasTable
+        from uns.sparkplug.topics import DeviceTopic, MessageType, NodeTopic, parse_topic
+
+        try:
+            parsed = parse_topic(topic)
+        except RemoteProtocolError:
+            return self._given
+        if not isinstance(parsed, NodeTopic | DeviceTopic):
+            return self._given
+        node = parsed.edge_node
+        if parsed.message_type is MessageType.NBIRTH:
+            self._tables.pop(node, None)
+            if len(self._tables) >= NODES_MAX:
+                self._tables.pop(next(iter(self._tables)))
+        if parsed.message_type in {MessageType.NBIRTH, MessageType.DBIRTH}:
+            _take_birth(self._tables.setdefault(node, AliasTable()), payload)
+        return self._tables.get(node, self._given)
 
 
 def encode(
@@ -107,7 +190,7 @@ def encode(
 
     text_form = _text_form(hexadecimal=hexadecimal, in_base64=in_base64)
     try:
-        payload = codec.encode_document(document_from_json(_read(file)))
+        payload = codec.encode_document(document_from_json(_some(_read(file), _named(file))))
     except LocalProtocolError as error:  # here the caller is a person
         where = f"{_named(file)}: {error.where}" if error.where else _named(file)
         raise ConfigurationError(error.what, where=where, expected=error.expected, next_step=error.next_step) from error
@@ -155,40 +238,121 @@ def _read(file: str) -> bytes:
     return content
 
 
-def _payload(content: bytes, text_form: str, file: str) -> bytes:
+def _lines(file: str) -> Iterator[bytes]:
+    """Line by line, as they come."""
     from uns.errors import ConfigurationError
 
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = standard_input() if file == "-" else stack.enter_context(Path(file).open("rb"))
+            while line := stream.readline(INPUT_BYTES_MAX + 1):
+                if len(line) > INPUT_BYTES_MAX:
+                    raise ConfigurationError(
+                        "a line that is too long", where=_named(file), expected=f"at most {INPUT_BYTES_MAX} bytes"
+                    )
+                yield line
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot read: {error.strerror}", where=file, next_step="name a file, or - for standard input"
+            ) from error
+
+
+def _payload(content: bytes, text_form: str, where: str) -> bytes:
+    from uns.errors import ConfigurationError
+
+    _some(content.strip() if text_form else content, where)
+    packed = b"".join(content.split())
     try:
         if text_form == "hex":
-            return bytes.fromhex(content.decode("ascii"))
+            return binascii.unhexlify(packed)
         if text_form == "base64":
-            return base64.b64decode(b"".join(content.split()), validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise ConfigurationError(f"no {text_form} text: {error}", where=_named(file)) from error
+            return base64.b64decode(packed, validate=True)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"no {text_form} text: {_short(content[:40].decode(errors='replace'))}",
+            where=where,
+            expected="pairs of 0 to 9, a to f"
+            if text_form == "hex"
+            else "A to Z, a to z, 0 to 9, +, / and = at its end",
+            next_step="leave the option out if these are raw bytes" if not _TEXT.fullmatch(content) else "",
+        ) from error
     return content
+
+
+def _some(content: bytes, where: str) -> bytes:
+    from uns.errors import ConfigurationError
+
+    if not content:
+        raise ConfigurationError("nothing to read: 0 bytes", where=where, expected="a payload; none is empty")
+    return content
+
+
+def _refuse_several(content: bytes, text_form: str, file: str) -> None:
+    """Payloads one after the other would be read as one, mixed up: the wire has no end of a message."""
+    from uns.errors import ConfigurationError, UnsError
+    from uns.sparkplug import codec
+
+    lines = [line for line in content.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return
+    try:
+        for line in lines:
+            codec.decode_seq(_payload(line, text_form, file), codec.Leniency(inflate_bytes_max=codec.PAYLOAD_BYTES_MAX))
+    except UnsError:
+        return  # one payload on several lines, as a dump has it
+    raise ConfigurationError(f"{len(lines)} payloads", where=_named(file), next_step="add --lines, one on each line")
+
+
+def _document(payload: bytes, table: AliasTable, where: str) -> tuple[PayloadDocument, dict[str, int]]:
+    from uns.errors import RemoteProtocolError
+    from uns.sparkplug import codec
+
+    try:
+        return codec.decode_document(payload, table, codec.Leniency(inflate_bytes_max=codec.PAYLOAD_BYTES_MAX))
+    except RemoteProtocolError as error:
+        error.where = error.where or where
+        raise _with_hint(error, payload) from error
+
+
+def _with_hint(error: RemoteProtocolError, content: bytes) -> RemoteProtocolError:
+    if not error.next_step and _TEXT.fullmatch(content):
+        error.next_step = "this looks like text: --hex or --base64 reads it"
+    return error
 
 
 def _table_of(files: list[Path], text_form: str) -> AliasTable:
     """One table of all births: aliases are unique over a node and its devices; of equal names the last one counts."""
     from uns.errors import RemoteProtocolError
-    from uns.sparkplug import codec
-    from uns.sparkplug.aliases import AliasTable, binding_of
+    from uns.sparkplug.aliases import AliasTable
 
     table = AliasTable()
-    leniency = codec.Leniency(inflate_bytes_max=codec.PAYLOAD_BYTES_MAX)
     for file in files:
+        content = _read(str(file))
+        # A birth starts with the tag of its timestamp, seq or metrics, which no text does: kept raw, it is known.
+        payload = _payload(content, "" if content[:1] in _TAGS else text_form, str(file))
         try:
-            content = _read(str(file))
-            # A birth starts with the tag of its timestamp, seq or metrics, which no text does: kept raw, it is known.
-            birth = codec.decode_birth(
-                _payload(content, "" if content[:1] in _TAGS else text_form, str(file)), leniency
-            )
+            found = _take_birth(table, payload)
         except RemoteProtocolError as error:
             error.where = error.where or str(file)
-            raise
-        for position, metric in enumerate(birth.metrics):
-            table.add(binding_of(metric, position))
+            raise _with_hint(error, payload) from error
+        if not found:
+            raise RemoteProtocolError(
+                "no birth: no metric of it has a name and a type",
+                where=str(file),
+                expected="the payload of an NBIRTH or DBIRTH",
+            )
     return table
+
+
+def _take_birth(table: AliasTable, payload: bytes) -> int:
+    """Take in the metrics of a birth; how many these are."""
+    from uns.sparkplug import codec
+    from uns.sparkplug.aliases import binding_of
+
+    birth = codec.decode_birth(payload, codec.Leniency(inflate_bytes_max=codec.PAYLOAD_BYTES_MAX))
+    for position, metric in enumerate(birth.metrics):
+        table.add(binding_of(metric, position))
+    return len(birth.metrics)
 
 
 def _named(file: str) -> str:
@@ -208,6 +372,14 @@ def _show(document: PayloadDocument, size: int, forgiven: dict[str, int]) -> Non
         print("  " + _line(metric))
     for what, count in forgiven.items():
         print(f"forgiven: {what} ({count})")
+
+
+def _hint(document: PayloadDocument, *, has_births: bool) -> None:
+    """Say what would show more."""
+    unnamed = sum(1 for one in document.metrics if one.name is None and one.of_birth is None and one.alias is not None)
+    if unnamed:
+        wanting = "it is not in the births given" if has_births else "--births FILE gives its NBIRTH or DBIRTH"
+        print(f"an alias without a name, {unnamed} times: {wanting}", file=sys.stderr)
 
 
 def _line(metric: MetricDocument) -> str:
