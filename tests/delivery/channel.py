@@ -45,7 +45,6 @@ class Channel:
     stored: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
     committed: set[int] = field(default_factory=set)
-    reached_broker: set[int] = field(default_factory=set)
     sessions: int = 0
     numbered: int = 0
     connected: bool = False
@@ -63,12 +62,11 @@ class Channel:
     # the edge
 
     def connect(self) -> None:
-        """A new connection; what was under way may still arrive, up to where the caller cuts it."""
+        """A new connection; what was under way may still arrive, both ways, up to where the caller cuts it."""
         if self.connected:
             self.edge.session_ended()
         self.sessions += 1
         self.connected = True
-        self.down.clear()
         session = f"s{self.sessions}"
         self.edge.session_started(session, head=self.head, now_ns=self.now_ns)
         self.up.append(Birth(session))
@@ -174,6 +172,26 @@ class Channel:
     def duplicate_confirm(self, index: int) -> None:
         if self.down:
             self.down.append(self.down[index % len(self.down)])
+
+    def overtake_down(self, index: int) -> None:
+        if self.down:
+            confirm = self.down[index % len(self.down)]
+            self.down.remove(confirm)
+            self.down.append(confirm)
+
+    def refuse_from_elsewhere(self, _index: int) -> None:
+        """A second host of our host's id, which knows nothing, is quicker."""
+        self._confirm(0, ok=False)
+
+    def confirm_ahead(self, index: int) -> None:
+        """An answer to a mark that was not made yet proves nothing, whoever says so."""
+        self._confirm(1 + index, ok=True)
+
+    def _confirm(self, ahead: int, *, ok: bool) -> None:
+        if self.connected and self.edge.session_id is not None and self.edge.waiting_for_answer:
+            confirm = Confirm(session=self.edge.session_id, n=self.edge._n + ahead, ok=ok)
+            self.edge.receive_confirm(confirm, self.now_ns)
+            self.drain_edge()
 
     # the host
 

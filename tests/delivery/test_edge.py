@@ -13,7 +13,7 @@ from uns.delivery.edge import (
     Starved,
     Unanswered,
 )
-from uns.delivery.messages import Confirm, Mark
+from uns.delivery.messages import DIGEST_MODULUS, Confirm, Mark
 from uns.errors import LocalProtocolError
 
 MS = 1_000_000
@@ -426,3 +426,96 @@ class TestMisuse:
             send(edge, history=6)
         assert edge.history_position == 0
         assert edge.next_deadline_ns() is None
+
+
+class TestTheDigestOfAMark:
+    def test_it_is_the_sum_over_both_cursors_and_begins_anew(self):
+        edge = an_edge()
+        edge.sent("live", from_id=100, next_id=101, messages=1, digest=DIGEST_MODULUS - 1, now_ns=0)
+        edge.sent("history", from_id=0, next_id=5, messages=2, digest=8, now_ns=0)
+        edge.receive_timer(500 * MS)
+        answer(edge, 1, now_ms=500)
+        edge.sent("live", from_id=101, next_id=102, messages=1, digest=3, now_ns=500 * MS)
+        edge.receive_timer(1_000 * MS)
+        assert [mark.digest for mark in marks(edge)] == [7, 3]
+
+    def test_a_caller_that_does_not_say_leaves_it_out_for_that_mark(self):
+        edge = an_edge()
+        edge.sent("live", from_id=100, next_id=101, messages=1, digest=5, now_ns=0)
+        send(edge, live=1)
+        edge.receive_timer(500 * MS)
+        answer(edge, 1, now_ms=500)
+        edge.sent("live", from_id=102, next_id=103, messages=1, digest=3, now_ns=500 * MS)
+        edge.receive_timer(1_000 * MS)
+        assert [mark.digest for mark in marks(edge)] == [None, 3]
+
+    def test_a_repetition_has_that_of_the_mark(self):
+        edge = an_edge()
+        edge.sent("live", from_id=100, next_id=101, messages=1, digest=5, now_ns=0)
+        edge.receive_timer(500 * MS)
+        edge.sent("live", from_id=101, next_id=102, messages=1, digest=9, now_ns=600 * MS)
+        edge.receive_timer(5_500 * MS)
+        assert [(mark.n, mark.repeat, mark.digest) for mark in marks(edge)] == [(1, False, 5), (1, True, 5)]
+
+
+class TestTheWindowOfHistory:
+    def test_live_messages_do_not_fill_it(self):
+        """Else a small window, and live rows that always come just behind the mark, keep history waiting for ever."""
+        edge = an_edge(head=10_000)
+        edge._window = 1
+        for n in range(1, 30):
+            send(edge, live=20, messages=20, now_ms=n * 1_000)  # what was committed together goes before history
+            room = edge.history_room(n * 1_000 * MS)
+            assert room > 0
+            send(edge, history=room, messages=room, now_ms=n * 1_000)
+            edge.receive_timer((n * 1_000 + 500) * MS)
+            answer(edge, n, now_ms=n * 1_000 + 500)
+        assert edge._window == 200, "and a confirmed full window widens it"
+
+    def test_its_bounds_are_one_message_and_mark_messages_max(self):
+        edge = an_edge(head=10_000, mark_messages_max=7)
+        windows = []
+        for n, ok in enumerate([False] * 3 + [True] * 8, start=1):
+            now_ms = n * 1_000_000
+            while not edge.waiting_for_answer:
+                send(edge, history=1, now_ms=now_ms)
+                edge.receive_timer((now_ms + 500 * edge.starved) * MS)  # which has but one message to send
+            answer(edge, n, ok=ok, now_ms=now_ms + 500)
+            windows.append(edge._window)
+        assert windows == [1, 1, 1, 2, 3, 4, 5, 6, 7, 7, 7]
+
+    def test_a_full_one_is_marked_at_once_whatever_live_sent(self):
+        edge = an_edge(mark_messages_max=10)
+        edge._window = 2
+        send(edge, live=1)
+        send(edge, history=1)
+        assert marks(edge) == []
+        send(edge, history=1)
+        assert [mark.messages for mark in marks(edge)] == [3]
+
+
+class TestStarvedAndRecoveredAgainAndAgain:
+    def test_each_is_told_once_a_time_and_history_goes_on_after_each(self):
+        edge = an_edge(head=10_000)
+        told, n, now_ms = [], 0, 0
+        for _ in range(5):
+            for ok in (False, False, False, False, True):
+                n, now_ms = n + 1, now_ms + 400_000
+                send(edge, live=1, now_ms=now_ms)
+                edge.receive_timer((now_ms + 500) * MS)
+                answer(edge, n, ok=ok, now_ms=now_ms + 500)
+            told += [type(event).__name__ for event in edge.events() if isinstance(event, Starved | Recovered)]
+            assert edge.history_room((now_ms + 500) * MS) > 0
+        assert told == ["Starved", "Recovered"] * 5
+
+    def test_a_starved_node_that_connects_anew_does_not_wait_for_the_rest_of_its_longest_rest(self):
+        edge = an_edge(head=10_000)
+        for n in range(1, 12):
+            refuse_next(edge, n, now_ms=n * 1_000)
+        edge.session_ended()
+        edge.session_started("session-2", head=20_000, now_ns=20_000 * MS)
+        assert edge.history_room(25_000 * MS) == 1
+        send(edge, history=1, now_ms=25_000)
+        edge.receive_timer(25_500 * MS)
+        answer(edge, 1, session="session-2", now_ms=25_600)
+        assert (edge.starved, edge.history_room(25_600 * MS) >= 1) == (False, True)

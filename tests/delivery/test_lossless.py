@@ -15,9 +15,10 @@ steps = st.one_of(
     st.tuples(st.sampled_from(["live", "live", "live", "history", "history", "history"]), st.just(0)),
     st.tuples(st.just("deliver"), st.integers(1, 10)),
     st.tuples(st.sampled_from(["commit", "confirms"]), st.integers(1, 5)),
-    st.tuples(st.just("time"), st.sampled_from([1, 100, 500, 1_000, 5_000])),
+    st.tuples(st.just("time"), st.sampled_from([1, 100, 500, 1_000, 5_000, -3_000])),
     st.tuples(st.sampled_from(["lose_up", "lose_down", "duplicate_confirm", "cut_up"]), small),
-    st.tuples(st.sampled_from(["overtake_up", "overtake_up", "duplicate_up"]), small),
+    st.tuples(st.sampled_from(["overtake_up", "overtake_up", "duplicate_up", "overtake_down"]), small),
+    st.tuples(st.sampled_from(["refuse_from_elsewhere", "confirm_ahead"]), small),
     st.tuples(
         st.sampled_from(
             ["connect", "rebirth", "disconnect", "crash_edge", "fail_commit", "reconnect_host", "crash_host"]

@@ -25,10 +25,11 @@ STEPS = (
     + [("lose_down", 0), ("cut_up", 2), ("rebirth", 0), ("disconnect", 0), ("connect", 0), ("connect", 0)]
     + [("fail_commit", 0), ("reconnect_host", 0), ("crash_host", 0), ("crash_edge", 0)]
 )
-DISORDER = [("overtake_up", 0), ("overtake_up", 1), ("overtake_up", 3), ("duplicate_up", 2)]
+DISORDER = [("overtake_up", 0), ("overtake_up", 1), ("overtake_up", 3), ("duplicate_up", 2), ("overtake_down", 0)]
+STRANGE = [("refuse_from_elsewhere", 0), ("confirm_ahead", 0), ("confirm_ahead", 4), ("time", -3_000)]
 
 
-def hunt(make=Channel, seeds: int = 5_000, *, steps=(*STEPS, *DISORDER)) -> None:
+def hunt(make=Channel, seeds: int = 5_000, *, steps=(*STEPS, *DISORDER, *STRANGE)) -> None:
     """Play seeded scripts; raises at the first broken promise."""
     for seed in range(seeds):
         rng = random.Random(seed)
@@ -137,6 +138,31 @@ def test_an_edge_that_leaves_refused_live_rows_live(monkeypatch):
 
     monkeypatch.setattr(EdgeDelivery, "_refused", stubborn)
     with pytest.raises(AssertionError):
+        hunt()
+
+
+def test_an_edge_that_takes_an_answer_of_another_session(monkeypatch):
+    receive_confirm = EdgeDelivery.receive_confirm
+
+    def careless(self, confirm: Confirm, now_ns):
+        receive_confirm(self, msgspec.structs.replace(confirm, session=self.session_id or ""), now_ns)
+
+    monkeypatch.setattr(EdgeDelivery, "receive_confirm", careless)
+    with pytest.raises(AssertionError, match="never committed"):
+        hunt()
+
+
+def test_an_edge_that_takes_an_answer_to_a_later_mark(monkeypatch):
+    receive_confirm = EdgeDelivery.receive_confirm
+
+    def careless(self, confirm: Confirm, now_ns):
+        waiting = self._outstanding
+        if waiting is not None and confirm.n > waiting.mark.n:
+            confirm = msgspec.structs.replace(confirm, n=waiting.mark.n)
+        receive_confirm(self, confirm, now_ns)
+
+    monkeypatch.setattr(EdgeDelivery, "receive_confirm", careless)
+    with pytest.raises(AssertionError, match="never committed"):
         hunt()
 
 

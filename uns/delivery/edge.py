@@ -15,8 +15,9 @@ anew.
   every earlier mark was either confirmed or refused, and a refusal sends history back to its start.
 * A refusal proves nothing about any row before that mark: what was live before it becomes history.
 * Without an answer nothing is resent: the mark is repeated, live goes on, history waits.
-* History keeps to a window of messages per mark. A refusal divides it by four, a confirmation widens it a little: many
-  gateways that come back at once fill the broker's queue to the host, and would refill it for ever with full windows.
+* History keeps to a window of messages of its own per mark; live cannot fill it. A refusal divides it by four, a
+  confirmation widens it a little: many gateways that come back at once fill the broker's queue to the host, and would
+  refill it for ever with full windows.
 
 Numbers only: rows, clocks and connections belong to the caller.
 """
@@ -157,6 +158,7 @@ class EdgeDelivery:
         self._history_position = self._history_confirmed = 0
         self._n = 0
         self._messages = 0  # handed over since mark n
+        self._history_messages = 0  # of these, of history
         self._digest: int | None = 0  # of their payloads; None where the caller does not say
         self._live_moved = self._history_moved = False  # since mark n
         self._unmarked_since_ns: int | None = None
@@ -215,7 +217,7 @@ class EdgeDelivery:
             return 0
         if self._starved:
             return int(waiting is None and self._messages == 0)
-        return max(0, self._window - self._messages)
+        return max(0, self._window - self._history_messages)
 
     # What happened
 
@@ -281,6 +283,7 @@ class EdgeDelivery:
                 )
             self._history_position = next_id
             self._history_moved = True
+            self._history_messages += messages
             self._mark_at_once = self._mark_at_once or next_id == self._live_start
         if self.level == "none":
             self._actions.append(DeleteRows(from_id, next_id))
@@ -369,7 +372,8 @@ class EdgeDelivery:
         since = self._unmarked_since_ns
         if self._outstanding is not None or since is None or self._session_id is None:
             return
-        full = self._messages >= (self._window if self._history_moved else self._mark_messages_max)
+        filled = self._history_messages >= self._window
+        full = filled or self._messages >= self._mark_messages_max
         if not (self._mark_at_once or full or now_ns >= since + self._mark_interval_ns):
             return
         self._n += 1
@@ -389,9 +393,9 @@ class EdgeDelivery:
             self._live_position,
             self._history_position,
             now_ns + self._confirm_timeout_ns,
-            filled=self._history_moved and self._messages >= self._window,
+            filled=filled,
         )
-        self._messages = self._digest = 0
+        self._messages = self._history_messages = self._digest = 0
         self._live_moved = self._history_moved = False
         self._unmarked_since_ns = None
         self._mark_at_once = False
