@@ -148,9 +148,11 @@ def test_births_that_went_by_with_their_topics_name_the_data_after_them():
         return [f"spBv1.0/plant 1/{kind}/{node} {base64.b64encode(payload).decode()}" for kind, payload in kinds]
 
     given = [*lines("a", ("NBIRTH", goldens.BIRTH), ("NDATA", goldens.DATA)), *lines("b", ("NDATA", goldens.DATA))]
+    given.append("spBv1.0/STATE/h " + base64.b64encode(b'{"online":true,"timestamp":1}').decode())
     done = run("decode", "--base64", "--lines", "--json", given="\n".join(given).encode())
     assert (done.returncode, done.stderr) == (0, b"")
-    _, named, unnamed = (json.loads(line) for line in done.stdout.splitlines())
+    _, named, unnamed, state = (json.loads(line) for line in done.stdout.splitlines())
+    assert state == {"topic": "spBv1.0/STATE/h", "state": {"online": True, "timestamp": 1}}
     assert (named["topic"], unnamed["topic"]) == ("spBv1.0/plant 1/NDATA/a", "spBv1.0/plant 1/NDATA/b")
     assert named["payload"]["metrics"][0]["of_birth"]["name"] == "m/Int8"
     assert "of_birth" not in unnamed["payload"]["metrics"][0]

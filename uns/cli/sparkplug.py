@@ -54,6 +54,7 @@ Examples:
 INPUT_BYTES_MAX = 16 << 20  # of any one file or line: many times what a payload may have, in the widest form
 SHOWN_CHARACTERS_MAX = 100
 NODES_MAX = 1000  # whose births are kept with --lines; of more the oldest are forgotten
+STATE_PREFIX = "spBv1.0/STATE/"  # JSON, the one message that is no payload
 
 _TAGS = (b"\x08", b"\x12", b"\x18")
 _TEXT = re.compile(rb"[0-9A-Za-z+/=\s]+")
@@ -124,12 +125,15 @@ def _decode_lines(file: str, text_form: str, births: AliasTable, *, as_json: boo
     seen = _Births(births)
     failed = False
     for number, line in enumerate(_lines(file), start=1):
-        topic, _, text = line.strip().decode(errors="replace").rpartition(" ")
-        if not text:
+        topic, _, text = line.rstrip(b"\r\n").decode(errors="replace").rpartition(" ")
+        if not line.strip():
             continue
         where = f"{_named(file)}: line {number}"
         try:
             payload = _payload(text.encode(), text_form, where)
+            if topic.startswith(STATE_PREFIX):
+                _show_state(topic, payload, as_json=as_json)
+                continue
             document, forgiven = _document(payload, seen.table_of(topic, payload), where)
         except UnsError as error:
             error.where = error.where or where
@@ -146,6 +150,16 @@ def _decode_lines(file: str, text_form: str, births: AliasTable, *, as_json: boo
             sys.stdout.flush()
     if failed:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _show_state(topic: str, payload: bytes, *, as_json: bool) -> None:
+    from uns.sparkplug.state import decode_state
+
+    state = decode_state(payload)
+    if as_json:
+        print_line({"topic": topic, "state": {"online": state.online, "timestamp": state.timestamp}})
+    else:
+        print(f"{topic}\n{'online' if state.online else 'offline'} · {_time(state.timestamp)}", flush=True)
 
 
 class _Births:
