@@ -321,7 +321,7 @@ def test_a_long_name_counts_as_several():
 
 
 def test_definitions_beyond_the_bound_are_not_remembered_and_nobody_is_blamed(monkeypatch: pytest.MonkeyPatch):
-    from tests.doctor.test_rules import define, instance
+    from tests.doctor.faults import define, instance
     from uns.doctor import following
 
     monkeypatch.setattr(following, "DEFINITIONS_MAX", 0)

@@ -166,7 +166,7 @@ class Grader:
         for rule in (BY_KIND_RETAINED if retain else BY_KIND)[sight.kind]:
             outcome = rule.check(sight)
             if outcome is not None:
-                self._record(rule, sight.kind, sight.subject, outcome, sight.topic, now_ns)
+                self._record(rule, sight.meant, sight.subject, outcome, sight.topic, now_ns)
         self._remember(sight, payload)
 
     def _count(self, size: int, qos: int, retain: bool) -> None:

@@ -126,6 +126,12 @@ class Sight:
                 return metric.value.value
         return None
 
+    @property
+    def meant(self) -> str:
+        """The message type that its topic names, in the wrong shape too; ``TOPIC`` where it names none."""
+        is_ours = self.kind == TOPIC and self.levels[0] == "spBv1.0" and len(self.levels) > 2
+        return self.levels[2] if is_ours and self.levels[2] in PAYLOADS else self.kind
+
     def read_control_metrics(self) -> None:
         """Find bdSeq among the metrics."""
         self.bd_seq_metrics = [metric for metric in self.metrics if metric.name == BD_SEQ]
