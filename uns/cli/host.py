@@ -97,6 +97,13 @@ def run(  # noqa: PLR0917 - one parameter an option
     reorder_timeout: Annotated[
         str, typer.Option(help="How long a missing message is waited for before a rebirth is asked for: 500ms, 5s.")
     ] = "5s",
+    accept_compressed: Annotated[
+        bool,
+        typer.Option("--accept-compressed", help="Read compressed payloads (of 1 MiB at most)."),
+    ] = False,
+    accept_nanoseconds: Annotated[
+        bool, typer.Option("--accept-nanoseconds", help="Read timestamps that can only be ns.")
+    ] = False,
     unlimited_time: Annotated[
         bool, typer.Option("--unlimited-time", help="Believe every source time (replays of the past).")
     ] = False,
@@ -147,6 +154,8 @@ def run(  # noqa: PLR0917 - one parameter an option
         anchor_file=anchor_file,
         reorder_timeout_ms=reorder_timeout_ms,
         unlimited_time=unlimited_time,
+        accept_compressed=accept_compressed,
+        accept_nanoseconds=accept_nanoseconds,
     )
     parse_api_address(options.api_address)
     run_host(options)

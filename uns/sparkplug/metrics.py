@@ -173,7 +173,9 @@ class TemplateMembers(msgspec.Struct, frozen=True, eq=False):
 
 _COMPOSED = frozenset({DataType.DATASET, DataType.FILE, DataType.TEMPLATE}) | ARRAYS
 
-RejectReason = Literal["unknown_metric", "wrong_type", "no_timestamp", "unsupported_type", "out_of_range"]
+RejectReason = Literal[
+    "unknown_metric", "wrong_type", "no_timestamp", "unsupported_type", "out_of_range", "nanosecond_timestamp"
+]
 
 
 class RejectedMetric(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from uns.namespace.model import Equipment, TopicTree
 from uns.namespace.topics import Uns1Topics, dlq_topic, unmapped_topic
 from uns.namespace.units import symbol_of
 from uns.runtime.host.intake import DeviceReader, unmapped_report
+from uns.sparkplug.codec import NANOSECONDS
 from uns.sparkplug.host_nodes import NodeState
 from uns.sparkplug.messages import (
     ConformanceWarning,
@@ -42,6 +43,8 @@ State = Literal["online", "offline", "stale", "unknown"]
 DEAD_LETTERS_PER_MINUTE_MAX = 60
 DEAD_LETTER_BYTES_MAX = 256 * 1024
 STEADY_NS = 3_000_000_000
+_NAMES_SHOWN_MAX = 5
+_NANOSECONDS_HELP = "have the sender say ms, or read ns: `uns host run --accept-nanoseconds`"
 _MINUTE_NS = 60_000_000_000
 _encode = msgspec.json.Encoder().encode
 
@@ -93,7 +96,9 @@ class Announcer:
         self._works_since_ns: dict[str, int] = {}
         self._letters_minute = 0
         self._letters_in_minute = 0
-        self.counters: Counter[str] = Counter(dead_letters=0, dead_letters_suppressed=0, gaps=0)
+        self.counters: Counter[str] = Counter(
+            dead_letters=0, dead_letters_suppressed=0, gaps=0, birth_metrics_refused=0
+        )
         for equipment in tree.equipment.values():
             for gateway in equipment.gateways:
                 self._gateways[equipment.id, gateway] = GatewayHealth(gateway=gateway, state="unknown")
@@ -223,6 +228,18 @@ class Announcer:
             if equipment.gateways:
                 self._show_health(equipment)
 
+    def _metrics_refused(self, edge_node: EdgeNodeDescriptor, device_id: str | None, birth: BirthPayload) -> None:
+        reasons = Counter(metric.reason for metric in birth.rejected)
+        self.counters["birth_metrics_refused"] += len(birth.rejected)
+        self._log.warning(
+            "metrics of a birth cannot be read: nothing of them is recorded",
+            edge_node=str(edge_node),
+            device=device_id,
+            metrics=[metric.name for metric in birth.rejected[:_NAMES_SHOWN_MAX]],
+            reasons=dict(reasons),
+            next_step=_NANOSECONDS_HELP if NANOSECONDS in reasons else "mend them at the sender",
+        )
+
     # --- documents -----------------------------------------------------------------------------------------------
 
     def _born(
@@ -231,6 +248,8 @@ class Announcer:
         if reader is None:
             return
         self._set(edge_node, device_id, "online", "")
+        if birth.rejected:
+            self._metrics_refused(edge_node, device_id, birth)
         report = unmapped_report(reader.mapping, birth)
         topic = unmapped_topic(edge_node, device_id)
         self._show(topic, b"" if report is None else _encode(report))

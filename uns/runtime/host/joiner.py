@@ -29,6 +29,7 @@ from uns.runtime.host.groups import AliveItem, DeathItem, FactItem, Item, WorkIt
 from uns.runtime.host.intake import malformed_work
 from uns.runtime.host.output import Output
 from uns.runtime.host.rejoin import RawReader
+from uns.sparkplug.codec import DEFAULT_LENIENCY, Leniency
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["Joiner", "JoinerLimits"]
@@ -66,6 +67,7 @@ class Joiner:
         on_gap: Callable[[EdgeNodeDescriptor, str], None],
         unlimited_time: bool = False,
         audit: FactAudit | None = None,
+        leniency: Leniency = DEFAULT_LENIENCY,
     ) -> None:
         self._audit = audit
         self._tree = tree
@@ -79,6 +81,7 @@ class Joiner:
         self._on_health = on_health
         self._on_gap = on_gap
         self._unlimited_time = unlimited_time
+        self._leniency = leniency
         self._index: RecordIndexReader | None = None
         self._waiting: deque[Item] = deque()
         self._waiting_samples = 0
@@ -341,7 +344,7 @@ class Joiner:
         """The next messages of the raw log; none where memory takes over again."""
         if self._rereading is None:
             births = await self._in_reader(lambda: self._raw.births_until(self._position))
-            self._rereading = RawReader(self._tree, births)
+            self._rereading = RawReader(self._tree, births, self._leniency)
         limit = 1 if self._position < self._items_apart_until else self._limits.reread_messages_max
         messages = await self._in_reader(lambda: self._raw.read(self._position, messages_max=limit))
         if not messages:

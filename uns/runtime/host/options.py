@@ -13,6 +13,7 @@ from uns.errors import ConfigurationError
 from uns.runtime.host.joiner import JoinerLimits
 from uns.runtime.host.order_state import OrderStateLimits
 from uns.runtime.host.output import OutputLimits
+from uns.sparkplug.codec import PAYLOAD_BYTES_MAX, Leniency
 
 __all__ = ["DEFAULT_HOST_ID", "REORDER_TIMEOUT_MS_MAX", "HostOptions", "parse_duration_ns", "parse_size"]
 
@@ -38,10 +39,20 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     stats_file: Path | None = None
     anchor_file: Path | None = None  # a second place for the anchor of the audit log, outside of the store
     reorder_timeout_ms: int = 5000  # how long a missing seq is waited for (operational-behavior-host-reordering-param)
+    accept_compressed: bool = False  # payloads in the envelope SPBV1.0_COMPRESSED
+    accept_nanoseconds: bool = False  # timestamps that can only be ns
     unlimited_time: bool = False  # believe every source time: for replays of the past
     joining: JoinerLimits = JoinerLimits()
     output: OutputLimits = OutputLimits()
     orders: OrderStateLimits = OrderStateLimits()
+
+    @property
+    def leniency(self) -> Leniency:
+        """What is read of foreign payloads beyond the standard."""
+        return Leniency(
+            scale_nanoseconds=self.accept_nanoseconds,
+            inflate_bytes_max=PAYLOAD_BYTES_MAX if self.accept_compressed else 0,
+        )
 
     @property
     def api_address(self) -> str:

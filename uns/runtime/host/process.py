@@ -100,6 +100,7 @@ class Host:
             options.host_id,
             jitter=random.randrange,
             bounds=bounds,
+            leniency=options.leniency,
             declared=declared.__contains__,
             reorder_timeout_ms=options.reorder_timeout_ms,
             state_seen_ms=self.kept_state.load(),
@@ -206,6 +207,7 @@ class Host:
             on_health=lambda text: self.announcer.trouble("record_log", text),
             on_gap=self.announcer.gap,
             unlimited_time=options.unlimited_time,
+            leniency=options.leniency,
             audit=fact_audit,
         )
         closers.append(("raw-reads", self.joiner.close))

@@ -16,26 +16,33 @@ from uns.runtime.host.intake import DeviceReader, malformed_work
 from uns.runtime.host.receiver import Readers, address_rows
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
-from uns.sparkplug.metrics import BirthPayload
+from uns.sparkplug.codec import COMPRESSED, DEFAULT_LENIENCY, PAYLOAD_BYTES_MAX, Leniency
+from uns.sparkplug.metrics import BirthPayload, DataPayload
 from uns.sparkplug.topics import DeviceTopic, EdgeNodeDescriptor, MessageType, StateTopic, parse_topic
 
 __all__ = ["RawReader"]
 
 _BIRTHS = frozenset({MessageType.NBIRTH, MessageType.DBIRTH})
 _DEATHS = frozenset({MessageType.NDEATH, MessageType.DDEATH})
+_MILDEST = Leniency(scale_nanoseconds=True, inflate_bytes_max=PAYLOAD_BYTES_MAX)
 _FOREIGN_PREFIX = "foreign:"
 
 
 class RawReader:
-    """Gives for each raw message what the receiver gave for it. ``births``: those that hold where reading begins."""
+    """Gives for each raw message what the receiver gave for it. ``births``: those that hold where reading begins.
 
-    def __init__(self, tree: TopicTree, births: Iterable[RawBirth]) -> None:
+    ``leniency`` is the installation's, as for receiving. It may have been stricter or milder when a message came: a
+    logged birth was read then, so it is read in any case; DATA is what it was counted as.
+    """
+
+    def __init__(self, tree: TopicTree, births: Iterable[RawBirth], leniency: Leniency = DEFAULT_LENIENCY) -> None:
+        self._leniency = leniency
         self._readers = Readers(tree)
         self._tables: dict[tuple[EdgeNodeDescriptor, str | None], AliasTable] = {}
         self._bd_seqs: dict[EdgeNodeDescriptor, int] = {}
         for birth in births:
             if birth.payload is not None:
-                self._born(birth.edge_node, birth.device_id, codec.decode_birth(birth.payload), birth.session)
+                self._born(birth.edge_node, birth.device_id, self._read_birth(birth.payload), birth.session)
                 if birth.device_id is None and birth.bd_seq is not None:
                     self._bd_seqs[birth.edge_node] = birth.bd_seq
 
@@ -60,7 +67,7 @@ class RawReader:
         return self._malformed(message, topic.edge_node, device_id, reason)
 
     def _birth(self, message: RawMessage, edge_node: EdgeNodeDescriptor, device_id: str | None) -> Item:
-        birth = codec.decode_birth(message.payload)  # it was read before it was logged
+        birth = self._read_birth(message.payload)
         if device_id is None:
             self._bd_seqs[edge_node] = -1 if birth.bd_seq is None else birth.bd_seq
         reader = self._born(edge_node, device_id, birth, message.session)
@@ -74,12 +81,27 @@ class RawReader:
         if reader is None or table is None:
             return self._malformed(message, edge_node, device_id, "its birth is not in the raw log")
         try:
-            data = codec.decode_data(message.payload, table)
+            data = self._read_data(message.payload, table)
         except RemoteProtocolError as error:
             return self._malformed(message, edge_node, device_id, str(error))
         historical = data.is_historical is not None and any(data.is_historical)
         provenance = self._provenance(message, edge_node, device_id, seq=data.seq, historical=historical)
-        return WorkItem(message.position, reader.read_data(data, provenance))
+        work = reader.read_data(data, provenance)
+        if COMPRESSED in data.leniencies and work.samples != message.samples:
+            return self._malformed(message, edge_node, device_id, "compressed, which was refused when it came")
+        return WorkItem(message.position, work)
+
+    def _read_birth(self, payload: bytes) -> BirthPayload:
+        try:
+            return codec.decode_birth(payload, self._leniency)
+        except RemoteProtocolError:
+            return codec.decode_birth(payload, _MILDEST)
+
+    def _read_data(self, payload: bytes, table: AliasTable) -> DataPayload:
+        try:
+            return codec.decode_data(payload, table, self._leniency)
+        except RemoteProtocolError:
+            return codec.decode_data(payload, table, _MILDEST)
 
     def _malformed(
         self, message: RawMessage, edge_node: EdgeNodeDescriptor, device_id: str | None, reason: str

@@ -16,10 +16,12 @@ from uns.sparkplug.wire import NODE_BYTES_MIN, InflateError, has_room, inflate
 __all__ = [
     "ARRAY_ELEMENTS_MAX",
     "CELLS_MAX",
+    "COMPRESSED",
     "DEFAULT_LENIENCY",
     "DEPTH_MAX",
     "METRICS_MAX",
     "NAME_BYTES_MAX",
+    "NANOSECONDS",
     "NODES_MAX",
     "PAYLOAD_BYTES_MAX",
     "PROPERTIES_MAX",
@@ -55,7 +57,9 @@ ARRAY_ELEMENTS_MAX = 1 << 20  # of all arrays of one payload: a boolean is a bit
 TIMESTAMP_MS_MAX = ((1 << 63) - 1) // 1_000_000  # in the year 2262: what fits into a signed 64-bit count of ns
 
 _NS_PER_MS = 1_000_000
-_COMPRESSED = "SPBV1.0_COMPRESSED"
+_YEAR_2000_MS = 946_684_800_000
+_ENVELOPE = "SPBV1.0_COMPRESSED"
+COMPRESSED, NANOSECONDS = "compressed_payload", "nanosecond_timestamp"  # names of what is forgiven by option
 _ALGORITHMS = frozenset({"DEFLATE", "GZIP"})
 _SEQ_MODULUS = 256  # a peer that counts on beyond it still says the order
 
@@ -135,15 +139,20 @@ def parse(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> Payload:
     return parse_checked(payload, leniency)
 
 
-def parse_checked(payload: bytes, leniency: Leniency) -> Payload:
-    """:func:`parse` for bytes whose bounds were checked."""
+def parse_checked(payload: bytes, leniency: Leniency, notes: dict[str, int] | None = None) -> Payload:
+    """:func:`parse` for bytes whose bounds were checked. ``notes`` takes what was forgiven."""
     try:
         message = Payload.FromString(payload)
     except DecodeError as error:
         raise RemoteProtocolError(
             "not a Sparkplug B payload", expected="protobuf of org.eclipse.tahu.protobuf.Payload"
         ) from error
-    return _inflated(message, leniency) if message.uuid == _COMPRESSED else message
+    if message.uuid != _ENVELOPE:
+        return message
+    inner = _inflated(message, leniency)
+    if notes is not None:
+        notes[COMPRESSED] = 1
+    return inner
 
 
 def parse_plain(payload: bytes) -> PlainData | None:
@@ -165,7 +174,8 @@ def _inflated(envelope: Payload, leniency: Leniency) -> Payload:
         raise RemoteProtocolError(
             "compressed payload",
             expected="one that is not: none is inflated here",
-            next_step="switch compression off at the sender, or set inflate_bytes_max",
+            next_step="switch compression off at the sender, or read it: `uns host run --accept-compressed`, or "
+            "inflate_bytes_max in a program",
         )
     algorithm = next((metric.string_value for metric in envelope.metrics if metric.name == "algorithm"), "DEFLATE")
     if str(algorithm).upper() not in _ALGORITHMS:
@@ -193,9 +203,10 @@ def seq_of(message: Payload | PlainData) -> int | None:
 def checked_time(raw: int, leniency: Leniency) -> int:
     """A timestamp of the wire in ms; rejects what no clock says."""
     if raw > TIMESTAMP_MS_MAX:
-        if leniency.scale_nanoseconds and raw // _NS_PER_MS <= TIMESTAMP_MS_MAX:
-            return raw // _NS_PER_MS
-        raise Rejected("out_of_range")
+        time_ms = raw // _NS_PER_MS
+        if leniency.scale_nanoseconds and time_ms <= TIMESTAMP_MS_MAX:
+            return time_ms
+        raise Rejected("nanosecond_timestamp" if _YEAR_2000_MS <= time_ms <= TIMESTAMP_MS_MAX else "out_of_range")
     return raw
 
 

@@ -10,6 +10,7 @@ from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.codec.parsing import (
     DEFAULT_LENIENCY,
     NAME_BYTES_MAX,
+    NANOSECONDS,
     TIMESTAMP_MS_MAX,
     Leniency,
     Payload,
@@ -52,15 +53,21 @@ from uns.sparkplug.metrics import (
 __all__ = ["decode_birth", "decode_command", "decode_data", "decode_death", "decode_seq", "resolve"]
 
 _BD_SEQ_MASK = (1 << 63) - 1  # it is compared only, and logs keep it in a signed column
+_OF_DEATHS = Leniency(inflate_bytes_max=1 << 16)
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def decode_birth(payload: bytes, leniency: Leniency = DEFAULT_LENIENCY) -> BirthPayload:
     """Read an NBIRTH or DBIRTH."""
-    message = parse(payload, leniency)
+    check_bounds(payload)
+    notes: dict[str, int] = {}
+    message = parse_checked(payload, leniency, notes)
     payload_time = time_of(message, leniency)
     birth = BirthPayload(timestamp_ms=payload_time, seq=seq_of(message), metrics=[], rejected=[])
     reading = Reading(leniency, payload_time)
+    reading.notes = notes
+    if message.timestamp > TIMESTAMP_MS_MAX and payload_time is not None:
+        reading.forgive(NANOSECONDS)
     if payload_time is None:
         reading.forgive("tck-id-payloads-nbirth-timestamp")
     metrics = birth.metrics
@@ -120,7 +127,10 @@ def decode_data(payload: bytes, table: AliasTable, leniency: Leniency = DEFAULT_
         found = _plain_data(plain, payload, table)
         if found is not None:
             return found
-    return _any_data(parse_checked(payload, leniency), table, leniency)
+    notes: dict[str, int] = {}
+    data = _any_data(parse_checked(payload, leniency, notes), table, leniency)
+    data.leniencies.update(notes)
+    return data
 
 
 _PLAIN_BYTES_MIN = 100  # half a dozen metrics: for fewer the second schema costs more than it spares
@@ -225,7 +235,7 @@ def _any_data(  # noqa: C901, PLR0912  # hot: calls cost most
         bindings.append(binding)
         values.append(value)
         times_ms.append(time_ms)
-    if (form := _other_form(message)) is not None:
+    if (form := _other_form(message, payload_time)) is not None:
         reading = reading or Reading(leniency, payload_time)
         reading.forgive(form)
     return DataPayload(
@@ -242,10 +252,10 @@ def _any_data(  # noqa: C901, PLR0912  # hot: calls cost most
     )
 
 
-def _other_form(message: Payload) -> str | None:
+def _other_form(message: Payload, payload_time: int | None) -> str | None:
     """How DATA is written otherwise than it should; the first metric tells, for peers write all of them alike."""
-    if message.timestamp > TIMESTAMP_MS_MAX:
-        return "nanosecond_timestamp"
+    if message.timestamp > TIMESTAMP_MS_MAX and payload_time is not None:
+        return NANOSECONDS
     if not message.metrics:
         return None
     first = message.metrics[0]
@@ -255,8 +265,8 @@ def _other_form(message: Payload) -> str | None:
 
 
 def decode_death(payload: bytes) -> int | None:
-    """The bdSeq of an NDEATH, or None where it has none."""
-    for wire in parse(payload).metrics:
+    """The bdSeq of an NDEATH, or None where it has none. Who compresses it is believed to be dead all the same."""
+    for wire in parse(payload, _OF_DEATHS).metrics:
         if wire.name == BD_SEQ:
             which = wire.WhichOneof("value")
             return int(getattr(wire, which)) & _BD_SEQ_MASK if which in {"int_value", "long_value"} else None
