@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tests.simulation.broker import Connection
 from tests.simulation.checking import (
+    BIRTHS,
     DATA,
     EDGE_TYPES,
     REBIRTH,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKERS", "STATE_TOPIC", "BrokenPromiseError", "Checker", "WireTap"]
 
 
+VALUE_FIELDS = {7: "int_value", 4: "long_value", 8: "long_value", 10: "double_value", 12: "string_value"}
 AT_ONCE_MS = 1
 HEALED_WITHIN_MS = 200  # a host reads in batches
 
@@ -138,6 +140,7 @@ class SessionChecker(Checker):
         "tck-id-host-topic-phid-birth-sub-required",
         "tck-id-payloads-state-subscribe",
         "tck-id-message-flow-edge-node-birth-publish-connect",
+        "tck-id-message-flow-device-dcmd-subscribe",
     )
 
     def __init__(self) -> None:
@@ -157,6 +160,9 @@ class SessionChecker(Checker):
             self.require(
                 granted.get(topic) == 1, "tck-id-message-flow-edge-node-ncmd-subscribe", f"{topic} not among {granted}"
             )
+        elif seen.kind == "DBIRTH":
+            topic = seen.topic.replace("/DBIRTH/", "/DCMD/")
+            self.require(granted.get(topic) == 1, "tck-id-message-flow-device-dcmd-subscribe", f"{topic}: {granted}")
         elif seen.kind == "STATE" and is_host(connection):
             self.require(
                 "spBv1.0/#" in granted and granted.get(seen.topic) == 1,
@@ -323,13 +329,18 @@ class MarkChecker(Checker):
 
 
 class CommandChecker(Checker):
-    """Rebirth requests: the right metric, and few of them (no storm)."""
+    """Rebirth requests: the right metric, and few of them (no storm). Writes: metrics of the births, in their types."""
 
     tck_ids = (
         "tck-id-operational-behavior-data-commands-ncmd-rebirth-name",
         "tck-id-operational-behavior-data-commands-ncmd-rebirth-value",
         "tck-id-operational-behavior-data-commands-ncmd-rebirth-verb",
         "tck-id-topics-ncmd-payload",
+        "tck-id-operational-behavior-data-commands-ncmd-verb",
+        "tck-id-topics-dcmd-payload",
+        "tck-id-operational-behavior-data-commands-dcmd-verb",
+        "tck-id-operational-behavior-data-commands-dcmd-metric-name",
+        "tck-id-operational-behavior-data-commands-dcmd-metric-value",
     )
     per_second_max = 12
     per_node_and_minute_max = 10
@@ -337,10 +348,27 @@ class CommandChecker(Checker):
     def __init__(self) -> None:
         self.times: list[int] = []
         self.by_node: dict[str, list[int]] = {}
+        self.born: dict[tuple[str, str | None], dict[int | str, int]] = {}  # alias or name to datatype
 
     def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
-        if seen.kind != "NCMD":
-            return
+        if seen.kind in BIRTHS:
+            born = self.born.setdefault((seen.node, seen.device), {})
+            born |= {metric.alias or metric.name: metric.datatype for metric in seen.payload.metrics}
+        elif seen.kind == "DCMD":
+            self.check_written(seen)
+        elif seen.kind == "NCMD":
+            self.check_asked(connection, seen, now_ns)
+
+    def check_written(self, seen: Seen) -> None:
+        born = self.born.get((seen.node, seen.device), {})
+        for metric in seen.payload.metrics:
+            datatype = born.get(metric.alias or metric.name)
+            rule = "tck-id-operational-behavior-data-commands-dcmd-metric"
+            self.require(datatype is not None, f"{rule}-name", f"{metric.alias or metric.name} to {seen.where}")
+            fits = metric.WhichOneof("value") == VALUE_FIELDS.get(datatype or 0)
+            self.require(fits, f"{rule}-value", f"{metric} to {seen.where}, its birth says {datatype}")
+
+    def check_asked(self, connection: Connection, seen: Seen, now_ns: int) -> None:
         (metric,) = seen.payload.metrics
         self.require(metric.name == REBIRTH and metric.boolean_value, self.tck_ids[0], f"{metric}")
         if connection.client_id != f"host:{HOST_ID}":
@@ -358,6 +386,7 @@ class CommandChecker(Checker):
 
 CHECKERS: tuple[type[Checker], ...] = (
     OneConnectionChecker,  # before the one for bdSeq, which a second connection breaks as well
+    TopicChecker,  # before those that judge by a topic
     SequenceChecker,
     BirthOrderChecker,
     BdSeqChecker,
@@ -375,7 +404,6 @@ CHECKERS: tuple[type[Checker], ...] = (
     PrimaryHostChecker,
     RebirthAnswerChecker,
     StateNeverOlderChecker,
-    TopicChecker,
     WalkChecker,
     ClockChecker,
 )

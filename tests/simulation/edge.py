@@ -24,6 +24,7 @@ from uns.source import Readings
 from uns.sparkplug.edge import EdgeNodeSession, WhenHostSilent
 from uns.sparkplug.messages import (
     BirthDue,
+    CommandReceived,
     Connect,
     Disconnect,
     Message,
@@ -81,7 +82,8 @@ class SimulatedEdge:
         self.clock_offset_ns = 0  # of the gateway's clock; the PLC has its own
         self.lost_devices: set[str] = set()
         self.sessions = 0
-        self.rows_deleted: Callable[[list[Row]], None] = lambda rows: None  # hook of the checkers
+        self.rows_deleted: Callable[[list[Row]], None] = lambda rows: None  # hooks of the checkers
+        self.commanded: Callable[[CommandReceived], None] = lambda event: None
 
     @property
     def name(self) -> str:
@@ -130,6 +132,7 @@ class EdgeProcess:
             plan.descriptor,
             primary_host_id=HOST_ID if options.primary_host else None,
             extra_filters=((confirm_topic(plan.descriptor), 1),),
+            command_devices=plan.devices,
             host_wait_max_ms=options.host_wait_ms,
             when_host_silent=options.when_host_silent,
             leaves_offline_host=len(edge.brokers) > 1,
@@ -299,7 +302,7 @@ class EdgeProcess:
         self.edge.sessions += 1
         self.clock.start()
         self.end = None
-        session_id = f"{self.edge.name}-{self.edge.sessions}-{self.world.random.getrandbits(32):08x}"
+        session_id = f"{self.edge.name[:4]}-{self.edge.sessions}-{self.world.random.getrandbits(32):08x}"
         self.session.connect(bd_seq=bd_seq, session_id=session_id, now_ns=self.now_ns, broker=self.walk.name)
         self._do()
 
@@ -376,6 +379,8 @@ class EdgeProcess:
                 self.world.trace(self.edge.name, f"{confirm}")
             self.delivery.receive_confirm(confirm, now_ns)
             self._pump_soon()
+        elif isinstance(event, CommandReceived):
+            self.edge.commanded(event)
         elif isinstance(event, Offline) and event.reason != "closed":
             end = self._end_of(event.reason)
             if self.world.tracing:

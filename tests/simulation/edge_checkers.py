@@ -174,6 +174,7 @@ class DeathChecker(Checker):
         "tck-id-payloads-ndeath-will-message-qos",
         "tck-id-payloads-ndeath-will-message-retain",
         "tck-id-operational-behavior-edge-node-intentional-disconnect-ndeath",
+        "tck-id-payloads-ndeath-will-message-publisher",
         "tck-id-payloads-ndeath-will-message-publisher-disconnect-mqtt311",
         "tck-id-message-flow-edge-node-birth-publish-will-message",
         "tck-id-message-flow-edge-node-birth-publish-will-message-payload",
@@ -314,6 +315,7 @@ class BirthContentChecker(Checker):
         "tck-id-payloads-metric-datatype-value",
         "tck-id-payloads-metric-datatype-value-type",
         "tck-id-payloads-nbirth-rebirth-req",
+        "tck-id-operational-behavior-data-publish-nbirth-order",
         "tck-id-operational-behavior-data-commands-rebirth-name",
         "tck-id-operational-behavior-data-commands-rebirth-datatype",
         "tck-id-operational-behavior-data-commands-rebirth-value",
@@ -325,6 +327,9 @@ class BirthContentChecker(Checker):
     def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
         if seen.kind not in BIRTHS:
             return
+        times = [metric.timestamp for metric in seen.payload.metrics]
+        ordered = times == sorted(times)
+        self.require(ordered, "tck-id-operational-behavior-data-publish-nbirth-order", f"{times} in {seen.where}")
         for metric in seen.payload.metrics:
             self.require(metric.HasField("datatype"), "tck-id-payloads-metric-datatype-req", f"{metric.name}")
             known = metric.datatype in METRIC_TYPES

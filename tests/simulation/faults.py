@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.checkers import STATE_TOPIC
 from tests.simulation.checking import will_of
+from tests.simulation.plant import spelled
 from tests.simulation.twin import Twin
 from tests.simulation.world import MS, SECOND
 from uns.sparkplug import codec
@@ -169,6 +170,20 @@ def rebirth_requested(simulation: Simulation) -> None:
     _somewhere(simulation).route(Message(edge.plan.descriptor.topic(MessageType.NCMD), payload))
 
 
+def host_commands(simulation: Simulation) -> None:
+    """Somebody at the host writes values, one after the other: gateways only read, but have to know what was meant."""
+    world, rng = simulation.world, simulation.world.random
+    edge = rng.choice(simulation.edges)
+
+    def write() -> None:
+        process, metric = simulation.host.process, rng.choice(edge.plan.metrics)
+        if process is not None and not process.frozen:
+            process.command(edge.plan.descriptor, metric, spelled(metric.datatype, rng.randrange(1, 1_000)))
+
+    for _ in range(rng.randrange(1, 10)):
+        world.after(rng.uniform(0, 6_000), write)
+
+
 def raw_log_full(simulation: Simulation) -> None:
     world, host = simulation.world, simulation.host
     world.trace("host", "the raw log takes nothing")
@@ -324,6 +339,7 @@ FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
     (acl_denies_data, 2),
     (acl_denies_confirms, 1),
     (rebirth_requested, 3),
+    (host_commands, 2),
     (raw_log_full, 2),
     (record_log_full, 2),
     (loses_messages, 3),

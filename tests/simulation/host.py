@@ -6,6 +6,7 @@ two of these. The stages stand in for those of ``uns.runtime`` that need an even
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -14,20 +15,24 @@ import msgspec
 from tests.simulation.broker import CONNECT_TIMEOUT_MS, Connection, ConnectionGoneError, SimulatedBroker, give_up
 from tests.simulation.host_checkers import HostWatch
 from tests.simulation.join import Answer, HostStore, Joiner
-from tests.simulation.plant import HOST_ID, EdgePlan
+from tests.simulation.plant import HOST_ID, EdgePlan, MetricPlan
 from tests.simulation.world import Timer, World
 from uns.adapters.mqtt import IncomingMessage
 from uns.context.facts import Fact
 from uns.delivery.host import HostDelivery
 from uns.delivery.messages import MARK_FILTER, confirm_topic
+from uns.errors import LocalProtocolError
 from uns.namespace.model import TopicTree
 from uns.runtime.host.groups import Group
 from uns.runtime.host.intake import DeviceReader
 from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.raw_writer import OwedBirths
 from uns.runtime.host.receiver import DeliveryGate, Receiver
+from uns.sparkplug.datatypes import Value
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import Connect, Disconnect, HostEvent, HostStateHealed, Message, Publish, Subscribe
+from uns.sparkplug.metrics import BirthMetric
+from uns.sparkplug.topics import EdgeNodeDescriptor
 from uns.sparkplug.transitions import HostSessionState
 
 __all__ = ["HostProcess", "SimulatedHost"]
@@ -58,6 +63,7 @@ class SimulatedHost:
         self.records_full = False
         self.failed_commits = 0
         self.clock_offset_ns = 0
+        self.commands: set[tuple[str, str | None, str, Value]] = set()  # written, by node, device and metric
         self.shown: dict[str, bytes] = {}  # what is retained under uns1/…
 
     def start(self) -> None:
@@ -265,6 +271,14 @@ class HostProcess:
         self.host.watch.look_at_values(self)
         self._later(200, self._show)
 
+    def command(self, edge_node: EdgeNodeDescriptor, metric: MetricPlan, value: Value) -> None:
+        """A person writes a value; where no birth is known that has it, the session refuses."""
+        written = BirthMetric(name=metric.name, datatype=metric.datatype, value=value)
+        with contextlib.suppress(LocalProtocolError):
+            self.session.publish_command(edge_node, metric.device_id, [written], self.now_ns)
+            self.host.commands.add((str(edge_node), metric.device_id, metric.name, value))
+            self._do()
+
     def submit(self, fact: Fact, answer: Answer) -> None:
         """A fact came on its own connection; the answer follows its commit."""
         self.joiner.facts.append((fact, answer))
@@ -285,7 +299,7 @@ class HostProcess:
 
     def _told(self, event: HostEvent, reader: DeviceReader | None) -> None:
         self.liveness.receive(event)
-        self.host.watch.order.told(event)
+        self.host.watch.order.told(self, event)
         if isinstance(event, HostStateHealed):
             self._keep_state()
         if self.world.tracing:

@@ -138,6 +138,7 @@ class _Order(msgspec.Struct, eq=False):
     expected: int
     missing: set[int] = msgspec.field(default_factory=set)
     open_ns: int | None = None
+    clock_offset_ns: int | None = None  # of the host, when the newest gap was found
     timed_out: bool = False  # a gap has lasted
 
 
@@ -174,10 +175,11 @@ class HostOrderChecker:
         _, group_id, _, edge_node_id = topic.split("/")[:4]
         self.asked_ns[f"{group_id}/{edge_node_id}"] = process.world.now_ns
 
-    def told(self, event: HostEvent) -> None:
+    def told(self, process: HostProcess, event: HostEvent) -> None:
         if isinstance(event, RebirthRequested) and event.cause == "reorder_timeout":
             order = self.orders.get(str(event.edge_node))
-            if order is not None and not order.timed_out:
+            stepped = order is not None and order.clock_offset_ns != process.host.clock_offset_ns
+            if order is not None and not order.timed_out and not stepped:  # a clock set forward ends what waits
                 text = f"{event.edge_node} is asked, though nothing was missing for long"
                 raise BrokenPromiseError("HostOrderChecker", self.tck_ids[2], text)
 
@@ -212,6 +214,7 @@ class HostOrderChecker:
             order.open_ns = None
         elif order.open_ns is None:
             order.open_ns = world.now_ns
+            order.clock_offset_ns = process.host.clock_offset_ns
             timed_out = partial(self._time_out, order, order.open_ns)
             world.after(REORDER_TIMEOUT_MS - 1, timed_out)
             judged = partial(self._judge, process, name, order, order.open_ns, process.host.clock_offset_ns)

@@ -33,6 +33,7 @@ __all__ = [
     "Sample",
     "draw_facts",
     "draw_plant",
+    "spelled",
     "tree_of",
 ]
 
@@ -96,7 +97,7 @@ def draw_plant(world: World) -> list[EdgePlan]:
                     MetricPlan(device_id, f"gw{number}/phase", DataType.STRING, reduced=True, provides="recipe_phase")
                 )
         poll_ms = rng.uniform(40, 90) if fast else rng.uniform(200, 900)
-        descriptor = EdgeNodeDescriptor(GROUP, f"gw-{number}")
+        descriptor = EdgeNodeDescriptor(GROUP, f"gw-{number}{rng.choice(('', '', ' Süd', '$1', '.名'))}")
         plans.append(
             EdgePlan(
                 descriptor,

@@ -14,7 +14,7 @@ import uns.enrichment.pipeline as pipeline_module
 import uns.sparkplug.edge as session_module
 from schemas.sparkplug_b_pb2 import Payload
 from tests.enrichment.memory_log import MemoryLog
-from tests.simulation import faults
+from tests.simulation import faults, run
 from tests.simulation.broker import Connection, SimulatedBroker
 from tests.simulation.host import HostProcess, SimulatedHost
 from tests.simulation.join import Joiner
@@ -285,6 +285,7 @@ def a_host_that_confirms_everything(patch):
 
 
 def a_host_that_confirms_before_its_commit(patch):
+    only(patch, faults.host_crash)
     take_in = HostProcess._take_in
 
     def hasty(self):
@@ -299,6 +300,8 @@ def a_host_that_confirms_before_its_commit(patch):
 
 
 def a_host_that_goes_on_counting_after_a_failed_commit(patch):
+    only(patch, faults.raw_log_full)
+
     def oblivious(self):
         if self.host.raw_full:
             self.groups.clear()
@@ -320,6 +323,7 @@ def drops_not_counted(patch):
 
 
 def a_host_that_answers_for_another(patch):
+    patch.setattr(run, "OTHER_HOST_CHANCES", (1, 1))
     init = SimulatedHost.__init__
 
     def renamed(self, *arguments, host_id=HOST_ID):
@@ -476,6 +480,14 @@ def a_host_that_obeys_every_ndeath(patch):
 
     patch.setattr(LifeRules, "receive_node_death", obedient)
     only(patch, faults.edge_cut)
+    draw = run.Simulation._draw_broker
+
+    def with_late_wills(self):
+        broker = draw(self)
+        broker.will_on_takeover, broker.will_delay_ms = True, lambda: 1_500
+        return broker
+
+    patch.setattr(run.Simulation, "_draw_broker", with_late_wills)
 
 
 def gaps_that_a_restart_forgets(patch):

@@ -130,7 +130,84 @@ def a_host_that_waits_for_nothing_that_is_late(patch):
     )
 
 
+def ids_with_a_wildcard(patch):
+    publish = Connection.publish
+
+    def misnamed(self, message):
+        if "/DBIRTH/" in message.topic:
+            message = msgspec.structs.replace(message, topic=message.topic + "+")
+        publish(self, message)
+
+    patch.setattr(Connection, "publish", misnamed)
+
+
+def births_out_of_order(patch):
+    def change(payload):
+        payload.metrics[0].timestamp += 1_000_000
+
+    wrong_payload(patch, "encode_birth", change)
+
+
+def devices_that_hear_no_commands(patch):
+    init = EdgeNodeSession.__init__
+
+    def deaf(self, descriptor, *, command_devices, **options):
+        assert command_devices
+        init(self, descriptor, **options)
+
+    patch.setattr(EdgeNodeSession, "__init__", deaf)
+
+
+def commands_by_a_name_that_there_is_not(patch):
+    def change(payload):
+        for metric in payload.metrics:
+            if metric.HasField("alias"):
+                metric.ClearField("alias")
+                metric.name = "x"
+
+    only(patch, faults.host_commands)
+    wrong_payload(patch, "encode_command", change)
+
+
+def commands_of_another_type(patch):
+    def change(payload):
+        for metric in payload.metrics:
+            if metric.HasField("alias"):
+                metric.bytes_value = b"1"
+
+    only(patch, faults.host_commands)
+    wrong_payload(patch, "encode_command", change)
+
+
+def aliases_that_mean_another_metric_in_the_next_session(patch):
+    """A command by the births of a session that is over is carried out at another metric."""
+
+    def alias(self, device_id, name, datatype):
+        return self._aliases.setdefault((device_id, name, datatype), len(self._aliases) + 1)
+
+    patch.setattr(EdgeNodeSession, "_alias", alias)
+    only(patch, restarts_unheard)
+
+
+def restarts_unheard(simulation):
+    """All gateways start again, and the host hears of it only after it has written."""
+    world, process = simulation.world, simulation.host.process
+    if process is not None and process.connection is not None:
+        process.connection.freeze(5_000, up=False, down=True)
+        for edge in simulation.edges:
+            edge.crash()
+            world.after(100, edge.start)
+        for _ in range(5):
+            faults.host_commands(simulation)
+
+
 PLANTED_MORE = [
+    (ids_with_a_wildcard, "TopicChecker"),
+    (births_out_of_order, "BirthContentChecker"),
+    (devices_that_hear_no_commands, "SessionChecker"),
+    (commands_by_a_name_that_there_is_not, "CommandChecker"),
+    (commands_of_another_type, "CommandChecker"),
+    (aliases_that_mean_another_metric_in_the_next_session, "CommandLandingChecker"),
     (births_cut_short, "Seen"),
     (births_with_an_unknown_type, "BirthContentChecker"),
     (properties_with_a_key_too_many, "PropertyChecker"),

@@ -15,6 +15,7 @@ from tests.simulation.final import check_at_rest, is_at_rest
 from tests.simulation.host import SimulatedHost
 from tests.simulation.plant import Oracle, draw_facts, draw_plant, tree_of
 from tests.simulation.world import MS, SECOND, START_NS, World
+from uns.sparkplug.messages import CommandReceived
 
 __all__ = ["Simulation", "replay_line", "run_seed"]
 
@@ -22,6 +23,7 @@ REST_SECONDS_MAX = 1_200
 REST_SECONDS = 20  # and nothing changes any more
 SHOWN_SECONDS = 3  # until values of a new birth are shown
 BROKERS_WEIGHTS = (74, 14, 12)  # worlds with one, two, three brokers
+OTHER_HOST_CHANCES = (0.1, 0.4)  # with one broker, with several
 CALM_MS = 10_000  # after the last fault: those that come in several blows have come, and whoever was away is back
 
 
@@ -58,10 +60,11 @@ class Simulation:
         self.host = SimulatedHost(world, home, self.tree, plans)
         # Another host listens, asks for rebirths, and has to leave marks alone.
         place = rng.choice(self.brokers)
-        with_other = world.chance(0.4 if several else 0.1)
+        with_other = world.chance(OTHER_HOST_CHANCES[several])
         self.other = SimulatedHost(world, place, self.tree, plans, host_id="other") if with_other else None
         for edge in self.edges:
             edge.rows_deleted = partial(self._check_deleted, edge)
+            edge.commanded = partial(self._check_commanded, edge)
         self.duration_s = rng.uniform(6, 20)
         self.sources = FactSources(world, self.host, draw_facts(world, self.tree, self.duration_s))
 
@@ -137,6 +140,14 @@ class Simulation:
             elif broker.spoiled:
                 broker.stop()
                 broker.start()
+
+    def _check_commanded(self, edge: SimulatedEdge, event: CommandReceived) -> None:
+        """What a gateway is to write is what a person wrote: no metric gets the value of another."""
+        for metric in event.metrics:
+            written = (str(edge.plan.descriptor), event.device_id, metric.name, metric.value)
+            if written not in self.host.commands:
+                rule = "tck-id-operational-behavior-data-commands-dcmd-metric-name"
+                raise BrokenPromiseError("CommandLandingChecker", rule, f"nobody wrote {written}")
 
     def _check_deleted(self, edge: SimulatedEdge, rows: list[Row]) -> None:
         if edge.options.level != "host":

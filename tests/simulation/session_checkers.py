@@ -61,6 +61,13 @@ class TopicChecker(Checker):
         "tck-id-operational-behavior-host-application-connect-birth-topic",
         "tck-id-operational-behavior-host-application-death-topic",
         "tck-id-topic-structure-namespace-a",
+        *(
+            f"tck-id-intro-{what}-id-{rule}"
+            for what in ("group", "edge-node", "device")
+            for rule in ("string", "chars")
+        ),
+        *(f"tck-id-topic-structure-namespace-valid-{what}-id" for what in ("group", "edge-node", "device")),
+        "tck-id-topic-structure-namespace-duplicate-device-id-across-edge-node",
         "tck-id-host-topic-phid-death-topic",
         "tck-id-topic-structure-namespace-device-id-associated-message-types",
         "tck-id-topic-structure-namespace-device-id-non-associated-message-types",
@@ -75,6 +82,8 @@ class TopicChecker(Checker):
     def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
         kind, topic = seen.kind, seen.topic
         rule = f"tck-id-topics-{kind.lower()}-topic"
+        fits = topic.isprintable() and not {"+", "#"} & set(topic) and all(topic.split("/"))
+        self.require(fits, "tck-id-topic-structure-namespace-valid-device-id", repr(topic))
         if not kind:
             self.require(topic.startswith("uns1/"), "tck-id-topic-structure-namespace-a", topic)
         if kind == "STATE":
