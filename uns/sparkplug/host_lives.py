@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.codec import Leniency
-from uns.sparkplug.host_nodes import BirthSize, DeviceState, NodeState, session_key
+from uns.sparkplug.host_nodes import BirthSize, DeviceState, DeviceTurn, NodeState, session_key
 from uns.sparkplug.host_tally import faults_of_birth
 from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
 from uns.sparkplug.messages import DeviceBorn, NodeBorn
@@ -56,6 +54,7 @@ class LifeRules:
         first = not same if birth.session_id else not (same and node.online)
         if first:
             node.warned.clear()
+            node.repeats_seq = False
         node.devices_awaited = _devices_to_await(node, birth)
         repeats_bd_seq = first and node.state is HostNodeState.OFFLINE and node.bd_seq == birth.bd_seq is not None
         node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
@@ -114,23 +113,43 @@ class LifeRules:
         if not node.online:  # message-flow-device-birth-publish-nbirth-wait; or its NBIRTH came before our CONNECT
             self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)
             return
-        kind = "dbirth"
         try:
             birth = codec.decode_birth(arrived.payload, self._leniency)
-            table = AliasTable.of_birth(birth)
-            device = DeviceState(True, arrived.now_ns, "born", birth, table, len(arrived.payload))
+        except RemoteProtocolError as error:
+            self._view.violation("dbirth", str(arrived.topic), error, arrived=arrived)
+            self._device_birth_refused(node, device_id, arrived)
+            return
+        arrival = self._view.track(node, birth.seq, arrived)
+        known = node.devices.get(device_id)
+        # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
+        if arrival is Arrival.REPEATED and node.ours and known is not None and known.birth is not None:
+            return
+        newer = self._overtaken_by(node, device_id, arrival, birth.timestamp_ms)
+        if newer is not None and known is not None and known.online:
+            return  # its birth after this one is in force
+        device = DeviceState(True, arrived.now_ns, "born", birth, AliasTable.of_birth(birth), len(arrived.payload))
+        if self._has_room(node, device_id, device, arrived):
+            self._device_born(node, device_id, device, birth, arrived)
+            if newer is not None:
+                self._view.device_died(
+                    node, device_id, "ddeath", arrived.now_ns, timestamp_ms=newer.timestamp_ms, raw=arrived.raw
+                )
+
+    def _has_room(self, node: NodeState, device_id: str, device: DeviceState, arrived: Arrived) -> bool:
+        kind = "dbirth"
+        try:
             self._check_device(node, device_id, device.size())
             kind = STRANGERS_FULL
             self._view.make_room(node, node.held_without(device_id) + device.size(), arrived.now_ns)
         except RemoteProtocolError as error:
             self._view.violation(kind, str(arrived.topic), error, arrived=arrived)
             self._device_birth_refused(node, device_id, arrived)
-            return
-        arrival = self._view.track(node, birth.seq, arrived)
-        known = node.devices.get(device_id)
-        # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
-        if arrival is Arrival.REPEATED and node.ours and known is not None and known.reason == "ddeath":
-            return
+            return False
+        return True
+
+    def _device_born(
+        self, node: NodeState, device_id: str, device: DeviceState, birth: BirthPayload, arrived: Arrived
+    ) -> None:
         node.devices_awaited.discard(device_id)
         node.hold_device(device_id, device)
         if self._view.book.resized(node) and not node.devices_awaited:
@@ -147,11 +166,26 @@ class LifeRules:
                 raw=arrived.raw,
             )
         )
-        self._warn_of_birth(node, birth, table, of_node=False)
+        self._warn_of_birth(node, birth, AliasTable.of_birth(birth), of_node=False)
+
+    def _overtaken_by(
+        self, node: NodeState, device_id: str, arrival: Arrival, timestamp_ms: int | None
+    ) -> DeviceTurn | None:
+        """What came of the device already and was sent after this DBIRTH or DDEATH; None: this one is the newest.
+
+        By seq, within the reorder window. A later timestamp says that the numbers of a foreign node are wrong.
+        """
+        position = node.tracker.position
+        if position is None or node.repeats_seq or arrival not in {Arrival.AHEAD, Arrival.LATE}:
+            return None
+        newer = node.turns.get(device_id)
+        if newer is not None and newer.position > position and (timestamp_ms or 0) <= (newer.timestamp_ms or 0):
+            self._view.tally.counters["overtaken"] += 1
+            return newer
+        node.turns[device_id] = DeviceTurn(position, timestamp_ms)
+        return None
 
     def _device_birth_refused(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
-        with contextlib.suppress(RemoteProtocolError):  # it has its place in the order, whatever else it has
-            self._view.track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived)
         device = node.devices.get(device_id)
         if device is not None:
             if device.online or device_id in node.devices_awaited:
@@ -187,7 +221,11 @@ class LifeRules:
         except RemoteProtocolError as error:
             self._view.violation("ddeath", str(arrived.topic), error, arrived=arrived)
             return
-        self._view.track(node, seq, arrived)
+        arrival = self._view.track(node, seq, arrived)
+        if arrival is Arrival.REPEATED and node.ours:
+            return  # it may be born again by now
+        if self._overtaken_by(node, device_id, arrival, timestamp_ms) is not None:
+            return
         device = node.devices.get(device_id)
         if device is not None and (device.online or device_id in node.devices_awaited):
             self._view.device_died(

@@ -12,7 +12,7 @@ from uns.sparkplug.reorder import SeqTracker
 from uns.sparkplug.topics import EdgeNodeDescriptor
 from uns.sparkplug.transitions import HOST_NODE_TRANSITIONS, HostNodeInput, HostNodeState, next_state
 
-__all__ = ["BirthSize", "DeviceState", "NodeBook", "NodeState", "session_key"]
+__all__ = ["BirthSize", "DeviceState", "DeviceTurn", "NodeBook", "NodeState", "session_key"]
 
 _FOREIGN_PREFIX = "foreign:bd"  # a uns/session holds no colon
 
@@ -62,6 +62,13 @@ class DeviceState(msgspec.Struct):
         return BirthSize(1 + (len(self.birth.metrics) if self.birth else 0), self.birth_bytes)
 
 
+class DeviceTurn(msgspec.Struct, frozen=True):
+    """A DBIRTH or DDEATH that came while something sent before it was missing, and may have overtaken another."""
+
+    position: int  # in the order of sending
+    timestamp_ms: int | None
+
+
 class NodeState(msgspec.Struct):
     """One edge node. While ``state`` is not ONLINE, what it said is stale."""
 
@@ -81,6 +88,8 @@ class NodeState(msgspec.Struct):
     tracker: SeqTracker = msgspec.field(default_factory=SeqTracker)
     warned: set[str] = set()
     holes_at_mark: int = 0
+    turns: dict[str, DeviceTurn] = {}  # of devices, the newest while there is a gap in seq
+    repeats_seq: bool = False  # seen of a foreign node: its numbers do not tell the order of sending
     devices_awaited: set[str] = set()  # online before the NBIRTH of this rebirth, and not born again yet
 
     @property

@@ -31,7 +31,7 @@ class HostTally:
         self.violations: Counter[str] = Counter()  # by kind
         self.leniencies: Counter[str] = Counter()  # what no tck-id names
         self.counters: Counter[str] = Counter(
-            gaps=0, gaps_closed=0, reorder_timeouts=0, repeated=0, late_deaths_ignored=0, nodes_forgotten=0
+            gaps=0, gaps_closed=0, reorder_timeouts=0, repeated=0, overtaken=0, late_deaths_ignored=0, nodes_forgotten=0
         )
         self._told: set[str] = set()  # tck-ids told of nodes that are not kept
 

@@ -31,12 +31,14 @@ class SeqTracker:
     256 messages numbers come from just behind as well; taken for repeated, they would count for nothing.
     """
 
-    __slots__ = ("_ahead", "_here", "expected", "holes")
+    __slots__ = ("_ahead", "_expected_at", "_here", "expected", "holes", "position")
 
     def __init__(self) -> None:
         self._here = [_NOTHING] * LATE_WINDOW  # at seq modulo its length: seq and fingerprint of the newest there
         self.expected: int | None = None  # None: any number may come next
         self._ahead: set[int] = set()  # numbers that came while one before them was missing
+        self._expected_at = 0  # the position of `expected`
+        self.position: int | None = None  # of the newest message among all since the first; None: it had no number
         self.holes = 0  # how many numbers were ever found missing; those that came late, too
 
     @property
@@ -47,6 +49,8 @@ class SeqTracker:
     def start(self, seq: int | None) -> None:
         """Begin anew after an NBIRTH with ``seq``; with None at whatever comes next."""
         self.expected = None if seq is None else next_seq(seq)
+        self._expected_at += SEQ_MODULUS  # behind all that came so far
+        self.position = self._expected_at - 1
         self._ahead.clear()
         self._here = [_NOTHING] * LATE_WINDOW
 
@@ -55,6 +59,7 @@ class SeqTracker:
         if self._ahead and self.expected is not None:
             expected = self.expected
             newest = max(self._ahead, key=lambda seq: seq_distance(expected, seq))
+            self._expected_at += seq_distance(expected, newest) + 1
             self.expected = next_seq(newest)
             self._ahead.clear()
 
@@ -62,6 +67,7 @@ class SeqTracker:
         """Take in one number. A missing one is 0 where 0 is due (proto3 peers cannot write it), else no news."""
         if seq is None:
             if self.expected != 0:
+                self.position = None
                 return Arrival.AHEAD if self._ahead else Arrival.IN_ORDER
             seq = 0
         seq %= SEQ_MODULUS
@@ -80,16 +86,24 @@ class SeqTracker:
     def _place(self, seq: int) -> Arrival:
         if self.expected is None:
             self.expected = next_seq(seq)
+            self.position = self._expected_at
+            self._expected_at += 1
             return Arrival.IN_ORDER
         distance = seq_distance(self.expected, seq)
+        self.position = self._expected_at + distance
         if distance == 0:
             late = bool(self._ahead)
             self.expected = next_seq(seq)
+            self._expected_at += 1
             while self.expected in self._ahead:
                 self._ahead.remove(self.expected)
                 self.expected = next_seq(self.expected)
+                self._expected_at += 1
             return Arrival.LATE if late else Arrival.IN_ORDER
-        if seq in self._ahead or distance >= SEQ_MODULUS - LATE_WINDOW:
+        if seq in self._ahead:
+            return Arrival.REPEATED
+        if distance >= SEQ_MODULUS - LATE_WINDOW:
+            self.position -= SEQ_MODULUS
             return Arrival.REPEATED
         # A gap within a gap: a number below one that is here already is late, too.
         newest = max((seq_distance(self.expected, other) for other in self._ahead), default=-1)
