@@ -23,6 +23,7 @@ from uns.context.records import (
     Shift,
     WorkOrder,
 )
+from uns.doctor.report import Report
 from uns.enrichment.records import (
     ContextNow,
     Event,
@@ -34,6 +35,7 @@ from uns.enrichment.records import (
     Snapshot,
     Tick,
 )
+from uns.runtime.broker_check.probing import CheckReport
 
 __all__ = ["DOCUMENTS", "PARTS", "generate_json_schemas", "schema_text"]
 
@@ -64,6 +66,8 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     "shift": ("uns1.shift/1", Shift),
     "person": ("uns1.person/1", Person),
     "person_assignment": ("uns1.person_assignment/1", PersonAssignment),
+    "doctor_report": ("uns1.doctor_report/1", Report),
+    "broker_check": ("uns1.broker_check/1", CheckReport),
 }
 
 # What stands only inside a document and hence has no ``schema`` field: file name, the document, the struct.
@@ -105,7 +109,7 @@ def _polished(node: Any, name: str = "") -> Any:
 
 
 _KEYWORDS = frozenset({"anyOf", "items", "properties", "default"})
-_TIMES = frozenset({"time", "from", "to", "since", "received_at", "valid_from", "valid_to", "at"})
+_TIMES = frozenset({"time", "from", "to", "since", "stale_since", "received_at", "valid_from", "valid_to", "at"})
 
 
 def generate_json_schemas(target: Path = SCHEMAS) -> list[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 
+import msgspec
+
 from tests.doctor.scene import Scene
 from uns.cli.doctor import print_report
 from uns.doctor.report import Report
@@ -33,5 +35,19 @@ def text() -> str:
     return out.getvalue()
 
 
+def document() -> str:
+    """The same as JSON, cut to one of each list."""
+    made = report()
+    first = made.subjects[0]
+    cut = msgspec.structs.replace(
+        made,
+        subjects=[msgspec.structs.replace(first, findings=first.findings[:1])],
+        nodes=made.nodes[:1],
+        requirements=[next(r for r in made.requirements if r.verdict == "not_visible")],
+    )
+    return msgspec.json.format(msgspec.json.encode(cut), indent=2).decode()
+
+
 if __name__ == "__main__":
-    print(text(), end="")
+    print(text())
+    print(document())

@@ -17,7 +17,7 @@ from uns.context.levels import states
 from uns.context.store import ContextStore
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-PAGES = ("records.md", "facts.md", "isa95-records.md", "audit.md")
+PAGES = ("records.md", "facts.md", "isa95-records.md", "audit.md", "doctor.md", "broker-check.md")
 EXAMPLES = [
     (page, example)
     for page in PAGES

@@ -151,6 +151,7 @@ class Totals(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of it: what ``uns doctor --json`` prints."""
 
+    schema: Literal["uns1.doctor_report/1"] = "uns1.doctor_report/1"
     broker: str
     began: str
     ended: str

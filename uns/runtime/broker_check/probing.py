@@ -42,6 +42,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """All of them: what ``uns broker check --json`` prints."""
 
+    schema: Literal["uns1.broker_check/1"] = "uns1.broker_check/1"
     broker: str
     prefix: str
     verdict: Verdict
