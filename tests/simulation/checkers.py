@@ -337,6 +337,8 @@ class CommandChecker(Checker):
         "tck-id-operational-behavior-data-commands-ncmd-rebirth-verb",
         "tck-id-topics-ncmd-payload",
         "tck-id-operational-behavior-data-commands-ncmd-verb",
+        "tck-id-operational-behavior-data-commands-ncmd-metric-name",
+        "tck-id-operational-behavior-data-commands-ncmd-metric-value",
         "tck-id-topics-dcmd-payload",
         "tck-id-operational-behavior-data-commands-dcmd-verb",
         "tck-id-operational-behavior-data-commands-dcmd-metric-name",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONTEXTS_CHECKED = 20
 
-__all__ = ["CHECKS", "check_at_rest", "is_at_rest"]
+__all__ = ["CHECKS", "FINAL_TCK_IDS", "check_at_rest", "is_at_rest"]
 
 
 def is_at_rest(simulation: Simulation) -> bool:
@@ -313,6 +313,16 @@ CHECKS = (
     gaps_follow_from_the_raw_log,
     gaps_lie_between_samples,
 )
+
+
+FINAL_TCK_IDS: dict[str, tuple[str, ...]] = {
+    "nothing_lost": ("tck-id-topics-ddata-payload", "tck-id-payloads-metric-timestamp-in-UTC"),
+    "present_values_are_right": (
+        "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-tags-stale",
+        "tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-tags-stale",
+    ),
+    "state_is_right": ("tck-id-intro-sparkplug-host-state", "tck-id-components-ph-state"),
+}
 
 
 def check_at_rest(simulation: Simulation, *, births_may_be_unheard: bool) -> None:
