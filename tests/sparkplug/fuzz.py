@@ -155,6 +155,11 @@ HOSTILE: dict[str, bytes] = {
     "booleans": field(2, _NAME + b"\x20\x20" + field(16, (8 * (_MIB - 128)).to_bytes(4, "little") + bytes(_MIB - 128))),
     "strings": field(2, _NAME + b"\x20\x21" + field(16, bytes(_MIB - 128))),
     "bytes as an array": field(2, _NAME + b"\x20\x16" + field(16, bytes(_MIB - 128))),
+    "numbers as an array": field(2, _NAME + b"\x20\x16" + field(16, b"\x80" * (_MIB - 128))),
+    "words as an array": field(2, _NAME + b"\x20\x21" + field(16, "€\x00".encode() * ((_MIB - 128) // 4))),
+    "metrics that can be used": b"".join(
+        field(2, field(1, b"%d" % (n + 10_000)) + b"\x20\x07\x50\xff\xff\x03\x18\xff\xff\x03") for n in range(48_000)
+    ),
     "many small arrays": _filled(b"", field(2, b"\x20\x20" + field(16, b"\x00\x01\x00\x00" + bytes(32)))),
     "deep templates": _deep(45),
     "deeper templates": _deep(5000),
