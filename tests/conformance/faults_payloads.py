@@ -9,7 +9,7 @@ import pytest
 from schemas.sparkplug_b_pb2 import Payload
 from tests.conformance.faults_edge import of_all
 from tests.conformance.planting import Fault, Plant, forgiving
-from uns.sparkplug import codec, templates
+from uns.sparkplug import EdgeNodeSession, codec, templates
 from uns.sparkplug.metrics import TemplateValue
 
 __all__ = ["FAULTS"]
@@ -42,6 +42,16 @@ def in_births(edit: Any) -> Plant:
 def refused_no_more(words: str) -> Plant:
     """Births that break one rule are written."""
     return forgiving(codec, BIRTH, words, b"")
+
+
+def published_anyway(words: str) -> Plant:
+    """DATA that breaks one rule is taken."""
+    return forgiving(EdgeNodeSession, "publish_data", words)
+
+
+def encoded_anyway(words: str) -> Plant:
+    """The same of the codec by itself."""
+    return forgiving(codec, DATA, words, b"")
 
 
 def templates_in(wire: Any, *, definitions: bool | None = None) -> list[Any]:
@@ -198,6 +208,15 @@ TABLES = (
 )
 
 TEMPLATES = (
+    Fault(
+        "payloads-template-instance-ref",
+        published_anyway("definition 'Other' is not in the NBIRTH"),
+    ),
+    Fault("payloads-template-definition-parameters", published_anyway("is not defined")),
+    Fault("payloads-template-definition-nbirth-only", published_anyway("a template definition in DATA")),
+    Fault("payloads-template-definition-nbirth-only", encoded_anyway("a template definition in DATA")),
+    Fault("payloads-template-instance-members", encoded_anyway("is not in the birth")),
+    Fault("payloads-template-instance-members", published_anyway("is no member of|is not in the birth")),
     Fault(
         "payloads-template-definition-is-definition payloads-template-is-definition-definition",
         in_templates(lambda one: setattr(one, "is_definition", False), definitions=True),

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from uns.doctor.requirements import REQUIREMENTS
 
-__all__ = ["LEVEL_OF", "PAGE", "ROOT", "Entry", "collected", "load", "page"]
+__all__ = ["LEVEL_OF", "PAGE", "ROOT", "Collected", "Entry", "collected", "load", "page"]
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "tests/conformance/requirements.yaml"
@@ -63,37 +63,45 @@ def load() -> dict[str, Entry]:
     return msgspec.convert(YAML(typ="safe").load(FILE), dict[str, Entry])
 
 
+class Collected(msgspec.Struct):
+    """By tck-id, the tests that carry it, and those that ``pytest -k`` finds by it."""
+
+    marked: dict[str, list[str]] = {}
+    by_keyword: dict[str, list[str]] = {}
+
+
 class _Collector:
-    def __init__(self, *, by_keyword: bool) -> None:
-        self.by_keyword = by_keyword
-        self.tests: dict[str, set[str]] = defaultdict(set)
+    def __init__(self) -> None:
+        self.found = Collected()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         marked: list[pytest.Item] = []
+        items: dict[str, list[pytest.Item]] = defaultdict(list)
         for item in session.items:
             for mark in item.iter_markers("tck"):
                 marked.append(item)
                 for tck_id in mark.args:
-                    self.tests[tck_id].add(_test_of(item))
-        for tck_id in self.tests if self.by_keyword else ():
+                    items[tck_id].append(item)
+        for tck_id in sorted(items):
             chosen = list(marked)
             session.config.option.keyword = tck_id
             deselect_by_keyword(chosen, session.config)  # what pytest itself does for -k
-            self.tests[tck_id] = {_test_of(item) for item in chosen}
+            self.found.marked[tck_id] = _tests(items[tck_id])
+            self.found.by_keyword[tck_id] = _tests(chosen)
 
 
-def _test_of(item: pytest.Item) -> str:
-    return item.nodeid.partition("[")[0]
+def _tests(items: list[pytest.Item]) -> list[str]:
+    return sorted({item.nodeid.partition("[")[0] for item in items})
 
 
-def collected(*files: str, by_keyword: bool = False) -> dict[str, list[str]]:
-    """By tck-id, the tests that pytest collects with its marker, or with ``-k``. Run it in a process of its own."""
-    collector = _Collector(by_keyword=by_keyword)
+def collected(*files: str) -> Collected:
+    """What pytest collects of these files. Run it in a process of its own."""
+    collector = _Collector()
     with contextlib.redirect_stdout(io.StringIO()) as said:
         code = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *files], plugins=[collector])
     if code:
         raise SystemExit(said.getvalue())
-    return {tck_id: sorted(tests) for tck_id, tests in sorted(collector.tests.items())}
+    return collector.found
 
 
 def page() -> str:
@@ -150,5 +158,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
         PAGE.write_text(page(), encoding="utf-8")
     else:
-        by_keyword, files = sys.argv[1:2] == ["-k"], [argument for argument in sys.argv[1:] if argument != "-k"]
-        sys.stdout.write(msgspec.json.encode(collected(*files, by_keyword=by_keyword)).decode())
+        sys.stdout.write(msgspec.json.encode(collected(*sys.argv[1:])).decode())

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
 
 import msgspec
 
-from tests.conformance.ledger import LEVEL_OF, PAGE, ROOT, load, page
+from tests.conformance.ledger import LEVEL_OF, PAGE, ROOT, Collected, load, page
 
 LEDGER = load()
 FILES = sorted({test.partition("::")[0] for entry in LEDGER.values() for test in entry.tests})
 
 
-def collected(*options: str) -> dict[str, tuple[str, ...]]:
-    """By tck-id, the tests that pytest finds."""
-    command = [sys.executable, "-m", "tests.conformance.ledger", *options, *FILES]
+@functools.cache
+def collected() -> Collected:
+    """Of all files that the ledger names, once for the tests here."""
+    command = [sys.executable, "-m", "tests.conformance.ledger", *FILES]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    return msgspec.json.decode(result.stdout, type=dict[str, tuple[str, ...]])
+    return msgspec.json.decode(result.stdout, type=Collected)
 
 
 def test_every_requirement_has_one_verdict():
@@ -35,12 +37,12 @@ def test_the_tests_that_the_ledger_names_are_collected_and_carry_the_ids():
     tests = sorted((ROOT / "tests").rglob("test_*.py"))
     marked = [path for path in tests if re.search(r"pytest\.mark\.tck\(", path.read_text("utf-8"))]
     assert [str(path.relative_to(ROOT)) for path in marked] == FILES
-    assert collected() == {tck_id: entry.tests for tck_id, entry in LEDGER.items() if entry.tests}
+    assert collected().marked == {tck_id: list(entry.tests) for tck_id, entry in LEDGER.items() if entry.tests}
 
 
 def test_pytest_k_finds_the_tests_of_every_requirement():
     """An id that begins as another one, or has other capitals, finds the tests of both."""
-    for tck_id, found in collected("-k").items():
+    for tck_id, found in collected().by_keyword.items():
         alike = [entry.tests for other, entry in LEDGER.items() if tck_id.lower() in other.lower()]
         assert set(found) == {test for tests in alike for test in tests}, tck_id
 

@@ -373,6 +373,7 @@ def test_template_that_breaks_a_rule_is_a_local_error(value):
         birth_of(metric("x", DataType.TEMPLATE, value))
 
 
+@pytest.mark.tck("tck-id-payloads-template-definition-nbirth-only", "tck-id-payloads-template-instance-members")
 @pytest.mark.parametrize(
     ("value", "tck_id"),
     [

@@ -110,6 +110,35 @@ def test_device_that_comes_later_keeps_to_the_nbirth_that_stands():
         session.device_birth("other", [template("x", changed(INSTANCE, template_ref="Pump"))], T0)
 
 
+@pytest.mark.tck(
+    "tck-id-payloads-template-definition-nbirth-only",
+    "tck-id-payloads-template-definition-parameters",
+    "tck-id-payloads-template-instance-members",
+    "tck-id-payloads-template-instance-ref",
+)
+@pytest.mark.parametrize(
+    ("value", "tck_id"),
+    [
+        (DEFINITION, "template-definition-nbirth-only"),
+        (changed(INSTANCE, template_ref="Other"), "template-definition-nbirth"),
+        (changed(INSTANCE, metrics=(metric("x"),)), "template-instance-members"),
+        (changed(INSTANCE, metrics=(metric("on", DataType.INT8, 1),)), "template-instance-members"),
+        (
+            changed(INSTANCE, parameters=(TemplateParameter("x", DataType.INT8, 1),)),
+            "template-definition-parameters",
+        ),
+    ],
+)
+def test_data_that_breaks_a_rule_of_templates_is_a_local_error(value, tck_id):
+    session = online_edge(birth=birth())
+    binding = session.bindings("reactor4")["motor 1"]
+    with pytest.raises(LocalProtocolError, match=f"{tck_id}\\)"):
+        session.publish_data("reactor4", batch_of([binding], [value]), T0)
+    assert published(session) == []
+    session.publish_data("reactor4", batch_of([binding], [changed(INSTANCE, metrics=MEMBERS[:1], parameters=())]), T0)
+    assert len(published(session)) == 1
+
+
 def test_instance_in_data_after_a_rebirth_that_changed_its_members():
     session = online_edge(birth=birth())
     wider = (*MEMBERS, metric("load", DataType.DOUBLE, 1.0))

@@ -56,7 +56,7 @@ from uns.sparkplug.metrics import (
 )
 from uns.sparkplug.sequences import SEQ_MODULUS, check_bd_seq, next_seq
 from uns.sparkplug.state import StateMemory, decode_state, state_topic
-from uns.sparkplug.templates import definitions_of, require_templates
+from uns.sparkplug.templates import definitions_of, require_instances, require_templates
 from uns.sparkplug.topics import (
     NAMESPACE,
     DeviceTopic,
@@ -276,6 +276,8 @@ class EdgeNodeSession:
         self._input(EdgeInput.PUBLISH)
         table = self._table(device_id)
         check_bindings(batch, table)
+        if self._definitions:
+            require_instances(batch, self._definitions, device_id)
         if not batch.is_historical:
             batch = in_time_order(batch)
         message_type = MessageType.NDATA if device_id is None else MessageType.DDATA

@@ -1,4 +1,4 @@
-"""What births owe their templates: every instance has its definition in the NBIRTH, and all of its members.
+"""What births and data owe their templates: an instance has its definition in the NBIRTH, in births with all members.
 
 Pure look-ups over births that are about to be sent, or were received; a finding names the requirement.
 """
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from uns.errors import LocalProtocolError
-from uns.sparkplug.metrics import BirthMetric, TemplateValue
+from uns.sparkplug.metrics import BirthMetric, DataBatch, TemplateValue
 
-__all__ = ["TemplateFinding", "check_templates", "definitions_of", "require_templates"]
+__all__ = ["TemplateFinding", "check_templates", "definitions_of", "require_instances", "require_templates"]
 
 
 class TemplateFinding(msgspec.Struct, frozen=True):
@@ -42,6 +42,17 @@ def require_templates(
         )
 
 
+def require_instances(batch: DataBatch, definitions: Mapping[str, TemplateValue], device_id: str | None) -> None:
+    """Before DATA is published: its templates are instances, whole or in part, of definitions of the NBIRTH."""
+    for binding, value in zip(batch.bindings, batch.values, strict=False):  # the codec sees to their lengths
+        if not isinstance(value, TemplateValue) or value.is_definition:  # the codec refuses that
+            continue
+        for finding in _check_instance(binding.name, value, definitions, is_whole=False):
+            raise LocalProtocolError(
+                f"metric {finding.metric!r} of {device_id or 'the node'}: {finding.what}", expected=finding.tck_id
+            )
+
+
 def check_templates(
     metrics: Sequence[BirthMetric], definitions: Mapping[str, TemplateValue], *, of_node: bool
 ) -> Iterator[TemplateFinding]:
@@ -63,7 +74,7 @@ def check_templates(
 
 
 def _check_instance(
-    name: str, instance: TemplateValue, definitions: Mapping[str, TemplateValue]
+    name: str, instance: TemplateValue, definitions: Mapping[str, TemplateValue], *, is_whole: bool = True
 ) -> Iterator[TemplateFinding]:
     definition = definitions.get(instance.template_ref or "")
     if definition is None:
@@ -82,7 +93,7 @@ def _check_instance(
                 f"{name}/{member.name}",
                 f"{member.datatype.label} is no member of {instance.template_ref!r}",
             )
-    for missing in defined.keys() - held.keys():
+    for missing in defined.keys() - held.keys() if is_whole else ():
         yield TemplateFinding(
             "tck-id-payloads-template-instance-members-birth", name, f"member {missing!r} is left out of a birth"
         )
@@ -94,11 +105,11 @@ def _check_instance(
                 name,
                 f"parameter {parameter.name!r} of {parameter.datatype.label} is not defined",
             )
-    yield from _check_members(name, instance.metrics, definitions)
+    yield from _check_members(name, instance.metrics, definitions, is_whole=is_whole)
 
 
 def _check_members(
-    name: str, members: Sequence[BirthMetric], definitions: Mapping[str, TemplateValue]
+    name: str, members: Sequence[BirthMetric], definitions: Mapping[str, TemplateValue], *, is_whole: bool = True
 ) -> Iterator[TemplateFinding]:
     for member in members:
         if not isinstance(member.value, TemplateValue):
@@ -110,4 +121,4 @@ def _check_members(
                 "a template definition inside a template",
             )
         else:
-            yield from _check_instance(f"{name}/{member.name}", member.value, definitions)
+            yield from _check_instance(f"{name}/{member.name}", member.value, definitions, is_whole=is_whole)
