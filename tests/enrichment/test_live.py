@@ -146,6 +146,46 @@ def test_values_of_a_dead_gateway_are_stale_until_new_ones_come():
     assert (s.value()["quality"], s.value("batch.count")["quality"]) == ("good", "stale")
 
 
+def test_a_stale_value_says_since_when_and_why_until_it_is_fresh_again():
+    s = screen()
+    s.host.samples((TEMPERATURE, 1.0, 1), (COUNT, 1, 1, 1))
+    s.host.enricher.receive_death(GATEWAY, "reactor4", 9 * SECOND, since_ns=3 * SECOND)
+    s.look(1)
+    assert (s.value()["stale_since"], s.value()["stale_reason"]) == ("1970-01-01T00:00:03.000Z", "ddeath")
+    assert {value["stale_reason"] for value in s.retained[f"{PLACE}/_pv"]["values"]} == {"ddeath"}
+    s.host.samples((TEMPERATURE, 2.0, 2))
+    s.look(1)
+    assert "stale_since" not in s.value()
+    assert "stale_reason" not in s.value()
+
+
+def test_the_first_cause_stands_a_value_that_was_stale_stays_so_since_then():
+    s = screen()
+    s.host.samples((TEMPERATURE, 1.0, 1))
+    live = {(GATEWAY, "reactor4")}
+    why = (4 * SECOND, "host_disconnected")
+    s.host.enricher.board.follow(live, why=lambda _way: why)
+    s.look(1)
+    assert "stale_since" not in s.value()
+    live.clear()
+    assert s.host.enricher.board.reconcile() == 1
+    s.host.enricher.receive_death(GATEWAY, None, 9 * SECOND)
+    s.look(1)
+    assert (s.value()["stale_since"], s.value()["stale_reason"]) == ("1970-01-01T00:00:04.000Z", "host_disconnected")
+
+
+def test_where_nobody_knows_since_when_only_the_reason_stands():
+    s = screen()
+    s.host.samples((TEMPERATURE, 1.0, 1))
+    s.host.enricher.board.follow((), why=lambda _way: (None, "not_heard"))
+    s.look(1)
+    assert (s.value()["quality"], s.value().get("stale_since"), s.value()["stale_reason"]) == (
+        "stale",
+        None,
+        "not_heard",
+    )
+
+
 def test_a_rebirth_that_repeats_the_value_makes_it_fresh_again():
     s = screen()
     s.host.samples((TEMPERATURE, 1.0, 1))

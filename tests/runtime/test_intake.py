@@ -213,7 +213,7 @@ def test_the_raw_log_reads_each_message_with_the_births_of_its_own_session(tree)
     assert isinstance(second, WorkItem)
     assert first.work.batches[0][0].metrics[0].name == second.work.batches[0][0].metrics[0].name == "temperature"
     assert (second.work.provenance.session, second.work.provenance.bd_seq) == ("s2", 2)
-    assert death == DeathItem(6, NODE, "reactor4")
+    assert death == DeathItem(6, NODE, "reactor4", 1_006)
     assert isinstance(broken, WorkItem)
     assert broken.work.rejected
 

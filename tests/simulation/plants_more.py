@@ -107,7 +107,7 @@ def a_host_that_lets_it_stand_that_it_is_offline(patch):
 
 def values_that_outlive_their_devices(patch):
     only(patch, faults.edge_stop, faults.device_lost)
-    patch.setattr(PvBoard, "mark_stale", lambda self, edge_node, device_id=None: 0)
+    patch.setattr(PvBoard, "mark_stale", lambda self, edge_node, device_id=None, **why: 0)
     patch.setattr(PvBoard, "_is_away", lambda self, way: False)
 
 

@@ -7,7 +7,7 @@ once per ``pv_interval_ms`` and metric.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from uns.context.timeline import Timeline
@@ -22,9 +22,10 @@ from uns.sparkplug.topics import EdgeNodeDescriptor
 if TYPE_CHECKING:
     from uns.enrichment.equipment import EquipmentState
 
-__all__ = ["PV_INTERVAL_MS", "PV_TOPICS_MAX", "PvBoard", "Way"]
+__all__ = ["PV_INTERVAL_MS", "PV_TOPICS_MAX", "PvBoard", "Way", "Why"]
 
 Way = tuple[EdgeNodeDescriptor, str | None]  # by which a value comes: edge node and device
+Why = tuple[int | None, str]  # since when a way does not live (ns; None: not known), and the reason as one word
 
 PV_INTERVAL_MS = 1000
 PV_TOPICS_MAX = 100_000  # metrics with a retained topic of their own; what is beyond is in snapshots only, and counted
@@ -56,6 +57,7 @@ class PvBoard:
         self._refused: set[int] = set()
         self._live: Container[Way] | None = None  # None: nobody said yet which ways live
         self._heard: Container[EdgeNodeDescriptor] | None = None
+        self._why: Callable[[Way], Why] | None = None
         self._without_topics: set[str] = set()  # equipment whose class opted out of a topic per metric
         # (equipment, metric) to the source time of a value that was shown before it could be recorded
         self.previewed: dict[tuple[str, str], int] = {}
@@ -89,15 +91,25 @@ class PvBoard:
             series.pv_dirty = True
             self.dirty.append(series)
 
-    def mark_stale(self, edge_node: EdgeNodeDescriptor, device_id: str | None = None) -> int:
-        """After a death: values that came from that device (or, without one, from that node) are stale now."""
-        return self._mark(edge_node, device_id, stale=True)
+    def mark_stale(
+        self,
+        edge_node: EdgeNodeDescriptor,
+        device_id: str | None = None,
+        *,
+        since_ns: int | None = None,
+        reason: str = "",
+    ) -> int:
+        """After a death: values that came from that device (or, without one, from that node) are stale since then.
+
+        ``since_ns``: the host's UTC at receipt of an NDEATH, the payload's timestamp of a DDEATH.
+        """
+        return self._mark(edge_node, device_id, stale=True, note=_note((since_ns, reason)))
 
     def mark_alive(self, edge_node: EdgeNodeDescriptor, device_id: str | None = None) -> int:
         """After a node came back without a birth (it named a session whose births are held): its values hold."""
-        return self._mark(edge_node, device_id, stale=False)
+        return self._mark(edge_node, device_id, stale=False, note="")
 
-    def _mark(self, edge_node: EdgeNodeDescriptor, device_id: str | None, *, stale: bool) -> int:
+    def _mark(self, edge_node: EdgeNodeDescriptor, device_id: str | None, *, stale: bool, note: str) -> int:
         marked = 0
         for state in self._equipment.values():
             for series in state.metrics.values():
@@ -110,17 +122,27 @@ class PvBoard:
                     and (device_id is None or way.device_id == device_id)
                 ):
                     series.pv_stale = stale
+                    # A value that was stale before (its node had lost the host, say) has been so since then.
+                    series.pv_stale_note = series.pv_away_note if stale and series.pv_away else note
                     self.touch(series)
                     marked += 1
         return marked
 
-    def follow(self, live: Container[Way], *, heard: Container[EdgeNodeDescriptor] | None = None) -> None:
+    def follow(
+        self,
+        live: Container[Way],
+        *,
+        heard: Container[EdgeNodeDescriptor] | None = None,
+        why: Callable[[Way], Why] | None = None,
+    ) -> None:
         """A value is stale, too, while its way is not in ``live``; of nodes not in ``heard`` nothing is said.
+
+        ``why`` tells of a way that does not live since when and for what reason.
 
         Both are looked at whenever a value is shown, so their owner may change them in place; :meth:`reconcile` then
         finds the values that nothing else would show anew.
         """
-        self._live, self._heard = live, heard
+        self._live, self._heard, self._why = live, heard, why
 
     def reconcile(self, named: Container[Way] = ()) -> int:
         """One pass over all values: those whose staleness changed are shown anew; how many.
@@ -135,13 +157,20 @@ class PvBoard:
                 if way is None:
                     continue
                 was_stale = series.pv_stale or series.pv_away
-                series.pv_away = self._is_away(way)
+                self._look(series, way)
                 if series.pv_stale and _way(way) in named:
                     series.pv_stale = False
                 if was_stale is not (series.pv_stale or series.pv_away):
                     self.touch(series)
                     changed += 1
         return changed
+
+    def _look(self, series: Series, provenance: Provenance) -> None:
+        """Whether its source lives. The note is of the moment when it did so no more."""
+        away = self._is_away(provenance)
+        if away is not series.pv_away:
+            series.pv_away = away
+            series.pv_away_note = _note(self._why(_way(provenance))) if away and self._why is not None else ""
 
     def _is_away(self, way: Provenance) -> bool:
         if self._live is None:
@@ -189,7 +218,7 @@ class PvBoard:
             series.pv_dirty = False
             series.pv_published_ns = now_ns
             if series.pv_provenance is not None:
-                series.pv_away = self._is_away(series.pv_provenance)
+                self._look(series, series.pv_provenance)
             state = self._equipment[series.equipment]
             self._snapshots[series.equipment] = None
             topic = None if series.equipment in self._without_topics else self._topic(series, state.topics)
@@ -267,11 +296,22 @@ class PvBoard:
 def _with_quality(series: Series) -> str:
     """The sample as it stands in ticks, with its quality said in any case, stale after a death."""
     part = series.pv_part
-    word = Quality.STALE.label if series.pv_stale or series.pv_away else Quality(series.pv_quality).label
+    note = ""
+    if series.pv_stale or series.pv_away:
+        word = Quality.STALE.label
+        note = series.pv_stale_note if series.pv_stale else series.pv_away_note
+    else:
+        word = Quality(series.pv_quality).label
     if series.pv_quality:
         head, _, tail = part.rpartition(f',"quality":"{Quality(series.pv_quality).label}"')
         part = head + tail
-    return f'{part[:-1]},"quality":"{word}"}}'
+    return f'{part[:-1]},"quality":"{word}"{note}}}'
+
+
+def _note(why: Why) -> str:
+    since_ns, reason = why
+    since = "" if since_ns is None else f',"stale_since":"{rfc3339(since_ns)}"'
+    return since + (f',"stale_reason":{json_text(reason)}' if reason else "")
 
 
 def _way(provenance: Provenance) -> Way:

@@ -382,9 +382,15 @@ class Enricher:
 
     # ── gaps ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def receive_death(self, edge_node: EdgeNodeDescriptor, device_id: str | None, now_ns: int) -> None:
-        """A death that was logged: what came that way is stale, and a gap is open until it brings samples again."""
-        self.board.mark_stale(edge_node, device_id)
+    def receive_death(
+        self, edge_node: EdgeNodeDescriptor, device_id: str | None, now_ns: int, *, since_ns: int | None = None
+    ) -> None:
+        """A death that was logged: what came that way is stale, and a gap is open until it brings samples again.
+
+        ``since_ns``: when it died, as its message says or was received; None: now.
+        """
+        since_ns = now_ns if since_ns is None else since_ns
+        self.board.mark_stale(edge_node, device_id, since_ns=since_ns, reason="ddeath" if device_id else "ndeath")
         self._writer.learn(now_ns)
         self._gaps.receive_death(edge_node.group_id, edge_node.edge_node_id, device_id)
 

@@ -163,6 +163,8 @@ class PresentValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     time_source: TimeSource = "device"
     origin: Literal["data", "birth"] = "data"
     quality: QualityWord
+    stale_since: str | None = None
+    stale_reason: str = ""
     context: ContextBody
 
 
@@ -180,6 +182,8 @@ class SnapshotValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     time_source: TimeSource = "device"
     origin: Literal["data", "birth"] = "data"
     quality: QualityWord
+    stale_since: str | None = None
+    stale_reason: str = ""
 
 
 class Snapshot(

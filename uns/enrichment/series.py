@@ -33,6 +33,7 @@ class Series:
         "prefix",
         "provides",
         "pv_away",
+        "pv_away_note",
         "pv_dirty",
         "pv_ordinal",
         "pv_part",
@@ -40,6 +41,7 @@ class Series:
         "pv_published_ns",
         "pv_quality",
         "pv_stale",
+        "pv_stale_note",
         "pv_time_ns",
         "pv_topic",
         "suspect_from_ns",
@@ -70,6 +72,7 @@ class Series:
         self.pv_dirty = False
         self.pv_stale = False  # its source died, until a new value or the news that it lives
         self.pv_away = False  # its source does not live now, whatever was heard before
+        self.pv_stale_note = self.pv_away_note = ""  # since when and why, as members of the document
 
     def retype(self, number: int, contract: MetricContract) -> None:
         """Take another definition of the same metric; its identity goes on."""

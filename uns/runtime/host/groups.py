@@ -29,11 +29,12 @@ class WorkItem(msgspec.Struct, gc=False):
 
 
 class DeathItem(msgspec.Struct, frozen=True):
-    """A logged death: what came that way is stale now."""
+    """A logged death: what came that way is stale since then (an NDEATH: received, a DDEATH: its timestamp)."""
 
     position: int
     edge_node: EdgeNodeDescriptor
     device_id: str | None
+    since_ns: int
 
 
 class AliveItem(msgspec.Struct, frozen=True):

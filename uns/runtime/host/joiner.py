@@ -197,7 +197,7 @@ class Joiner:
         answers = [(one.item, one.answer) for one in told]
         for one in items:
             if isinstance(one, DeathItem):
-                enricher.receive_death(one.edge_node, one.device_id, now_ns)
+                enricher.receive_death(one.edge_node, one.device_id, now_ns, since_ns=one.since_ns)
             elif isinstance(one, AliveItem):
                 for device_id in one.devices:
                     enricher.board.mark_alive(one.edge_node, device_id)
@@ -373,7 +373,12 @@ class Joiner:
         enricher.load(state, time.time_ns())
         for birth in await self._in_reader(lambda: self._raw.births_until(joined)):
             if birth.payload is None:  # a death: what came that way is stale
-                enricher.board.mark_stale(birth.edge_node, birth.device_id)
+                enricher.board.mark_stale(
+                    birth.edge_node,
+                    birth.device_id,
+                    since_ns=birth.received_at_ns,
+                    reason="ddeath" if birth.device_id else "ndeath",
+                )
         if not self._first_load:
             enricher.board.counters.update(self.enricher.board.counters)
             enricher.board.previewed.update(self.enricher.board.previewed)

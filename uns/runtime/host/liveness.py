@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from uns.enrichment.live import PvBoard, Way
+from uns.enrichment.live import PvBoard, Way, Why
 from uns.sparkplug.host_nodes import NodeState
 from uns.sparkplug.messages import HostEvent
 from uns.sparkplug.topics import EdgeNodeDescriptor
@@ -20,6 +20,8 @@ __all__ = ["GRACE_NS", "Liveness"]
 # After the first CONNECT, for the sessions that are held: a mark names them at once, a rebirth is asked for after 2 s
 # and up to 10 s of spreading. Longer than both, or the values of a quiet node would flap at each start.
 GRACE_NS = 15_000_000_000
+NOT_HEARD = "not_heard"  # since this host started
+_NEVER_HEARD = frozenset({"held", "never born", ""})  # reasons of nodes that this host was not told of by themselves
 SWEEP_NS = 1_000_000_000  # not every change of a node has an event; and one pass over all values a second at most
 
 
@@ -78,7 +80,7 @@ class Liveness:
             self._touched.clear()
         if board is not self._board:
             self._board = board
-            board.follow(self._live, heard=self._heard if self._in_grace else None)
+            board.follow(self._live, heard=self._heard if self._in_grace else None, why=self._why)
             self._changed = True
         if behind is not self._behind:  # deaths and lives may have been joined, or lost, out of their turn
             self._behind = behind
@@ -103,7 +105,17 @@ class Liveness:
         self._in_grace = False
         self._changed = True
         if self._board is not None:
-            self._board.follow(self._live)
+            self._board.follow(self._live, why=self._why)
+
+    def _why(self, way: Way) -> Why:
+        edge_node, device_id = way
+        node = self._nodes().get(edge_node)
+        if node is None or node.reason in _NEVER_HEARD:
+            return None, NOT_HEARD
+        device = None if device_id is None else node.devices.get(device_id)
+        if node.online:  # then it is the device that does not live
+            return (None, NOT_HEARD) if device is None else (device.since_ns, device.reason)
+        return node.since_ns, node.reason
 
     def _look_at(self, edge_node: EdgeNodeDescriptor, node: NodeState | None) -> None:
         live: frozenset[Way] = frozenset()

@@ -43,7 +43,9 @@ class OwedBirths:
             items = {item.position: item for item in group.items if not isinstance(item, AliveItem)}
             for birth in group.births:
                 if (message := messages.get(birth.position)) is not None:
-                    item = items.get(birth.position) or DeathItem(birth.position, birth.edge_node, birth.device_id)
+                    item = items.get(birth.position) or DeathItem(
+                        birth.position, birth.edge_node, birth.device_id, birth.received_at_ns
+                    )
                     self._owed[birth.edge_node, birth.device_id] = (message, birth, item)
 
     def group(self, epoch: int) -> Group:

@@ -189,8 +189,8 @@ class Receiver:
         )
         work = reader.read_data(data, provenance)
         self._log(message, event.edge_node, event.session_id, work, group)
-        if not event.late:  # one that came twice would make up for one that is lost
-            self._gate.delivery.count(event.edge_node, event.session_id, digest=digest_of(message.payload))
+        digest = digest_of(message.payload)
+        self._gate.delivery.count(event.edge_node, event.session_id, digest=digest, late=event.late)
 
     def _unreadable(self, event: DataUnreadable, group: Group, now_ns: int) -> None:
         message = event.raw
@@ -236,7 +236,7 @@ class Receiver:
         self._next_position += 1
         group.messages.append(RawMessage(position, now_ns, message.topic, event.session_id, 0, message.payload))
         group.births.append(RawBirth(position, now_ns, event.edge_node, device_id, event.session_id, None, None))
-        group.items.append(DeathItem(position, event.edge_node, device_id))
+        group.items.append(DeathItem(position, event.edge_node, device_id, event.since_ns))
 
     def _log(
         self,

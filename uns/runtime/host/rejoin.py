@@ -5,6 +5,7 @@ DATA is decoded with the births of its own session, as they stood at its place i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from uns.adapters.sqlite.raw_log import RawBirth, RawMessage
@@ -53,10 +54,17 @@ class RawReader:
             raise LocalProtocolError("a STATE is never logged", where=message.topic)
         device_id = topic.device_id if isinstance(topic, DeviceTopic) else None
         if topic.message_type in _DEATHS:
-            return DeathItem(message.position, topic.edge_node, device_id)
+            return DeathItem(message.position, topic.edge_node, device_id, self._died_ns(message, device_id))
         if topic.message_type in _BIRTHS:
             return self._birth(message, topic.edge_node, device_id)
         return self._data(message, topic.edge_node, device_id)
+
+    def _died_ns(self, message: RawMessage, device_id: str | None) -> int:
+        timestamp_ms = None
+        if device_id is not None:
+            with contextlib.suppress(RemoteProtocolError):
+                timestamp_ms, _ = codec.decode_seq(message.payload, self._leniency)
+        return message.received_at_ns if timestamp_ms is None else timestamp_ms * 1_000_000
 
     def set_aside(self, message: RawMessage, reason: str) -> Item:
         """The item of a message that :meth:`read` failed on: its samples are rejected."""
