@@ -369,7 +369,7 @@ DEATHS = (
     Fault(
         "operational-behavior-edge-node-termination-host-action-ndeath-node-tags-stale"
         " operational-behavior-edge-node-termination-host-action-ndeath-devices-tags-stale",
-        patched(PvBoard, "mark_stale", lambda self, edge_node, device_id=None: 2),
+        patched(PvBoard, "mark_stale", lambda self, edge_node, device_id=None, **why: 2),
     ),
     Fault(
         "operational-behavior-edge-node-termination-host-action-ddeath-devices-offline",

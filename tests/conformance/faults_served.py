@@ -46,7 +46,7 @@ def broadcast(*, data: bytes | None = None, qos: int | None = None) -> Plant:
 
 def nothing_gets_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by the death itself nor by the look at who is there."""
-    monkeypatch.setattr(PvBoard, "mark_stale", lambda self, edge_node, device_id=None: 0)
+    monkeypatch.setattr(PvBoard, "mark_stale", lambda self, edge_node, device_id=None, **why: 0)
     monkeypatch.setattr(PvBoard, "follow", lambda self, live, heard=None: None)
 
 
