@@ -131,3 +131,13 @@ def test_marks_of_a_session_that_is_named_after_a_restart_are_confirmed_from_the
     host.delivery = host.gate.delivery = HostDelivery("host-1")
     first, second = host.receive([message for name, message in said.items() if name != "birth"])
     assert (first.ok, second.ok) == (False, True)
+
+
+def test_data_that_changed_places_before_its_mark_is_confirmed_and_so_is_data_that_came_twice(host):
+    """Brokers keep the order of each topic, not always that of two devices."""
+    for order in permutations(("live 1", "history 1")):
+        for more in ((), (order[0],), (order[1],)):
+            host.renew()
+            said = session_of(host)
+            (answer,) = host.receive([said[name] for name in ("birth", *order, *more, "mark 1")])
+            assert answer.ok == (order == ("live 1", "history 1") or not more), (order, more)

@@ -28,6 +28,8 @@ class _Count(msgspec.Struct):
     answer: bool = False  # to last_n
     messages: int = 0  # since last_n
     digest: int = 0  # of their payloads
+    late_messages: int = 0  # beside them: that came twice, or behind what was sent after them
+    late_digest: int = 0
 
 
 class HostDelivery:
@@ -55,13 +57,22 @@ class HostDelivery:
         if count is None or count.session != session_id:
             self._counts[edge_node] = _Count(session_id)
 
-    def count(self, edge_node: EdgeNodeDescriptor, session_id: str, messages: int = 1, *, digest: int) -> None:
+    def count(
+        self, edge_node: EdgeNodeDescriptor, session_id: str, messages: int = 1, *, digest: int, late: bool = False
+    ) -> None:
         """Count DATA of ``session_id`` whose samples are committed (or are in the commit under way) or rejected.
 
-        ``digest`` is the sum of :func:`~uns.delivery.messages.digest_of` over the payloads, as they came.
+        ``digest`` is the sum of :func:`~uns.delivery.messages.digest_of` over the payloads, as they came. ``late``:
+        they came twice, or behind what was sent after them. No count may rest on those, but a digest may: where one
+        set of what was taken has the sum of what was sent, all that was sent is among it.
         """
         count = self._counts.get(edge_node)
-        if count is not None and count.session == session_id:
+        if count is None or count.session != session_id:
+            return
+        if late:
+            count.late_messages += messages
+            count.late_digest = (count.late_digest + digest) % DIGEST_MODULUS
+        else:
             count.messages += messages
             count.digest = (count.digest + digest) % DIGEST_MODULUS
 
@@ -86,9 +97,12 @@ class HostDelivery:
         expected = known and session_held and not mark.repeat and mark.n == count.last_n + 1
         same_number = expected and mark.messages == count.messages
         ok = same_number and mark.digest in {None, count.digest}
+        if expected and not ok and mark.digest is not None:
+            with_late = count.messages + count.late_messages, (count.digest + count.late_digest) % DIGEST_MODULUS
+            ok = with_late == (mark.messages, mark.digest)
         self.marks_mixed += same_number and not ok
         # Any other number than last_n is a new mark, a lower one too: a forged high one must not silence the session.
-        count.last_n, count.answer, count.messages, count.digest = mark.n, ok, 0, 0
+        self._counts[edge_node] = _Count(mark.session, last_n=mark.n, answer=ok)
         if ok:
             self.marks_confirmed += 1
         else:
