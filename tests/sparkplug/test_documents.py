@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 import zlib
 from typing import Any
 
@@ -237,3 +239,59 @@ def test_hand_written_form_of_every_type_is_what_decoding_gives():
         ],
     }
     assert json.loads(as_json(encoded(json.dumps(form)))) == form
+
+
+# ── forms that nobody should write ───────────────────────────────────────────────────────────────────────────────
+
+_ANYTHING: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 1.5, 1e308, -1e300, 2**63, 2**64, -(2**63) - 1, 10**300),
+    *("", "x", "NaN", "Int8", "Template", "PropertySet", "%%", "AA==", "\ud800", "é" * 2000),
+    *([], {}, [[]], [{}], [None], {"key": "a"}, [1, "a"], [[{"key": "a"}]]),
+)
+_KEYS = (
+    *("name", "alias", "timestamp", "datatype", "of_birth", "is_null", "metadata", "properties", "field", "value"),
+    *("rejected", "raw", "type", "key", "rows", "columns", "types", "num_of_columns", "parameters", "metrics"),
+    *("template_ref", "is_definition", "version", "seq", "uuid", "body"),
+)
+_MESSAGE_CHARACTERS_MAX = 700  # of an error, however long what it is about
+
+
+def places_of(form: Any) -> list[tuple[Any, Any]]:
+    keys = list(form) if isinstance(form, dict) else list(range(len(form))) if isinstance(form, list) else []
+    return [(form, key) for key in keys] + [place for key in keys for place in places_of(form[key])]
+
+
+def damage(form: Any, chance: random.Random) -> None:
+    places = places_of(form)
+    if not places:
+        return
+    (holder, key), (other, other_key) = chance.choice(places), chance.choice(places)
+    match chance.randrange(4):
+        case 0:
+            holder[key] = copy.deepcopy(chance.choice(_ANYTHING))
+        case 1:
+            del holder[key]
+        case 2 if isinstance(holder, dict):
+            holder[chance.choice(_KEYS)] = copy.deepcopy(chance.choice(_ANYTHING))
+        case _:
+            holder[key] = copy.deepcopy(other[other_key])
+
+
+def test_a_damaged_form_is_written_as_it_says_or_is_a_local_error_of_bounded_length():
+    chance = random.Random(4)
+    forms = [json.loads(as_json(payload, goldens.TABLE)) for payload in goldens.MESSAGES.values()]
+    written = 0
+    for _ in range(3_000):
+        form = copy.deepcopy(chance.choice(forms))
+        for _ in range(chance.randrange(1, 4)):
+            damage(form, chance)
+        text = json.dumps(form)
+        try:
+            payload = encoded(text)
+        except LocalProtocolError as error:
+            assert len(str(error)) < _MESSAGE_CHARACTERS_MAX  # noqa: PT017
+            continue
+        written += 1
+        again = as_json(payload)
+        assert as_json(encoded(again)) == again, text
+    assert 300 < written < 3_000

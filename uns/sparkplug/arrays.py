@@ -87,7 +87,7 @@ def pack_array(datatype: DataType, values: Sequence[Any]) -> bytes:
     try:
         return struct.pack(f"<{len(values)}{form}", *values)
     except (struct.error, OverflowError) as error:
-        raise ArrayError(str(error)) from error
+        raise ArrayError(f"{error!s:.100}") from error
 
 
 def _pack_booleans(values: Sequence[Any]) -> bytes:
@@ -103,7 +103,7 @@ def _pack_strings(values: Sequence[Any]) -> bytes:
     packed = bytearray()
     for value in values:
         if not isinstance(value, str) or "\x00" in value:
-            raise ArrayError(f"{value!r} is no text without NUL")
+            raise ArrayError(f"{value!r:.60} is no text without NUL")
         try:
             packed += value.encode() + _NUL
         except UnicodeEncodeError as error:

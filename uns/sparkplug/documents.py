@@ -137,7 +137,7 @@ def document_from_json(text: bytes) -> PayloadDocument:
         return _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise LocalProtocolError(
-            f"no payload in its JSON form: {error}",
+            f"no payload in its JSON form: {error!s:.300}",
             next_step="see docs/reference/sparkplug-cli.md, or what `uns sparkplug decode --json` prints",
         ) from error
 
@@ -156,10 +156,10 @@ def number_of(label: str | int | None, where: str) -> int:
             return int(DataType.from_label(label))
         except KeyError:
             raise LocalProtocolError(
-                f"{label!r} is no datatype", where=where, expected="a word such as Double, Int32, StringArray"
+                f"{label!r:.60} is no datatype", where=where, expected="a word such as Double, Int32, StringArray"
             ) from None
     if not 0 <= label < 1 << 32:
-        raise LocalProtocolError(f"{label} is no number of a datatype", where=where, expected="0 to 4294967295")
+        raise LocalProtocolError(f"{label!s:.60} is no number of a datatype", where=where, expected="0 to 4294967295")
     return label
 
 

@@ -312,7 +312,7 @@ def _put_value(
     number = number_of(told, where)
     field = document.field
     if field is not None and field not in _BY_FIELD:
-        raise LocalProtocolError(f"{field!r} is no field of a value", where=where, expected=", ".join(_BY_FIELD))
+        raise LocalProtocolError(f"{field!r:.60} is no field of a value", where=where, expected=", ".join(_BY_FIELD))
     if isinstance(document, ParameterDocument) or (isinstance(document, PropertyDocument) and number not in _SETS):
         number = _basic(number)
     if 0 < number < len(DATATYPES):
@@ -321,7 +321,7 @@ def _put_value(
         datatype = _BY_FIELD[field]
     else:
         raise LocalProtocolError(
-            f"{told!r} cannot stand here" if told else "a value without a type",
+            f"{told!r:.60} cannot stand here" if told else "a value without a type",
             where=where,
             expected="a basic type in properties and parameters, else the field that carries the value"
             if told
@@ -334,10 +334,10 @@ def _put_value(
         _put_typed(wire, datatype, field, value, where, depth=depth)
     except AttributeError as error:
         raise LocalProtocolError(
-            f"there is no {field} here", where=where, expected="a type that may stand here"
+            f"there is no {field!s:.60} here", where=where, expected="a type that may stand here"
         ) from error
     except msgspec.ValidationError as error:
-        raise LocalProtocolError(f"no {datatype.label}: {error}", where=where) from error
+        raise LocalProtocolError(f"no {datatype.label}: {error!s:.300}", where=where) from error
 
 
 def _put_typed(wire: Any, datatype: DataType, field: str, value: Any, where: str, *, depth: int) -> None:
@@ -356,7 +356,7 @@ def _put_typed(wire: Any, datatype: DataType, field: str, value: Any, where: str
         try:
             _write(wire, "bytes_value", pack_array(datatype, array_from_json(datatype, value, where)), where)
         except ArrayError as error:
-            raise LocalProtocolError(f"no {datatype.label}: {error}", where=where) from error
+            raise LocalProtocolError(f"no {datatype.label}: {error!s:.300}", where=where) from error
     else:
         _put_scalar(wire, datatype, field, value, where)
 
@@ -367,11 +367,11 @@ def _put_scalar(wire: Any, datatype: DataType, field: str, value: Any, where: st
     if span is not None:
         if not span[0] <= plain <= span[1]:
             raise LocalProtocolError(
-                f"{plain} does not fit {datatype.label}", where=where, expected=f"{span[0]} to {span[1]}"
+                f"{plain!s:.60} does not fit {datatype.label}", where=where, expected=f"{span[0]} to {span[1]}"
             )
         plain &= _WIDTH.get(field, 0xFFFF_FFFF_FFFF_FFFF)
     elif datatype is DataType.FLOAT and FLOAT_MAX <= abs(plain) < math.inf:
-        raise LocalProtocolError(f"{plain!r} does not fit Float", where=where, expected="up to 3.4028235e38")
+        raise LocalProtocolError(f"{plain!r:.60} does not fit Float", where=where, expected="up to 3.4028235e38")
     _write(wire, field, plain, where)
 
 
@@ -379,7 +379,7 @@ def _write(wire: Any, field: str, value: Any, where: str) -> None:
     try:
         setattr(wire, field, value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise LocalProtocolError(str(error), where=where, expected="a value of the field's type") from error
+        raise LocalProtocolError(f"{error!s:.300}", where=where, expected="a value of the field's type") from error
 
 
 def _put_dataset(wire: Any, document: DataSetDocument, where: str) -> None:
@@ -396,7 +396,7 @@ def _put_dataset(wire: Any, document: DataSetDocument, where: str) -> None:
     try:
         wire.columns.extend(document.columns)
     except ValueError as error:
-        raise LocalProtocolError(str(error), where=where, expected="text") from error
+        raise LocalProtocolError(f"{error!s:.300}", where=where, expected="text") from error
     wire.types.extend(types)
     for index, row in enumerate(document.rows):
         if len(row) != width:

@@ -116,7 +116,7 @@ def put_scalar(wire: Any, datatype: DataType, value: Any, name: str) -> None:
 def wire_integer(value: Any, datatype: DataType, name: str) -> int:
     """The unsigned form of an integer of that type."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise not_writable(f"{value!r} is no {datatype.label}", name)
+        raise not_writable(f"{value!r:.60} is no {datatype.label}", name)
     raw = to_wire(value, datatype)
     if raw is None:
         low, high = INTEGER_RANGE[datatype] or (0, 0)
@@ -127,7 +127,7 @@ def wire_integer(value: Any, datatype: DataType, name: str) -> int:
 def check_float(value: Any, name: str) -> None:
     """Refuse what would become infinite as a Float."""
     if not isinstance(value, (int, float)):
-        raise not_writable(f"{value!r} is no Float", name)
+        raise not_writable(f"{value!r:.60} is no Float", name)
     if FLOAT_MAX <= abs(value) < float("inf"):
         raise LocalProtocolError(f"metric {name!r}: {value!r} does not fit Float", expected="up to 3.4028235e38")
 
