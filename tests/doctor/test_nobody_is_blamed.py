@@ -196,6 +196,16 @@ def test_a_session_that_ends_without_a_death_is_told_and_blamed_on_nobody() -> N
     assert "no NDEATH" not in node_notes(scene)
 
 
+def test_a_gateway_that_begins_at_0_with_every_start_is_not_two() -> None:
+    """bdSeq 0, 1, 0, 1: each session ends before the next one begins."""
+    scene = Scene()
+    for bd_seq in (0, 1, 0, 1, 0, 1):
+        scene.bd_seq = bd_seq
+        scene.births()
+        scene.ndeath()
+    assert not {found for found in broken(scene) if found[0] == "node.unique"}
+
+
 # ── what others do to a node ─────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -101,7 +101,7 @@ def print_report(report: Report, *, requirements: bool = False) -> None:
     """Worst first, each finding with what to do next; then everything that is well in a line each."""
     traffic = report.traffic
     print(
-        f"{report.broker}: {traffic.messages:,} messages in {report.seconds:.0f} s "
+        f"{report.broker}: {_count(traffic.messages, 'message')} in {report.seconds:.0f} s "
         f"({traffic.messages_per_second:g}/s), {traffic.retained:,} kept by the broker, "
         f"{_count(len(report.nodes), 'edge node')}, {_count(len(report.hosts), 'host')}"
     )
@@ -157,7 +157,8 @@ def _print_notes(notes: list[str]) -> None:
 
 def _node_line(node: NodeReport) -> str:
     devices = f", {node.devices_online} of {_count(node.devices, 'device')} online" if node.devices else ""
-    return f"({node.state}{devices}, {node.messages:,} messages, {node.messages_per_second:g}/s)"
+    messages = _count(node.messages, "message")
+    return f"({node.state}{devices}, {messages}, {node.messages_per_second:g}/s)"
 
 
 def _host_line(host: HostReport) -> str:

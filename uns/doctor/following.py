@@ -113,6 +113,7 @@ def _node_birth(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:
     if sight.bd_seq is not None:
         if not node.bd_seqs or node.bd_seqs[-1] != sight.bd_seq:
             node.bd_seqs.append(sight.bd_seq)
+            node.turns.append(sight.bd_seq)
         node.connect_bd_seq = sight.bd_seq
     node.bd_seq = sight.bd_seq
     node.died_since_birth = False
@@ -160,6 +161,7 @@ def _node_death(node: NodeMemory, sight: Sight, bounds: Bounds) -> None:
         node.break_off(bounds)  # its birth was not read: whose death this is cannot be told
         return
     node.life = "dead"
+    node.turns.clear()
     node.died_since_birth = True
     node.seq = None
     node.missing.clear()

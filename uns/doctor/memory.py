@@ -143,6 +143,7 @@ class NodeMemory:
         self.missing: deque[int] = deque(maxlen=LATE_MAX)
         self.bd_seq: int | None = None  # of the newest NBIRTH
         self.bd_seqs: deque[int] = deque(maxlen=_BD_SEQS)  # of NBIRTHs, each change one entry
+        self.turns: deque[int] = deque(maxlen=4)  # the same, since its last death
         self.connect_bd_seq: int | None = None  # the newest of NBIRTH and NDEATH
         self.died_since_birth = False
         self.doubtful: DoubtfulDeath | None = None
@@ -232,6 +233,7 @@ class NodeMemory:
         self.doubtful = None
         self.bd_seq = self.connect_bd_seq = None  # connections that were missed had numbers too
         self.bd_seqs.clear()
+        self.turns.clear()
         self.unended.clear()
         self.rebirth_asked_ns = None
         self.first_unconfirmed_ns = None

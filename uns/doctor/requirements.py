@@ -220,7 +220,7 @@ MUST   payloads-name-birth-data-requirement metric.timestamp
 MAY    payloads-name-cmd-requirement - may
 MUST   payloads-name-requirement metric.named
 MUST   payloads-nbirth-bdseq bdseq.there
-MUST   payloads-nbirth-bdseq-repeat bdseq.death
+MUST   payloads-nbirth-bdseq-repeat bdseq.death+bdseq.rebirth
 MUST   payloads-nbirth-edge-node-descriptor node.unique
 MUST   payloads-nbirth-qos qos.zero NBIRTH
 MUST   payloads-nbirth-rebirth-req rebirth.metric
@@ -319,7 +319,7 @@ MUST   topics-ddeath-mqtt qos.zero+retain.off DDEATH
 MUST   topics-ddeath-seq-num seq.next DDEATH
 MUST   topics-ddeath-topic topic.device_there DDEATH
 MUST   topics-nbirth-bdseq-included bdseq.there
-MUST   topics-nbirth-bdseq-increment bdseq.grows
+MUST   topics-nbirth-bdseq-increment bdseq.grows+bdseq.rebirth
 MUST   topics-nbirth-bdseq-matching bdseq.death
 MUST   topics-nbirth-metric-reqs data.in_birth NDATA
 MUST   topics-nbirth-metrics birth.complete NBIRTH

@@ -93,11 +93,11 @@ def death_of_another(bd_seq: int, born_as: int) -> str:
 
 
 def _one_node(sight: Sight) -> Outcome:
-    """Two clients with one name show as two series of bdSeq that take turns."""
+    """Two clients with one name show as two series of bdSeq that take turns, and neither dies in between."""
     node, now = sight.node, sight.bd_seq
     if node is None or now is None or node.bd_seq is None:
         return None
-    turns = [*node.bd_seqs, now][-4:]
+    turns = [*node.turns, now][-4:]
     if len(turns) == 4 and turns[0] == turns[2] != turns[1] == turns[3]:
         return f"bdSeq {', '.join(map(str, turns))} in turns"
     return True
