@@ -22,7 +22,7 @@ def of_the_page() -> dict[str, Any]:
     found = dict(
         re.findall(r"^```python (own_\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     )
-    assert list(found) == ["own_loop", "own_edge"]
+    assert list(found) == ["own_loop", "own_edge", "own_codec"]
     names: dict[str, Any] = {}
     for source in found.values():
         exec(compile(source, str(PAGE), "exec"), names)
@@ -34,6 +34,11 @@ def await_online(session: HostSession) -> None:
     while session.state is not HostSessionState.ONLINE and time.monotonic() < deadline:
         time.sleep(0.01)
     assert session.state is HostSessionState.ONLINE
+
+
+def test_the_payloads_of_the_page_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    of_the_page()
+    assert capsys.readouterr().out == "trend (8, 9) [] {}\n"
 
 
 @pytest.mark.integration
