@@ -425,6 +425,11 @@ def online(group_id: str = "acme.dallas", edge_node_id: str = "gw-1", device_id:
 def test_no_session_takes_an_id_that_cannot_stand_in_a_topic(which, text):
     with pytest.raises(LocalProtocolError):
         online(**{which: text})
+    if which == "device_id":
+        with pytest.raises(LocalProtocolError):  # nor subscribes to commands of one
+            EdgeNodeSession(NODE, command_devices=[text])
+        with pytest.raises(LocalProtocolError):  # nor bears one later
+            online().device_birth(text, [metric("t")], NOW_NS)
 
 
 @pytest.mark.tck(

@@ -103,6 +103,7 @@ def test_birth_that_breaks_a_rule_of_templates_is_a_local_error_and_changes_noth
     session.birth(birth(), T0)
 
 
+@pytest.mark.tck("tck-id-payloads-template-definition-nbirth", "tck-id-payloads-template-instance-ref")
 def test_device_that_comes_later_keeps_to_the_nbirth_that_stands():
     session = online_edge(birth=birth())
     session.device_birth("later", [template("motor 2", INSTANCE)], T0)
