@@ -239,6 +239,20 @@ def test_a_request_that_asks_for_nothing_need_not_be_answered(change) -> None:
     assert {subject for _, _, subject in broken(scene)} <= {"commands to G/E"}
 
 
+def test_our_own_request_is_followed_and_not_graded() -> None:
+    """It says its type, for nodes that fall silent without; the standard would rather have none."""
+    scene = Scene()
+    scene.births()
+    made = scene.payload()
+    scene.add(made, "Node Control/Rebirth", 11, boolean_value=True)
+    topic, payload = "spBv1.0/G/NCMD/E", made.SerializeToString()
+    scene.grader.expect_own(topic, payload)
+    scene.send(topic, payload)
+    scene.births()
+    assert not broken(scene)
+    assert scene.report().nodes[0].rebirth_requests == 1
+
+
 def test_data_that_is_under_way_for_some_seconds_after_a_request_is_no_fault() -> None:
     scene = Scene()
     scene.births()

@@ -127,6 +127,7 @@ class Grader:
         self.certificates: set[tuple[str, str, str]] = set()  # group, message type and edge node
         self.aware = False
         self._kept: set[str] = set()
+        self._own: set[tuple[str, int]] = set()  # what the listener itself sent: topic and hash
         self._live_kinds: set[tuple[EdgeNodeDescriptor, str]] = set()
         self._folded: dict[str, str] = {}
         self._data_budget = Budget(DATA_METRICS_PER_SECOND_MAX, 1, now_ns)
@@ -163,7 +164,8 @@ class Grader:
             return
         if not retain and sight.node is not None:
             self._settle_death(sight, sight.node)
-        for rule in (BY_KIND_RETAINED if retain else BY_KIND)[sight.kind]:
+        own = (topic, hash(payload)) in self._own
+        for rule in () if own else (BY_KIND_RETAINED if retain else BY_KIND)[sight.kind]:
             outcome = rule.check(sight)
             if outcome is not None:
                 self._record(rule, sight.meant, sight.subject, outcome, sight.topic, now_ns)
@@ -214,6 +216,10 @@ class Grader:
                 sight.host.online = sight.state.online  # it was forgotten while we were away, and holds still
             return False
         return True
+
+    def expect_own(self, topic: str, payload: bytes) -> None:
+        """The listener is about to send this: it comes back, is followed, and blamed on nobody."""
+        self._own.add((topic, hash(payload)))
 
     def receive_timer(self, now_ns: int) -> None:
         """Find what did not come in time."""

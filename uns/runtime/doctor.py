@@ -238,5 +238,7 @@ class _Watcher:
             self._asked.add(descriptor)
             metric = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
             payload = encode_command([metric], timestamp_ms=time.time_ns() // 1_000_000)
-            connection.publish_many([Message(descriptor.topic(MessageType.NCMD), payload)])
+            request = Message(descriptor.topic(MessageType.NCMD), payload)
+            self._grader.expect_own(request.topic, request.payload)
+            connection.publish_many([request])
             self._tell(f"asked {descriptor} for a rebirth")
