@@ -11,6 +11,8 @@ from tests.edge_nodes.gateway import Plc, gateway
 from tests.edge_nodes.nodes import TREE, load, opcua_node
 from tests.runtime.plants import plant
 from tests.servers import eventually, mosquitto
+from uns.adapters.http import get_json
+from uns.context.times import rfc3339
 from uns.namespace.loader import load_tree
 
 pytestmark = pytest.mark.integration
@@ -65,5 +67,13 @@ async def test_the_backlog_of_a_retyped_metric_is_recorded_under_the_metric_in_t
                 ("small", "Int16", None, 0),
                 ("small", "Int16", None, 7),
             ]
+            newest = await get_json(made.api, "/get", {"path": "reactor4/count"})
+            assert (newest["value"], newest["type"], newest["unit"]) == (3.5, "Float", "KGM")
+            ((old_ns,),) = made.query(
+                "SELECT source_time_ns FROM samples JOIN series USING (series)"
+                " WHERE metric = 'count' AND value_int = 30"
+            )
+            before = await get_json(made.api, "/get", {"path": "reactor4/count", "at": rfc3339(old_ns)})
+            assert (before["value"], before["type"], before["unit"]) == (30, "Int32", "C62")
             await eventually(lambda: made.listener.of("reactor4/_pv/count")[-1]["value"] == 3.5)
             assert made.listener.of("reactor4/_pv/count")[-1]["type"] == "Float"
