@@ -31,9 +31,13 @@ Verdict = Literal["done", "exempt", "not met"]
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One requirement: tests that hold it; or why it is none of ours; or where it is broken, and tests that show it."""
+    """One requirement: tests that hold it; or why it is none of ours; or where it is broken, and tests that show it.
+
+    ``note``: how far what is done goes, where the requirement can be read to ask for more.
+    """
 
     done: tuple[str, ...] = ()
+    note: str = ""
     exempt: str = ""
     not_met: str = ""
     shown_by: tuple[str, ...] = ()
@@ -50,6 +54,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             given.append("not met")
         (verdict,) = given
         assert bool(self.shown_by) == (verdict == "not met")
+        assert verdict == "done" or not self.note
         return verdict
 
     @property
@@ -114,8 +119,14 @@ def page() -> str:
     rows = [f"| {level} | {row['done']} | {row['exempt']} | {row['not met']} |" for level, row in counts.items()]
     not_met = _by_text({tck_id: entry.not_met for tck_id, entry in entries.items() if entry.not_met})
     exempt = _by_text({tck_id: entry.exempt for tck_id, entry in entries.items() if entry.exempt}) or "None."
+    notes = _by_text({tck_id: entry.note for tck_id, entry in entries.items() if entry.note})
     return _PAGE.format(
-        count=len(entries), rows="\n".join(rows), total=" | ".join(map(str, total)), not_met=not_met, exempt=exempt
+        count=len(entries),
+        rows="\n".join(rows),
+        total=" | ".join(map(str, total)),
+        not_met=not_met,
+        exempt=exempt,
+        notes=notes,
     )
 
 
@@ -136,8 +147,10 @@ python -m pytest -k tck-id-topics-nbirth-seq-num
 ```
 
 A [test](../../tests/conformance/test_requirements.py) holds the two together: what the file names pytest collects,
-marked with that id, and no test is marked that the file does not name. How the nodes of others do is for
-[`uns doctor`](doctor.md) to say, and [`uns broker check`](broker-check.md) looks at other brokers.
+marked with that id, and no test is marked that the file does not name.
+[Another](../../tests/conformance/test_planted.py) plants faults in the product, one at least for each requirement that
+is done, and the tests that the file names have to see them. How the nodes of others do is for [`uns doctor`](doctor.md)
+to say, and [`uns broker check`](broker-check.md) looks at other brokers.
 
 | | done | exempt | not met |
 |---|---|---|---|
@@ -151,6 +164,10 @@ marked with that id, and no test is marked that the file does not name. How the 
 ## Exempt
 
 {exempt}
+
+## Done, and how far it goes
+
+{notes}
 """
 
 
