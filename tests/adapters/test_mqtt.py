@@ -320,7 +320,7 @@ async def test_more_unacknowledged_messages_than_the_bound_is_the_callers_error(
 async def test_a_refused_login_says_what_to_check(tmp_path):
     with (
         mosquitto(tmp_path, settings=("allow_anonymous false",)) as broker,
-        pytest.raises(UnreachableError, match="credentials"),
+        pytest.raises(UnreachableError, match="check user name and password"),
     ):
         await connection(broker).__aenter__()
 

@@ -23,6 +23,7 @@ import msgspec
 import paho.mqtt.client as paho
 
 from uns.adapters.broker_address import BrokerAddress
+from uns.adapters.mqtt.hints import next_step
 from uns.adapters.mqtt.messages import IncomingMessage, Publication
 from uns.adapters.mqtt.wire import Listener, Wire, make_client
 from uns.errors import ConnectionLost, LocalProtocolError, UnreachableError
@@ -137,7 +138,7 @@ class MqttConnection:
             raise UnreachableError(
                 f"no connection to the broker: {error}",
                 where=self._where,
-                next_step="check that the broker runs there and takes these credentials",
+                next_step=next_step(str(error), self._address),
             ) from error
         except BaseException:
             self.abort()
@@ -447,11 +448,8 @@ class MqttConnection:
     def _refuse_unanswered(self, opening: asyncio.Future[Any]) -> None:
         """The broker ended the connection before CONNACK, as it does to a certificate that it does not take."""
         opening.add_done_callback(self._discard)
-        raise UnreachableError(
-            f"the broker ended the connection before it answered: {self._wire.refusal or self._lost.result()}",
-            where=self._where,
-            next_step="check this client's certificate and its authority, and whether both sides speak TLS",
-        )
+        reason = f"the broker ended the connection before it answered: {self._wire.refusal or self._lost.result()}"
+        raise UnreachableError(reason, where=self._where, next_step=next_step(reason, self._address))
 
     def _discard(self, opening: asyncio.Future[Any]) -> None:
         with contextlib.suppress(BaseException):

@@ -27,6 +27,7 @@ from uns.adapters.mqtt.messages import IncomingMessage, Publication
 __all__ = ["Listener", "Wire", "make_client", "paho_client_of"]
 
 _DISCONNECT_WITH_WILL, _SESSION_TAKEN_OVER = 0x04, 0x8E  # reason codes of MQTT 5
+_NOTHING_SAID = "Unspecified error"  # paho's word for an end of file
 _NO_RECEIVE_MAXIMUM = 65_535  # what an MQTT 5 broker that says nothing takes; 3.1.1 has one number fewer for them all
 _SESSION_NEVER_EXPIRES = 0xFFFF_FFFF  # s
 _PACKETS_PER_READ_MAX = 512  # then other tasks get their turn
@@ -139,7 +140,8 @@ class Wire:
         def on_disconnect(client_: Any, userdata: Any, flags: Any, reason: Any, properties: Any = None) -> None:
             if getattr(reason, "value", None) == _SESSION_TAKEN_OVER:  # paho tells of one end more than once
                 self.taken_over = True
-            self._listener.ended(str(reason))
+            told = str(reason)
+            self._listener.ended("without a word of the broker" if told == _NOTHING_SAID else told)
             if ended is not None:  # aiomqtt waits for it when it leaves; the reason is told by us
                 ended(client_, userdata, flags, paho.MQTT_ERR_SUCCESS, properties)
 

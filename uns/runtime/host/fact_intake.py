@@ -21,6 +21,7 @@ from uns.errors import ConfigurationError, RemoteProtocolError, UnreachableError
 from uns.namespace.model import TopicTree
 from uns.namespace.topics import FactTopic, Uns1Topics, parse_fact_topic
 from uns.runtime.backoff import Backoff
+from uns.runtime.host.connecting import ConnectionLog
 from uns.runtime.host.fact_audit import FactAudit
 from uns.runtime.host.joiner import Joiner
 from uns.runtime.host.output import Output
@@ -69,6 +70,7 @@ class FactIntake:
     async def run(self) -> None:
         """Receive for as long as it runs. Ends by cancellation only."""
         backoff = Backoff()
+        said = ConnectionLog(self._log, client_id=self._client_id, broker=self._address.url)
         while True:
             connection = MqttConnection(
                 self._address,
@@ -81,11 +83,12 @@ class FactIntake:
                 async with connection:
                     await connection.subscribe([(self._topics.fact_filter, 1)])
                     backoff.works()
+                    said.works()
                     self.connected = True
                     await self._receive(connection)
             except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
                 wait_s = backoff.next_s()
-                self._log.warning("no connection for facts, trying again", error=str(error), wait_s=round(wait_s, 2))
+                said.failed(error, wait_s=wait_s)
                 self.connected = False
                 await asyncio.sleep(wait_s)
             finally:

@@ -18,6 +18,7 @@ from uns.enrichment.plan import OutboxMessage
 from uns.errors import ConfigurationError, ConnectionLost, UnreachableError
 from uns.runtime.audit import Watch
 from uns.runtime.backoff import Backoff
+from uns.runtime.host.connecting import ConnectionLog
 
 __all__ = ["Output", "OutputLimits"]
 
@@ -104,12 +105,14 @@ class Output:
     async def run(self) -> None:
         """Connect, publish, connect again. Ends by cancellation only."""
         backoff = Backoff()
+        said = ConnectionLog(self._log, client_id=self._client_id, broker=self._address.url)
         while True:
             connection = MqttConnection(self._address, client_id=self._client_id)
             try:
                 async with connection:
                     self.counters["output_connects"] += 1
                     backoff.works()
+                    said.works()
                     self.connected = True
                     reader = asyncio.create_task(self._read(connection), name="output reader")
                     try:
@@ -118,7 +121,7 @@ class Output:
                         reader.cancel()
             except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
                 wait_s = backoff.next_s()
-                self._log.warning("output has no connection, trying again", error=str(error), wait_s=round(wait_s, 2))
+                said.failed(error, wait_s=wait_s)
                 self.connected = False
                 await asyncio.sleep(wait_s)
             finally:

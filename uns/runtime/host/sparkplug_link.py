@@ -12,6 +12,7 @@ from uns.adapters.logs import Logger
 from uns.adapters.mqtt import MqttConnection
 from uns.errors import ConfigurationError, ConnectionLost, UnreachableError
 from uns.runtime.backoff import Backoff
+from uns.runtime.host.connecting import ConnectionLog
 from uns.runtime.host.kept_state import KeptState
 from uns.runtime.host.liveness import Liveness
 from uns.runtime.host.raw_writer import RawWriter
@@ -47,7 +48,7 @@ class SparkplugLink:
         self._gate = gate
         self._kept_state = kept_state
         self._liveness = liveness
-        self._log = log
+        self._said = ConnectionLog(log, client_id=f"host:{session.sparkplug_host_id}", broker=broker.url)
         self._connection: MqttConnection | None = None
         self._malformed_topics = 0  # of connections that are over
         self.connected = False
@@ -60,10 +61,11 @@ class SparkplugLink:
                 self._gate.forget_all()
                 self._session.connect(time.time_ns())
                 self._kept_state.keep(self._session.state_seen_ms)
+                trouble: Exception | None = None
                 try:
                     await self.serve_connection(backoff)
                 except (UnreachableError, ConfigurationError) as error:  # the latter while certificates are replaced
-                    self._log.warning("no broker, trying again", error=str(error))
+                    trouble = error
                 finally:
                     self.connected = False
                     self._malformed_topics = self.malformed_topics
@@ -71,7 +73,10 @@ class SparkplugLink:
                     self._session.receive_disconnected(time.time_ns())
                     self._receiver.drain(time.time_ns())
                     self._liveness.receive_disconnected()
-                await asyncio.sleep(backoff.next_s())
+                wait_s = backoff.next_s()
+                if trouble is not None:
+                    self._said.failed(trouble, wait_s=wait_s)
+                await asyncio.sleep(wait_s)
         finally:
             self.connected = False
 
@@ -92,7 +97,7 @@ class SparkplugLink:
             self.connected = True
             self._liveness.receive_connected(time.time_ns())
             backoff.works()
-            self._log.info("connected", broker=self._broker.url)
+            self._said.works()
             try:
                 while True:
                     batch = await connection.next_batch()
