@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.sparkplug_b_pb2 import Payload
 from tests.sparkplug.helpers import (
     HOST_ID,
     MS,
@@ -45,6 +46,7 @@ from uns.sparkplug.messages import (
     Subscribe,
     Violation,
 )
+from uns.sparkplug.metrics import REBIRTH
 from uns.sparkplug.topics import MessageType
 from uns.sparkplug.transitions import HostNodeState, HostSessionState
 
@@ -880,3 +882,23 @@ def test_device_that_said_it_died_is_not_taken_for_alive_when_its_session_is_nam
     assert resumed.devices == {}
     assert asked == RebirthRequested(NODE, "missed_birth")
     assert kinds(peer.data("reactor4"))[0] == "DataUnreadable"
+
+
+@pytest.mark.parametrize(
+    ("peer", "typed"),
+    [
+        pytest.param(lambda host: Peer(host).nbirth(), False, id="ours"),
+        pytest.param(lambda host: Peer(host, session_id="").nbirth(), True, id="foreign"),
+        pytest.param(lambda host: None, True, id="never heard"),
+        pytest.param(lambda host: host.hold_births(held_births(), T0), False, id="ours, held"),
+    ],
+)
+def test_a_rebirth_request_says_its_datatype_to_all_nodes_but_ours(peer, typed):
+    """payloads-metric-datatype-not-req is a SHOULD NOT, and some nodes read no command without (decision 0015)."""
+    host = online_host()
+    peer(host)
+    host.request_rebirth(NODE, "request", T0)
+    (message,) = published(host)
+    (wire,) = Payload.FromString(message.payload).metrics
+    assert (wire.name, wire.boolean_value, wire.HasField("datatype")) == (REBIRTH, True, typed)
+    assert wire.datatype == (DataType.BOOLEAN if typed else 0)

@@ -237,7 +237,8 @@ class _Watcher:
         for descriptor in [node for node in unborn if node not in self._asked][:REBIRTHS_PER_SECOND_MAX]:
             self._asked.add(descriptor)
             metric = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
-            payload = encode_command([metric], timestamp_ms=time.time_ns() // 1_000_000)
+            # Nodes that were never heard may be any vendor's: some fall silent over a command without its datatype.
+            payload = encode_command([metric], timestamp_ms=time.time_ns() // 1_000_000, with_datatype=True)
             request = Message(descriptor.topic(MessageType.NCMD), payload)
             self._grader.expect_own(request.topic, request.payload)
             connection.publish_many([request])

@@ -393,8 +393,11 @@ class HostSession:
         if self._state is not HostSessionState.ONLINE:
             return
         for edge_node, cause in self._rebirths.take_due(now_ns):
+            node = self._view.nodes.get(edge_node)
+            # Some peers cannot read it without: docs/decisions/0015-a-rebirth-request-says-its-type.md
+            foreign = node is None or not node.ours
             command = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
-            payload = codec.encode_command([command], timestamp_ms=now_ns // _NS_PER_MS)
+            payload = codec.encode_command([command], timestamp_ms=now_ns // _NS_PER_MS, with_datatype=foreign)
             self._actions.append(Publish(Message(edge_node.topic(MessageType.NCMD), payload)))
             self._view.tally.counters[f"rebirth_requests_{cause}"] += 1
             self._view.events.append(RebirthRequested(edge_node, cause))

@@ -137,8 +137,13 @@ def encode_empty(timestamp_ms: int, seq: int) -> bytes:
     return _message(timestamp_ms, seq).SerializeToString()
 
 
-def encode_command(metrics: Sequence[BirthMetric], *, timestamp_ms: int, uint32_in_long: bool = False) -> bytes:
-    """NCMD or DCMD: alias or name, value, no datatype, no seq (tck-id-payloads-ncmd-seq)."""
+def encode_command(
+    metrics: Sequence[BirthMetric], *, timestamp_ms: int, uint32_in_long: bool = False, with_datatype: bool = False
+) -> bytes:
+    """NCMD or DCMD: alias or name, value, no seq (tck-id-payloads-ncmd-seq).
+
+    ``with_datatype``: for nodes that read no command without; the standard would rather have none there.
+    """
     message = _message(timestamp_ms, None)
     for metric in metrics:
         wire = message.metrics.add()
@@ -146,6 +151,8 @@ def encode_command(metrics: Sequence[BirthMetric], *, timestamp_ms: int, uint32_
             write(wire, "name", metric.name, metric.name)
         else:
             write(wire, "alias", metric.alias, metric.name)
+        if with_datatype:
+            wire.datatype = metric.datatype
         _put_time(wire, metric, timestamp_ms)
         put_value(wire, metric.datatype, metric.value, metric.name)
         if metric.metadata is not None:
