@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 from schemas.sparkplug_b_pb2 import Payload
@@ -198,3 +200,107 @@ def test_state_from_the_end_of_time_is_answered_with_an_equal_one():
     memory = StateMemory()
     assert memory.accept(HostState(online=False, timestamp=newest))
     assert memory.accept(HostState(online=True, timestamp=newest))
+
+
+# ── each line of the list of what real peers send that the tests above and test_host_session.py do not name ──────
+
+
+def test_alias_on_bd_seq_is_taken_and_a_death_that_says_it_by_alias_alone_is_obeyed():
+    """One peer's NDEATH has the alias of its bdSeq and no name; hosts that look for the name never match it."""
+    host = online_host()
+    peer = Peer(host, session_id="", bd_seq=None)
+    peer.nbirth([metric(BD_SEQ, DataType.INT64, 7, alias=3)])
+    assert host.leniencies == {"alias_on_bd_seq": 1}
+    death = Payload()
+    death.metrics.add(alias=3, datatype=4, long_value=7)
+    assert "NodeDied" in kinds(peer.send(MessageType.NDEATH, death.SerializeToString()))
+    assert host.warnings["tck-id-topics-ndeath-payload"] == 1
+
+
+def test_ndeath_without_bd_seq_is_obeyed_and_counted():
+    host = online_host()
+    peer = born(host)
+    assert kinds(peer.ndeath(bd_seq=None)) == ["ConformanceWarning", "NodeDied"]
+    assert host.warnings == {"tck-id-topics-ndeath-payload": 1}
+
+
+@pytest.mark.parametrize("code", [516, 600, -2147483136, 1_073_742_080])
+def test_other_quality_codes_in_births_are_counted_as_those_in_data_are(code):
+    host = online_host()
+    peer = Peer(host)
+    for said in (code, 500):
+        payload = Payload.FromString(peer.birth_payload([metric("level", DataType.DOUBLE, 1.0)]))
+        payload.metrics[-1].properties.keys.append("Quality")
+        payload.metrics[-1].properties.values.add(type=3, int_value=said % 2**32)
+        peer.send(MessageType.NBIRTH, payload.SerializeToString())
+    assert host.leniencies == {"other_quality_code": 1}
+
+
+@pytest.mark.parametrize("bd_seq_field", ["int_value", "long_value"])
+@pytest.mark.parametrize("number", [0, 256])
+def test_bd_seq_in_either_field_is_compared_as_a_number(bd_seq_field, number):
+    host = online_host()
+    peer = Peer(host, session_id="", bd_seq=None)
+    for message_type in (MessageType.NBIRTH, MessageType.NDEATH):
+        payload = Payload(timestamp=T0_MS, seq=0) if message_type is MessageType.NBIRTH else Payload()
+        payload.metrics.add(name=BD_SEQ, datatype=4, timestamp=T0_MS, **{bd_seq_field: number})
+        events = peer.send(message_type, payload.SerializeToString())
+    assert "NodeDied" in kinds(events)
+    assert host.leniencies["other_integer_field"] == (1 if bd_seq_field == "int_value" else 0)
+
+
+def test_retained_births_data_and_deaths_are_old_news_and_counted():
+    host = online_host()
+    peer = born(host)
+    peer.data(retain=True)
+    peer.ndeath(retain=True)
+    peer.nbirth([], retain=True)
+    assert host.warnings == {"tck-id-topics-nbirth-mqtt": 3}
+    assert host.nodes[NODE].online
+
+
+def test_repeated_numbers_of_a_foreign_node_are_recorded_and_ask_for_nothing():
+    host = online_host()
+    peer = born(host, session_id="")
+    for _ in range(75):
+        assert kinds(peer.data(seq=peer.seq)) == ["DataReceived"]
+    assert host.counters["repeated"] == 75
+    assert host.next_deadline_ns() is None
+
+
+def test_a_missing_seq_is_counted_each_time_and_told_once():
+    host = online_host()
+    peer = Peer(host, session_id="")
+    peer.nbirth()
+    payload = Payload(timestamp=T0_MS)
+    payload.metrics.add(alias=1, timestamp=T0_MS, int_value=6)
+    told = [kinds(peer.send(MessageType.NDATA, payload.SerializeToString())) for _ in range(3)]
+    assert told == [["ConformanceWarning", "DataReceived"], ["DataReceived"], ["DataReceived"]]
+    assert host.warnings["tck-id-payloads-ndata-seq"] == 3
+
+
+def test_nanoseconds_and_compressed_payloads_are_read_by_option_and_counted():
+    host = online_host(leniency=codec.Leniency(scale_nanoseconds=True, inflate_bytes_max=1 << 20))
+    peer = born(host, session_id="")
+    payload = Payload(timestamp=T0, seq=peer.next_seq())
+    payload.metrics.add(alias=1, timestamp=T0, int_value=6)
+    (event,) = peer.send(MessageType.NDATA, payload.SerializeToString())
+    assert isinstance(event, DataReceived)
+    assert event.data.times_ms == [T0_MS]
+    assert host.leniencies["nanosecond_timestamp"] >= 1
+    inner = Payload(timestamp=T0_MS, seq=peer.next_seq())
+    inner.metrics.add(alias=1, timestamp=T0_MS, int_value=7)
+    body = zlib.compress(inner.SerializeToString())
+    outer = Payload(timestamp=T0_MS, seq=inner.seq, uuid="SPBV1.0_COMPRESSED", body=body)
+    outer.metrics.add(name="algorithm", datatype=12, string_value="DEFLATE")
+    assert kinds(peer.send(MessageType.NDATA, outer.SerializeToString())) == ["DataReceived"]
+    assert host.leniencies["compressed_payload"] == 1
+
+
+def test_a_compressed_payload_without_the_option_is_refused_and_says_which_option():
+    host = online_host()
+    peer = born(host, session_id="")
+    outer = Payload(timestamp=T0_MS, seq=2, uuid="SPBV1.0_COMPRESSED", body=b"x")
+    events = peer.send(MessageType.NDATA, outer.SerializeToString())
+    assert kinds(events)[0] == "DataUnreadable"
+    assert "compressed" in events[0].text

@@ -14,7 +14,7 @@ from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.host_nodes import NodeState
 from uns.sparkplug.messages import ConformanceWarning, Violation
-from uns.sparkplug.metrics import BD_SEQ, PROPERTY_QUALITY, REBIRTH, BirthPayload, DataPayload
+from uns.sparkplug.metrics import BD_SEQ, PROPERTY_QUALITY, REBIRTH, BirthMetric, BirthPayload, DataPayload
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["HostTally", "faults_of_birth"]
@@ -69,6 +69,11 @@ class HostTally:
             self.leniencies["alias_zero"] += 1
         if birth.bd_seq is not None and birth.bd_seq > _BD_SEQ_MAX:
             self.leniencies["bd_seq_beyond_255"] += 1
+        if (bd_seq := table.by_name.get(BD_SEQ)) is not None and bd_seq.alias is not None:
+            self.leniencies["alias_on_bd_seq"] += 1
+        for metric in birth.metrics:
+            if metric.properties and _has_other_quality(metric):
+                self.leniencies["other_quality_code"] += 1
 
     def note_data(self, data: DataPayload) -> None:
         """What DATA does otherwise."""
@@ -80,6 +85,10 @@ class HostTally:
         for metric in data.rejected:
             if metric.reason in {"unknown_metric", "wrong_type"}:
                 self.leniencies[f"data_with_{metric.reason}"] += 1
+
+
+def _has_other_quality(metric: BirthMetric) -> bool:
+    return any(p.key == PROPERTY_QUALITY and p.value not in _QUALITY_CODES for p in metric.properties)
 
 
 def faults_of_birth(birth: BirthPayload, table: AliasTable, *, of_node: bool) -> Iterator[tuple[str, str]]:
