@@ -92,6 +92,8 @@ class Connection:
         self.ended_ns: int | None = None  # at the client's end
         self.reading = True
         self.filters: list[tuple[list[str], int]] = []
+        self.tricks_until_ns = 0  # DATA towards the client and the mark behind it change places, or DATA is lost
+        self._held: Message | None = None
         self.disorder_until_ns = 0  # messages towards the client come twice and out of order
         self.backlog: deque[Message] = deque()
         self.queued = 0  # under way to the client or waiting for it
@@ -194,6 +196,23 @@ class Connection:
         self.world.at(arrival_ns, lambda: arrive() if self.path_alive and self.client_open else None)
 
     def deliver(self, message: Message) -> None:
+        """The broker hands a message over; in bad times what comes before a mark comes behind it, or never."""
+        held, self._held = self._held, None
+        is_data = "/DDATA/" in message.topic
+        if held is not None and message.topic.startswith("uns1/_mark/"):
+            lost = self.world.chance(0.5)
+            self._deliver(message)
+            if not lost:
+                self._deliver(held)
+            return
+        if held is not None:
+            self._deliver(held)
+        if is_data and self.world.now_ns < self.tricks_until_ns:
+            self._held = message
+        else:
+            self._deliver(message)
+
+    def _deliver(self, message: Message) -> None:
         """The broker hands a message over, or drops it because the queue is full."""
         if self.queued >= (QOS1_QUEUE_MESSAGES_MAX if message.qos else self.broker.queue_messages_max):
             self.broker.dropped += 1

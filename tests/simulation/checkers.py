@@ -20,6 +20,7 @@ from tests.simulation.checking import (
     BrokenPromiseError,
     Checker,
     Seen,
+    is_edge,
     is_host,
     will_of,
 )
@@ -46,6 +47,7 @@ from tests.simulation.world import MS, SECOND
 from uns.sparkplug.messages import Message
 
 if TYPE_CHECKING:
+    from tests.simulation.edge import EdgeProcess
     from tests.simulation.host import HostProcess
 
 __all__ = ["CHECKERS", "STATE_TOPIC", "BrokenPromiseError", "Checker", "WireTap"]
@@ -300,7 +302,20 @@ class MarkChecker(Checker):
         self.n: dict[int, int] = {}
         self.unmarked: dict[int, int] = {}
         self.newest: dict[int, dict[str, Any]] = {}
+        self.waits: set[int] = set()  # for the host's answers; where PUBACKs count, nobody else sees them
         self.answered: dict[int, int] = {}
+
+    def on_connect(self, connection: Connection, now_ns: int) -> None:
+        if is_edge(connection) and cast("EdgeProcess", connection.client).edge.options.level == "host":
+            self.waits.add(connection.number)
+
+    def on_deliver(self, connection: Connection, message: Message) -> None:
+        newest = self.newest.get(connection.number)
+        if newest is not None and message.topic.startswith("uns1/_confirm/"):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                confirm = json.loads(message.payload)
+                if confirm["session"] == newest["session"]:
+                    self.answered[connection.number] = max(self.answered.get(connection.number, 0), confirm["n"])
 
     def on_publish(self, connection: Connection, seen: Seen, now_ns: int) -> None:
         number = connection.number
@@ -317,6 +332,8 @@ class MarkChecker(Checker):
                 )
                 return
             n = self.n.get(number, 0) + 1
+            waits = connection.number in self.waits and self.answered.get(number, 0) < n - 1
+            self.require(not waits, "design 8.3: one mark waits for an answer", f"{newest}, then {mark}")
             self.require(mark["n"] == n, "design 8.3: n counts marks from 1", f"{mark}, expected {n}")
             self.require(
                 mark["messages"] == self.unmarked.get(number, 0) > 0,
@@ -389,8 +406,8 @@ class CommandChecker(Checker):
 CHECKERS: tuple[type[Checker], ...] = (
     OneConnectionChecker,  # before the one for bdSeq, which a second connection breaks as well
     TopicChecker,  # before those that judge by a topic
-    SequenceChecker,
     BirthOrderChecker,
+    SequenceChecker,
     BdSeqChecker,
     DeathChecker,
     AliasChecker,

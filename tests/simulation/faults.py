@@ -307,6 +307,14 @@ def disorder(simulation: Simulation) -> None:
         process.connection.disorder_until_ns = world.now_ns + int(world.random.uniform(0.5, 8) * SECOND)
 
 
+def tricks(simulation: Simulation) -> None:
+    """Towards the host, DATA and the mark that counts it change places, or the DATA is lost: counts come out right."""
+    world, process = simulation.world, simulation.host.process
+    if process is not None and process.connection is not None:
+        world.trace("network", "plays tricks on the host")
+        process.connection.tricks_until_ns = world.now_ns + int(world.random.uniform(0.5, 8) * SECOND)
+
+
 def garbage(simulation: Simulation) -> None:
     """A stranger writes nonsense where Sparkplug and marks live."""
     world, rng = simulation.world, simulation.world.random
@@ -353,6 +361,7 @@ FAULTS: tuple[tuple[Callable[[Simulation], None], int], ...] = (
     (taken_over, 2),
     (second_gateway, 1),
     (disorder, 4),
+    (tricks, 2),
 )
 
 

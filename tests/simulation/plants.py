@@ -584,7 +584,7 @@ def a_host_that_counts_what_came_twice(patch):
 
 def marks_without_a_digest(patch):
     """A message that changed places with its mark makes up for one that is lost, and seq cannot tell."""
-    only(patch, disordered_and_lossy)
+    only(patch, faults.tricks)
     sent = EdgeDelivery.sent
 
     def silent(self, cursor, *, digest, **options):

@@ -54,7 +54,10 @@ class Simulation:
             level="broker" if world.chance(0.05) else "host",
             rows_max=rng.randint(10, 100) if world.chance(0.1) else None,
         )
-        self.edges = [SimulatedEdge(world, self.brokers, plan, self.oracle, options) for plan in plans]
+        self.edges = [
+            SimulatedEdge(world, rng.sample(self.brokers, len(self.brokers)), plan, self.oracle, options)
+            for plan in plans
+        ]
         # The host is at one broker; without its STATE edge nodes only leave a broker that is gone.
         home = rng.choice(self.brokers) if options.primary_host else self.brokers[0]
         self.host = SimulatedHost(world, home, self.tree, plans)
