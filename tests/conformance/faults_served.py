@@ -21,6 +21,7 @@ SLOW = {
     "tests/edge_nodes/test_brokers.py::test_two_gateways_of_one_name_say_so_and_do_not_flap",
     "tests/edge_nodes/test_run.py::test_a_killed_edge_goes_on_from_its_store",
     "tests/edge_nodes/test_run.py::test_a_rebirth_shows_the_last_stored_samples",
+    "tests/runtime/test_stale.py::test_a_ddeath_says_since_when_an_ndeath_counts_from_its_receipt",
 }
 # Its test waits for a Will that never comes.
 LONG = "tck-id-payloads-ndeath-will-message-publisher-disconnect-mqtt50"
@@ -47,7 +48,7 @@ def broadcast(*, data: bytes | None = None, qos: int | None = None) -> Plant:
 def nothing_gets_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by the death itself nor by the look at who is there."""
     monkeypatch.setattr(PvBoard, "mark_stale", lambda self, edge_node, device_id=None, **why: 0)
-    monkeypatch.setattr(PvBoard, "follow", lambda self, live, heard=None: None)
+    monkeypatch.setattr(PvBoard, "follow", lambda self, live, **more: None)
 
 
 def keeps_its_session(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,11 @@ def shown(made: Plant) -> dict[str, Any]:
     return {} if not values else values[-1]
 
 
+@pytest.mark.tck(
+    "tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-tags-stale",
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-devices-tags-stale",
+    "tck-id-operational-behavior-edge-node-termination-host-action-ndeath-node-tags-stale",
+)
 async def test_a_ddeath_says_since_when_an_ndeath_counts_from_its_receipt(tmp_path: Path):
     with mosquitto(tmp_path) as broker:
         async with plant(tmp_path, broker.url) as made:
