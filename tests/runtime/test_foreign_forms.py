@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas.sparkplug_b_pb2 import Payload
 from tests.review_host.stages import Node
 from tests.runtime.plants import Plant, plant
 from tests.servers import eventually, mosquitto
-from uns.adapters.mqtt import IncomingMessage
+from uns.adapters.mqtt import IncomingMessage, MqttConnection
 from uns.adapters.sqlite.raw_log import RawBirth, RawMessage
 from uns.namespace.loader import load_tree
 from uns.runtime.host.groups import WorkItem
@@ -52,8 +53,9 @@ def in_nanoseconds(payload: bytes) -> bytes:
 
 
 async def send(made: Plant, form: Callable[[bytes], bytes], messages: list[IncomingMessage]) -> None:
-    for message in messages:
-        await made.publish(message.topic, form(message.payload), qos=0)
+    async with MqttConnection(made.address, client_id="foreign") as connection:  # one: brokers order no two
+        connection.publish_many([msgspec.structs.replace(one, payload=form(one.payload)) for one in messages])
+        await connection.drain()
 
 
 async def activity(made: Plant) -> dict[str, Any]:
@@ -65,9 +67,9 @@ async def foreign_plant(made: Plant, form: Callable[[bytes], bytes], **options: 
     """A host, and the births and two samples of a foreign node in that form."""
     await made.start_host(**options)
     node = Node(made.tree, name=FOREIGN, ours=False)
-    await send(made, form, node.births())
     now_ms = time.time_ns() // 1_000_000
-    await send(made, form, [node.data(("temperature", 180.5, now_ms), ("pressure", 1.5, now_ms + 1))])
+    births = node.births()
+    await send(made, form, [*births, node.data(("temperature", 180.5, now_ms), ("pressure", 1.5, now_ms + 1))])
     return node
 
 
@@ -122,8 +124,9 @@ async def test_without_the_option_compressed_data_of_a_known_node_is_rejected_an
         async with plant(tmp_path, broker.url) as made:
             await made.start_host()
             node = Node(made.tree, name=FOREIGN, ours=False)
-            await send(made, bytes, node.births())
-            await send(made, compressed, [node.data(("temperature", 1.0, 5), ("pressure", 2.0, 5))])
+            births = node.births()
+            data = node.data(("temperature", 1.0, 5), ("pressure", 2.0, 5))
+            await send(made, bytes, [*births, msgspec.structs.replace(data, payload=compressed(data.payload))])
             await eventually(lambda: made.listener.of("/_dlq/host"), what="it is a dead letter")
             assert "--accept-compressed" in made.listener.of("/_dlq/host")[0]["reason"]
             await eventually(lambda: made.host and made.host.joiner.joined == 3, what="all is joined")

@@ -11,6 +11,7 @@ import pytest
 from tests.review_host.stages import Node
 from tests.runtime.plants import Plant, plant
 from tests.servers import eventually, mosquitto
+from uns.adapters.mqtt import MqttConnection
 from uns.context.times import rfc3339
 from uns.sparkplug import codec
 from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
@@ -22,8 +23,10 @@ FOREIGN = EdgeNodeDescriptor("acme.dallas", "gw-1")
 
 async def node_with_a_value(made: Plant) -> Node:
     node = Node(made.tree, name=FOREIGN, ours=False)
-    for message in [*node.births(), node.data(("temperature", 180.5, time.time_ns() // 1_000_000))]:
-        await made.publish(message.topic, message.payload, qos=0)
+    births = node.births()
+    async with MqttConnection(made.address, client_id="foreign") as connection:  # one: brokers order no two
+        connection.publish_many([*births, node.data(("temperature", 180.5, time.time_ns() // 1_000_000))])
+        await connection.drain()
     await eventually(lambda: shown(made).get("quality") == "good", what="the value is shown")
     return node
 
