@@ -90,7 +90,7 @@ EXPECTED: dict[str, Expected] = {
         | NAME_BESIDE_ALIAS
         | {"tck-id-payloads-ndeath-will-message-qos"},
         edge_does_not=frozenset(
-            {"typed_rebirth_answered", "rebirth_answered", "offline_after_stop", "lives_after_request"}
+            {"rebirth_answered", "untyped_rebirth_answered", "offline_after_stop", "lives_after_request"}
         ),
         edge_leniencies=frozenset({"name_beside_alias", "datatype_in_data", "other_complement"}),
         host_breaks=NO_STATE | {"tck-id-payloads-state-subscribe"},
@@ -121,9 +121,9 @@ EXPECTED: dict[str, Expected] = {
         edge_may_break=SEQ_OF_DATA,  # node and device have a connection each, and one count
         edge_does_not=frozenset(
             {
-                "typed_rebirth_answered",
-                "node_data",
                 "rebirth_answered",
+                "node_data",
+                "untyped_rebirth_answered",
                 "offline_after_stop",
                 "lives_after_request",
                 "offline_after_crash",
@@ -150,7 +150,7 @@ EXPECTED: dict[str, Expected] = {
             "tck-id-payloads-ndeath-will-message-qos",
             "tck-id-topics-nbirth-bdseq-increment",
         },
-        edge_does_not=frozenset({"typed_rebirth_answered", "rebirth_answered"}),
+        edge_does_not=frozenset({"rebirth_answered", "untyped_rebirth_answered"}),
         edge_leniencies=frozenset({"datatype_in_data", "uint32_in_long"}),
         edge_warnings=frozenset(
             {
@@ -169,8 +169,8 @@ EXPECTED: dict[str, Expected] = {
     "tahu": Expected(
         peer="tahu",
         edge_breaks=REBIRTH_ANSWER | {"tck-id-operational-behavior-data-commands-rebirth-name-aliases"},
-        edge_does_not=frozenset({"rebirth_answered"}),
-        edge_leniencies=frozenset({"alias_zero", "uint32_in_long"}),
+        edge_does_not=frozenset({"untyped_rebirth_answered"}),
+        edge_leniencies=frozenset({"alias_on_bd_seq", "alias_zero", "uint32_in_long"}),
         edge_warnings=frozenset({"tck-id-operational-behavior-data-commands-rebirth-name-aliases"}),
         host_breaks=frozenset(),
         primary_host=True,

@@ -37,8 +37,8 @@ from uns.runtime.host.process import Host
 from uns.sparkplug.datatypes import DataType, Value
 from uns.sparkplug.host import HostSession
 from uns.sparkplug.messages import Message, Publish
-from uns.sparkplug.metrics import REBIRTH, BirthMetric, MetricValue
-from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
+from uns.sparkplug.metrics import BirthMetric, MetricValue
+from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["DEVICE", "HOST_ID", "NODE", "EdgeScene", "HostScene", "play_edge", "play_host"]
 
@@ -251,16 +251,16 @@ async def play_edge(
                     primary_host=OUR_HOST_ID,
                 )
 
-            async def asked_for_rebirth(datatype: DataType | None) -> bool:
+            async def asked_for_rebirth(*, typed: bool) -> bool:
                 births = len(onlooker.of("NBIRTH"))
-                connection.publish_many([rebirth_request(datatype)])
+                connection.publish_many([rebirth_request(typed=typed)])
                 return await within(lambda: len(onlooker.of("NBIRTH")) > births, 2)
 
             async with PeerProcess(command) as peer:
                 await born(peer)
                 happened["node_born"] = await within(node_online, 5)
                 happened["device_born"] = await within(device_online, 3)
-                happened["typed_rebirth_answered"] = await asked_for_rebirth(DataType.BOOLEAN)
+                happened["rebirth_answered"] = await asked_for_rebirth(typed=True)
                 start_ms = now_ms()
                 metrics = listed(EXTREME, types, alias=first, at_ms=start_ms + 1)
                 await step(peer, "data", device=DEVICE, metrics=metrics)
@@ -281,7 +281,7 @@ async def play_edge(
                 await born(peer)
                 happened["born_again"] = await within(lambda: len(onlooker.of("DBIRTH")) > births, 5)
                 await within(node_online, 1)
-                happened["rebirth_answered"] = await asked_for_rebirth(None)
+                happened["untyped_rebirth_answered"] = await asked_for_rebirth(typed=False)
                 data = len(onlooker.of("NDATA"))
                 await step(peer, "data", "data after the request", device=None, metrics=[uptime(3)])
                 happened["lives_after_request"] = await within(lambda: len(onlooker.of("NDATA")) > data, 2)
@@ -307,19 +307,20 @@ async def play_edge(
     )
 
 
-def rebirth_request(datatype: DataType | None = None) -> Message:
-    """As our host asks a foreign node; or, with a datatype, as other hosts do."""
-    if datatype is None:
-        host = HostSession("any", jitter=lambda _span: 0)
-        host.connect(time.time_ns())
-        host.receive_connected(time.time_ns())
-        host.receive_subscribed(time.time_ns())
-        host.request_rebirth(NODE, "request", time.time_ns())
-        sent = [action.message for action in host.actions() if isinstance(action, Publish)]
-        return next(message for message in sent if "/NCMD/" in message.topic)
-    wire = Payload(timestamp=now_ms())
-    wire.metrics.add(name=REBIRTH, timestamp=now_ms(), datatype=datatype, boolean_value=True)
-    return Message(NODE.topic(MessageType.NCMD), wire.SerializeToString())
+def rebirth_request(*, typed: bool = True) -> Message:
+    """As our host asks a foreign node; or without its datatype, as the standard would rather have it."""
+    host = HostSession("any", jitter=lambda _span: 0)
+    host.connect(time.time_ns())
+    host.receive_connected(time.time_ns())
+    host.receive_subscribed(time.time_ns())
+    host.request_rebirth(NODE, "request", time.time_ns())
+    sent = [action.message for action in host.actions() if isinstance(action, Publish)]
+    message = next(message for message in sent if "/NCMD/" in message.topic)
+    wire = Payload.FromString(message.payload)
+    assert wire.metrics[0].HasField("datatype")
+    if not typed:
+        wire.metrics[0].ClearField("datatype")
+    return Message(message.topic, wire.SerializeToString())
 
 
 def _records(path: Path) -> tuple[dict[str, list[Value]], dict[str, set[str]]]:
