@@ -12,6 +12,7 @@ from tests.simulation import final
 from tests.simulation.checkers import CHECKERS, BrokenPromiseError
 from tests.simulation.checking import Checker
 from tests.simulation.plants import PLANTED
+from tests.simulation.plants_at_rest import PLANTED_AT_REST
 from tests.simulation.plants_more import PLANTED_MORE
 from tests.simulation.plants_walk import PLANTED_WALK
 from tests.simulation.plants_wire import PLANTED_WIRE
@@ -19,7 +20,7 @@ from tests.simulation.run import Simulation
 from tests.simulation.world import BusyLoopError
 from uns.errors import LocalProtocolError
 
-ALL_PLANTED = [*PLANTED_WALK, *PLANTED_WIRE, *PLANTED_MORE, *PLANTED]
+ALL_PLANTED = [*PLANTED_WALK, *PLANTED_WIRE, *PLANTED_MORE, *PLANTED, *PLANTED_AT_REST]
 played: set[object] = set()  # plants
 fired: set[tuple[str, int | None]] = set()  # lines of checkers
 WHEREVER_A_WILL_IS_ASKED_FOR = "will"  # the connection has none: the checkers of wills say the same
