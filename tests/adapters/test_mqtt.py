@@ -139,11 +139,12 @@ async def test_the_accessor_gives_the_paho_client():
 async def test_messages_arrive_in_the_order_of_calls_across_qos(broker):
     async with connection(broker, "sub") as sub, connection(broker, "pub") as pub:
         await sub.subscribe([("t/#", 1)])
-        sent = [Out(topic=f"t/{n % 3}", payload=str(n).encode(), qos=n % 2) for n in range(2_000)]
+        # Fewer than mosquitto keeps for one subscriber (1,000): a slow moment of ours drops none.
+        sent = [Out(topic=f"t/{n % 3}", payload=str(n).encode(), qos=n % 2) for n in range(900)]
         pub.publish_many(sent)
         found = await receive(sub, len(sent))
     # To one subscriber mosquitto keeps one order too, as long as its window for QoS 1 is not full.
-    assert sorted(int(m.payload) for m in found) == list(range(2_000))
+    assert sorted(int(m.payload) for m in found) == list(range(900))
     zeros = [int(m.payload) for m in found if m.qos == 0]
     ones = [int(m.payload) for m in found if m.qos == 1]
     assert zeros == sorted(zeros)
