@@ -115,3 +115,28 @@ def test_lost_connection_forgets_what_waits_and_keeps_the_limits():
     assert subject.next_deadline_ns() is None
     subject.ask(NODE, "host_start", T0 + S)
     assert subject.next_deadline_ns() == T0 + 10 * S
+
+
+def test_what_waits_is_bounded_by_the_nodes_however_often_one_is_asked_and_born():
+    subject = limiter()
+    subject.ask(NODE, "malformed", T0)
+    subject.take_due(T0)
+    for step in range(10_000):
+        subject.ask(NODE, "malformed", T0 + step)
+        subject.cancel(NODE)
+    assert len(subject._queue) < 100
+    subject.ask(NODE, "malformed", T0 + 1)
+    assert subject.next_deadline_ns() == T0 + 10 * S
+    assert subject.take_due(T0 + 10 * S) == [(NODE, "malformed")]
+
+
+def test_a_foreign_node_that_raises_its_bd_seq_at_each_rebirth_makes_no_storm():
+    """Its births look like new sessions, and its DATA asks again each time."""
+    subject = limiter()
+    sent = 0
+    for second in range(100):
+        subject.ask(NODE, "unknown_metric", T0 + second * S)
+        for _ in subject.take_due(T0 + second * S):
+            sent += 1
+            subject.receive_session(NODE, f"foreign:bd{sent}", ours=False)
+    assert sent == 10

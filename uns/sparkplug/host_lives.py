@@ -68,7 +68,7 @@ class LifeRules:
         if not self._view.book.resized(node) or node.devices_awaited:
             self._view.births_end[edge_node] = now_ns + self._view.delays.reorder_timeout_ns
         self._view.rebirths.cancel(edge_node)
-        self._view.rebirths.receive_session(edge_node, key)
+        self._view.rebirths.receive_session(edge_node, key, ours=node.ours)
         self._view.events.append(
             NodeBorn(
                 edge_node=edge_node,

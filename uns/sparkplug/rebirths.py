@@ -20,6 +20,7 @@ __all__ = ["RebirthLimiter", "no_jitter"]
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
+_QUEUE_SPARE = 64  # entries that no longer match, beyond one a node, before they are thrown away
 
 
 def no_jitter(span: int) -> int:  # noqa: ARG001
@@ -70,14 +71,21 @@ class RebirthLimiter:
             node.causes = [cause]
         node.due_ns = due_ns
         heapq.heappush(self._queue, (due_ns, edge_node))
+        if len(self._queue) > _QUEUE_SPARE + 2 * len(self._nodes):
+            self._rebuild_queue()  # a node that is asked and born in turns leaves an entry each time
 
-    def receive_session(self, edge_node: EdgeNodeDescriptor, session_id: str) -> None:
-        """The node is in this session now: another one than before has not been asked yet."""
+    def receive_session(self, edge_node: EdgeNodeDescriptor, session_id: str, *, ours: bool = True) -> None:
+        """The node is in this session now: another one than before has not been asked yet.
+
+        A foreign one, told by its bdSeq, may be the answer to the last request: some raise it at each rebirth. It is
+        asked again after the least interval, not at once, or the two would go on for ever.
+        """
         node = self._nodes.get(edge_node)
         if node is not None and node.session_id != session_id:
             node.session_id = session_id
             node.interval_ns = self._interval_min_ns
-            node.sent_at_ns = None
+            if ours:
+                node.sent_at_ns = None
 
     def cancel(self, edge_node: EdgeNodeDescriptor, causes: Iterable[RebirthCause] | None = None) -> None:
         """Take back what waits for these causes; for all of them where none are given (a birth came)."""
@@ -101,10 +109,13 @@ class RebirthLimiter:
 
     def receive_clock_set_back(self, step_ns: int) -> None:
         """What waits keeps its distance from now."""
-        waiting = [(edge_node, node) for edge_node, node in self._nodes.items() if node.due_ns is not None]
-        for _, node in waiting:
-            node.due_ns = (node.due_ns or 0) - step_ns
-        self._queue = [(node.due_ns or 0, edge_node) for edge_node, node in waiting]
+        for node in self._nodes.values():
+            if node.due_ns is not None:
+                node.due_ns -= step_ns
+        self._rebuild_queue()
+
+    def _rebuild_queue(self) -> None:
+        self._queue = [(node.due_ns, name) for name, node in self._nodes.items() if node.due_ns is not None]
         heapq.heapify(self._queue)
 
     def take_due(self, now_ns: int) -> list[tuple[EdgeNodeDescriptor, RebirthCause]]:
