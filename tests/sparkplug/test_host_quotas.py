@@ -282,3 +282,14 @@ def _strangers_are_within_bounds(host, declared):
             total += node.held.largest(node.reserved)
     assert host.births_of_strangers == total
     assert total.fits(BirthSize(_BOUND.strangers_metrics_max, _BOUND.strangers_birth_bytes_max))
+
+
+def test_a_stranger_that_was_born_with_nothing_gives_no_room_and_stops_nobody():
+    host = online_host(bounds=HostBounds(strangers_metrics_max=7, away_kept_ms=60_000))
+    empty, large, later = (Peer(host, node=stranger(i), session_id="", bd_seq=None) for i in range(3))
+    assert "NodeBorn" in kinds(empty.send(MessageType.NBIRTH, b""))
+    empty.ndeath(now_ns=T0 + S)
+    large.nbirth([metric(f"m{i}") for i in range(7)], now_ns=T0 + S)
+    large.ndeath(now_ns=T0 + 2 * S)
+    assert kinds(later.nbirth([metric("m")], now_ns=T0 + 100 * S))[:2] == ["NodeForgotten", "NodeBorn"]
+    assert set(host.nodes) == {empty.node, later.node}

@@ -211,10 +211,11 @@ class NodeBook:
         for edge_node, since_ns in self._away.items():  # they stand in the order of leaving
             if now_ns - since_ns < self._away_kept_ns:
                 break
-            if edge_node == node.edge_node:
+            held_there = self._births.get(edge_node)  # None: its birth was empty, so to send it away helps nobody
+            if held_there is None or edge_node == node.edge_node:
                 continue
             going.append(edge_node)
-            wanted -= self._births[edge_node]
+            wanted -= held_there
             if wanted.fits(self._births_max):
                 for gone in going:
                     self._forget(gone)
