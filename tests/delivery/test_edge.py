@@ -175,6 +175,17 @@ class TestConfirmation:
         assert edge.actions() == []
 
 
+class TestTheEndOfASession:
+    def test_a_mark_that_did_not_leave_is_void_what_was_confirmed_is_deleted(self):
+        edge = an_edge(mark_messages_max=1)
+        send(edge, live=1)
+        edge.actions()
+        send(edge, live=1)
+        answer(edge, 1)  # and mark 2 is due at once
+        edge.session_ended()
+        assert edge.actions() == [DeleteRows(100, 101)]
+
+
 class TestRefusal:
     def test_turns_live_rows_before_the_mark_into_history(self):
         edge = an_edge(head=100)

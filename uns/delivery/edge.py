@@ -240,8 +240,12 @@ class EdgeDelivery:
         self._history_from_ns = min(self._history_from_ns, now_ns)
 
     def session_ended(self) -> None:
-        """Call when the connection is gone. Whatever is stored and unconfirmed will be history of the next session."""
+        """Call when the connection is gone. Whatever is stored and unconfirmed will be history of the next session.
+
+        A mark that did not leave any more is void, what was confirmed is deleted all the same.
+        """
         self._session_id = None
+        self._actions = [action for action in self._actions if not isinstance(action, PublishMark)]
         self._begin(head=0)
 
     def sent(
