@@ -14,6 +14,7 @@ from uns.delivery.host import HostDelivery
 from uns.delivery.messages import Confirm, Mark, mark_topic
 from uns.namespace.loader import load_tree
 from uns.runtime.host.receiver import DeliveryGate, Receiver
+from uns.runtime.host.rejoin import RawReader
 from uns.sparkplug.host import HostBounds, HostSession
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
@@ -39,7 +40,7 @@ class Host:
     def __init__(self, tmp_path, **options) -> None:
         file = tmp_path / "topic_tree.yaml"
         file.write_text(TREE_TEXT)
-        self._tree, self._options = load_tree(file), options
+        self.tree, self._options = load_tree(file), options
         self.wire = Wire()
         self.renew()
 
@@ -48,7 +49,7 @@ class Host:
         self.session = online_host(**self._options)
         self.delivery = HostDelivery("host-1")
         self.gate = DeliveryGate(self.delivery)
-        self.receiver = Receiver(self._tree, self.session, self.gate, next_position=1, on_event=lambda *_: None)
+        self.receiver = Receiver(self.tree, self.session, self.gate, next_position=1, on_event=lambda *_: None)
         self.peer = self.another(NODE)
         self.n = 0
 
@@ -136,3 +137,17 @@ def test_node_that_gave_way_is_forgotten_everywhere(tmp_path):
     host.receive(host.wire.take())
     assert set(host.session.nodes) == set(host.delivery._counts) == {EdgeNodeDescriptor("g", "e")}
     assert host.receiver._readers.of(NODE, None) is None
+
+
+def test_a_ddeath_that_overtook_its_dbirth_is_logged_and_read_again_behind_it(host):
+    host.peer.dbirth()
+    host.peer.ddeath()
+    birth, death = host.wire.take()
+    group = host.receiver.receive([death, birth], T0)
+    assert [(message.topic, message.payload) for message in group.messages] == [
+        (birth.topic, birth.payload),
+        (death.topic, death.payload),
+    ]
+    assert [row.payload for row in group.births] == [birth.payload, None]  # after a restart it is held as dead
+    reader = RawReader(host.tree, [])
+    assert [reader.read(message) for message in group.messages][1] == group.items[1]

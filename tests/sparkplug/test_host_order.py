@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.sparkplug.helpers import NODE, T0, T0_MS, Peer, S, kinds, metric, online_host
 from uns.sparkplug import codec
+from uns.sparkplug.datatypes import DataType
 from uns.sparkplug.host import HostBounds
 from uns.sparkplug.messages import DeviceDied
 from uns.sparkplug.metrics import BirthMetric
@@ -127,4 +128,32 @@ def test_a_foreign_node_whose_numbers_go_down_lives_by_its_timestamps():
 def test_what_is_remembered_of_a_gap_goes_with_it():
     sent = messages_of([("DBIRTH", "a"), ("DDEATH", "a"), ("NDATA", "")])
     host, _ = host_after([sent[1], sent[0], sent[2]], session_id="")
+    assert not host.nodes[NODE].turns
+
+
+def test_a_dbirth_that_a_refused_one_overtook_is_passed_over():
+    old, _ = messages_of([("DBIRTH", "a"), ("NDATA", "")])
+    large = codec.encode_birth([metric(f"m{i}") for i in range(10)], timestamp_ms=T0_MS, seq=2)
+    bounds = HostBounds(metrics_per_node_max=9)
+    host, events = host_after([(MessageType.DBIRTH, "a", large), old], session_id="", bounds=bounds)
+    assert "DeviceDied" not in kinds(events)
+    assert picture(host) == {}
+
+
+def test_a_ddeath_too_long_to_be_remembered_is_obeyed_all_the_same():
+    birth, _ = messages_of([("DBIRTH", "a"), ("DDEATH", "a")])
+    death = codec.encode_birth([metric("why", DataType.STRING, "x" * 2000)], timestamp_ms=T0_MS + 1, seq=2)
+    host, events = host_after([(MessageType.DDEATH, "a", death), birth], session_id="session-1")
+    assert "DeviceBorn" not in kinds(events)
+    assert picture(host) == {}
+
+
+def test_what_is_remembered_of_a_gap_goes_with_the_session_and_with_the_timeout():
+    overtaking = messages_of([("DBIRTH", "a"), ("DDEATH", "a")])[1]
+    host, _ = host_after([overtaking], session_id="session-1")
+    assert host.nodes[NODE].turns
+    host.receive_timer(T0 + 60 * S)
+    assert not host.nodes[NODE].turns
+    host, _ = host_after([overtaking], session_id="session-1")
+    host.receive_disconnected(T0)
     assert not host.nodes[NODE].turns

@@ -12,12 +12,14 @@ from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
 from uns.sparkplug.messages import DeviceBorn, NodeBorn
 from uns.sparkplug.metrics import BirthPayload
 from uns.sparkplug.reorder import Arrival
+from uns.sparkplug.topics import MessageType
 from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 
 __all__ = ["STRANGERS_FULL", "LifeRules"]
 
 
 STRANGERS_FULL = "strangers_births_max"  # in `violations`
+_DEATH_BYTES_KEPT_MAX = 1024  # of a DDEATH that waits for the DBIRTH that it overtook; it holds a time and a seq
 
 
 def _is_same_session(node: NodeState, birth: BirthPayload) -> bool:
@@ -124,15 +126,15 @@ class LifeRules:
         # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
         if arrival is Arrival.REPEATED and node.ours and known is not None and known.birth is not None:
             return
-        newer = self._overtaken_by(node, device_id, arrival, birth.timestamp_ms)
-        if newer is not None and known is not None and known.online:
-            return  # its birth after this one is in force
+        newer = self._overtaken_by(node, device_id, arrival, birth.timestamp_ms, arrived)
+        if newer is not None and (not newer.is_death or (known is not None and known.online)):
+            return  # its birth after this one is in force, or was refused
         device = DeviceState(True, arrived.now_ns, "born", birth, AliasTable.of_birth(birth), len(arrived.payload))
         if self._has_room(node, device_id, device, arrived):
             self._device_born(node, device_id, device, birth, arrived)
             if newer is not None:
                 self._view.device_died(
-                    node, device_id, "ddeath", arrived.now_ns, timestamp_ms=newer.timestamp_ms, raw=arrived.raw
+                    node, device_id, "ddeath", arrived.now_ns, timestamp_ms=newer.timestamp_ms, raw=newer.raw
                 )
 
     def _has_room(self, node: NodeState, device_id: str, device: DeviceState, arrived: Arrived) -> bool:
@@ -169,7 +171,7 @@ class LifeRules:
         self._warn_of_birth(node, birth, AliasTable.of_birth(birth), of_node=False)
 
     def _overtaken_by(
-        self, node: NodeState, device_id: str, arrival: Arrival, timestamp_ms: int | None
+        self, node: NodeState, device_id: str, arrival: Arrival, timestamp_ms: int | None, arrived: Arrived
     ) -> DeviceTurn | None:
         """What came of the device already and was sent after this DBIRTH or DDEATH; None: this one is the newest.
 
@@ -182,7 +184,8 @@ class LifeRules:
         if newer is not None and newer.position > position and (timestamp_ms or 0) <= (newer.timestamp_ms or 0):
             self._view.tally.counters["overtaken"] += 1
             return newer
-        node.turns[device_id] = DeviceTurn(position, timestamp_ms)
+        is_death = arrived.topic.message_type is MessageType.DDEATH and len(arrived.payload) <= _DEATH_BYTES_KEPT_MAX
+        node.turns[device_id] = DeviceTurn(position, timestamp_ms, is_death, arrived.raw if is_death else None)
         return None
 
     def _device_birth_refused(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
@@ -224,7 +227,7 @@ class LifeRules:
         arrival = self._view.track(node, seq, arrived)
         if arrival is Arrival.REPEATED and node.ours:
             return  # it may be born again by now
-        if self._overtaken_by(node, device_id, arrival, timestamp_ms) is not None:
+        if self._overtaken_by(node, device_id, arrival, timestamp_ms, arrived) is not None:
             return
         device = node.devices.get(device_id)
         if device is not None and (device.online or device_id in node.devices_awaited):

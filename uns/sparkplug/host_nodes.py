@@ -67,6 +67,8 @@ class DeviceTurn(msgspec.Struct, frozen=True):
 
     position: int  # in the order of sending
     timestamp_ms: int | None
+    is_death: bool = False  # and short enough for ``raw`` to be kept
+    raw: object = None  # of a DDEATH, the caller's own
 
 
 class NodeState(msgspec.Struct):
@@ -108,6 +110,7 @@ class NodeState(msgspec.Struct):
         following = next_state(HOST_NODE_TRANSITIONS, self.state, received)
         if following is not self.state:
             self.since_ns = now_ns
+            self.turns.clear()
         self.state = following
         self.reason = reason
 

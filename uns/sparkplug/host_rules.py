@@ -109,7 +109,9 @@ class HostRules:
         for edge_node in [edge_node for edge_node, deadline in self.view.gaps.items() if deadline <= now_ns]:
             del self.view.gaps[edge_node]
             self.view.tally.counters["reorder_timeouts"] += 1
-            self.view.nodes[edge_node].tracker.give_up()
+            node = self.view.nodes[edge_node]
+            node.tracker.give_up()
+            node.turns.clear()
             self.view.ask(edge_node, "reorder_timeout", now_ns)
 
         for edge_node in [edge_node for edge_node, deadline in self.view.births_end.items() if deadline <= now_ns]:
@@ -196,6 +198,8 @@ class HostRules:
                 self._lives.receive_device_death(node, device_id, arrived)
             case _:
                 return  # commands of another host
+        if node.turns and not node.tracker.has_gap:
+            node.turns.clear()  # nothing is missing that they could have overtaken
 
     def _receive_clock_set_back(self, step_ns: int) -> None:
         """What was to be concluded in seconds must not wait until the clock is where it was."""

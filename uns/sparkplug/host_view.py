@@ -173,8 +173,6 @@ class HostView:
         """Follow ``seq``; how the message stands in the order. A gap starts the reorder timeout, its end stops it."""
         if seq is None:
             self.warn(node.edge_node, "tck-id-payloads-ndata-seq", "message without seq")
-        if node.turns and not node.tracker.has_gap:
-            node.turns.clear()
         # Foreign devices may count by themselves: a number that comes again with other bytes says nothing there.
         arrival = node.tracker.receive(seq, zlib.crc32(arrived.payload) if node.ours else None)
         if arrival is Arrival.RENUMBERED:
