@@ -157,3 +157,19 @@ def test_what_is_remembered_of_a_gap_goes_with_the_session_and_with_the_timeout(
     host, _ = host_after([overtaking], session_id="session-1")
     host.receive_disconnected(T0)
     assert not host.nodes[NODE].turns
+
+
+def test_a_device_that_a_rebirth_left_out_is_told_dead_though_a_gap_was_open_when_its_birth_was_due():
+    host = online_host()
+    peer = Peer(host)
+    peer.nbirth()
+    peer.dbirth("a")
+    peer.nbirth()
+    peer.data(seq=2, now_ns=T0 + 3 * S)
+    host.receive_timer(T0 + 5 * S)
+    peer.ddeath("b", seq=1, now_ns=T0 + 6 * S)
+    assert host.counters["gaps_closed"] == 1
+    host.receive_timer(T0 + 60 * S)
+    assert [(event.device_id, event.reason) for event in host.events() if isinstance(event, DeviceDied)] == [
+        ("a", "rebirth_without_it")
+    ]

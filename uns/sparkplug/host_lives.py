@@ -250,8 +250,12 @@ class LifeRules:
             return
         node.reserved = BirthSize()
         self._view.book.resized(node)
-        if not node.devices_awaited or node.tracker.has_gap:
-            return  # a gap has a deadline of its own, and asks at its end
+        if not node.devices_awaited:
+            return
+        gap_ends_ns = self._view.gaps.get(node.edge_node)
+        if gap_ends_ns is not None:  # what is missing may be a DBIRTH; once nothing is, no DATA need follow to tell
+            self._view.births_end[node.edge_node] = gap_ends_ns
+            return
         for device_id in sorted(node.devices_awaited):
             self._view.device_died(node, device_id, "rebirth_without_it", now_ns)
         self._view.ask(node.edge_node, "missed_birth", now_ns)
