@@ -347,6 +347,45 @@ def test_a_retyped_metric_goes_on_under_another_series_and_the_same_keys():
     assert len(host.log.samples) == 4
 
 
+def test_what_stood_at_the_newest_time_of_a_series_is_told_apart_as_before_when_another_type_came_between():
+    """A backlog of the old type is sent again behind values of the new one: as a Float, a 2 is another content."""
+    host = Host()
+    old = msgspec.structs.replace(TEMPERATURE, datatype=DataType.INT32)
+    host.samples((old, 2, 1))
+    for samples in (((TEMPERATURE, 0.5, 0), (TEMPERATURE, 2.5, 2)), ((old, 2, 1),)):
+        host.enricher.receive_batch(batch(*samples), host.now_ns, past_max_ns=None, future_max_ns=None)
+    host.commit()
+    assert host.log.counters["duplicates_dropped"] == 1
+    assert [record.value for record in host.log.records()] == [0.5, 2, 2.5]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_sample_is_recorded_twice_however_types_of_a_metric_alternate(seed: int):
+    random_ = random.Random(seed)
+    host = Host()
+    in_type: dict[DataType, Any] = {
+        DataType.INT32: lambda t: 2 * t,
+        DataType.FLOAT: lambda t: t + 0.5,
+        DataType.STRING: str,
+    }
+    sent: set[Any] = set()
+    for step in range(100):
+        datatype = random_.choice(tuple(in_type))
+        contract = msgspec.structs.replace(TEMPERATURE, datatype=datatype)
+        times = random_.sample(range(step // 2, step // 2 + 5), random_.randint(1, 4))
+        samples = [(contract, in_type[datatype](time), time) for time in times]
+        sent.update((at(time), value) for _, value, time in samples)
+        host.enricher.receive_batch(batch(*samples), host.now_ns, past_max_ns=None, future_max_ns=None)
+        if random_.random() < 0.4:
+            host.commit()
+        if random_.random() < 0.05:
+            host.commit()
+            host.restart()
+    host.commit()
+    found = [(record.source_time_ns, record.value) for record in host.log.records()]
+    assert sorted(found, key=str) == sorted(sent, key=str)
+
+
 def test_series_numbers_are_never_given_twice():
     host = Host(plant())
     host.samples((TEMPERATURE, 1.0, 1))

@@ -184,9 +184,6 @@ class Identity:
         """What stands at the newest time, where the memory knows it."""
         held = series.at_newest
         if isinstance(held, Moment):
-            if held.kind != series.kind:  # retyped: what is equal is another question now
-                self._spill(series)
-                return None
             self._moments.move_to_end((series.equipment, series.metric))
         return held
 
@@ -216,6 +213,10 @@ class Identity:
     def _spill(self, series: Series) -> None:
         """Keep the newest time of a series no longer: from now on the log is asked."""
         self._spilled += 1
+        self.forget_newest(series)
+
+    def forget_newest(self, series: Series) -> None:
+        """Leave the newest time to the log; due before a series takes another type, where other contents are equal."""
         self._keep_pending(series)
         if isinstance(series.at_newest, Moment):
             self._moments.pop((series.equipment, series.metric), None)
@@ -313,7 +314,7 @@ def _content(kind: ValueKind, value: Value, quality: int, status_code: int) -> C
 
 
 def _moment_of(kind: ValueKind, samples: Sequence[tuple[int, Value, int, int]]) -> Moment:
-    return Moment(((o, _content(kind, value, quality, code)) for o, value, quality, code in samples), kind=kind)
+    return Moment((o, _content(kind, value, quality, code)) for o, value, quality, code in samples)
 
 
 def _of_kind(kind: ValueKind, content: Content) -> Content:

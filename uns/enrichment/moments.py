@@ -6,7 +6,6 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 from uns.enrichment.samples import Content
-from uns.enrichment.values import ValueKind
 
 __all__ = ["DUPLICATE", "Moment", "Run"]
 
@@ -18,16 +17,14 @@ Run = tuple[int, int]  # every ordinal in [first, below) is taken
 class Moment(dict[int, Content]):
     """What stands at each ordinal. Add with :meth:`put` only; nothing is ever taken away."""
 
-    __slots__ = ("_places", "kind", "run")
+    __slots__ = ("_places", "run")
 
     _places: dict[Content, list[int]] | None  # ordinals of each content, ascending; made when first asked for
-    kind: ValueKind | None  # under which contents were made; None: as their rows have them
     run: Run  # the longest run of taken ordinals that was met
 
-    def __init__(self, found: Iterable[tuple[int, Content]] = (), *, kind: ValueKind | None = None) -> None:
+    def __init__(self, found: Iterable[tuple[int, Content]] = ()) -> None:
         super().__init__(found)
         self._places = None
-        self.kind = kind
         self.run = (0, 0)
 
     def put(self, ordinal: int, content: Content) -> None:

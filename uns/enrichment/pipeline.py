@@ -240,6 +240,7 @@ class Enricher:
         if held is None:
             held = state.metrics[contract.name] = Series(number, state.id, contract, None)
         else:
+            self.identity.forget_newest(held)
             held.also_numbers[(held.contract.datatype, held.contract.unit)] = held.number
             held.retype(number, contract)
         return held
