@@ -123,8 +123,8 @@ def test_integers_in_the_other_form_are_read_and_counted():
     payload = Payload(timestamp=T0_MS, seq=peer.next_seq())
     for alias, raw in ((1, {"long_value": 2**32 - 1}), (1, {"int_value": 2**32 - 1})):  # Tahu Java, Ignition; ours
         payload.metrics.add(alias=alias, timestamp=T0_MS, **raw)
-    for alias, raw in ((2, 0xFF), (2, 2**32 - 1), (3, 0xFFFF), (3, 2**32 - 1)):  # Tahu Python; Tahu Java and ours
-        payload.metrics.add(alias=alias, timestamp=T0_MS, int_value=raw)
+    for alias, word in ((2, 0xFF), (2, 2**32 - 1), (3, 0xFFFF), (3, 2**32 - 1)):  # Tahu Python; Tahu Java and ours
+        payload.metrics.add(alias=alias, timestamp=T0_MS, int_value=word)
     payload.metrics.add(alias=4, timestamp=T0_MS, int_value=5)
     (event,) = peer.send(MessageType.NDATA, payload.SerializeToString())
     assert isinstance(event, DataReceived)
