@@ -884,6 +884,20 @@ def test_device_that_said_it_died_is_not_taken_for_alive_when_its_session_is_nam
     assert kinds(peer.data("reactor4"))[0] == "DataUnreadable"
 
 
+def test_device_that_was_to_be_born_again_when_the_host_was_cut_off_is_asked_for_when_its_session_is_named():
+    """Its DBIRTH passed by, and a quiet device has no DATA that would ask for it."""
+    host = online_host(mark_wait_ms=0)
+    peer = born(host)
+    peer.nbirth()
+    host.receive_disconnected(T0)
+    host.connect(T0)
+    host.receive_connected(T0)
+    host.receive_subscribed(T0)
+    host.events()
+    assert host.name_session(NODE, "session-1", T0)
+    assert host.events()[1:] == [RebirthRequested(NODE, "missed_birth")]
+
+
 @pytest.mark.parametrize(
     ("peer", "typed"),
     [

@@ -6,7 +6,7 @@ from uns.errors import RemoteProtocolError
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
 from uns.sparkplug.codec import Leniency
-from uns.sparkplug.host_nodes import BirthSize, DeviceState, DeviceTurn, NodeState, session_key
+from uns.sparkplug.host_nodes import AWAITED, BirthSize, DeviceState, DeviceTurn, NodeState, session_key
 from uns.sparkplug.host_tally import faults_of_birth
 from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
 from uns.sparkplug.messages import DeviceBorn, NodeBorn
@@ -60,7 +60,7 @@ class LifeRules:
         node.devices_awaited = _devices_to_await(node, birth)
         repeats_bd_seq = first and node.state is HostNodeState.OFFLINE and node.bd_seq == birth.bd_seq is not None
         node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
-        awaited = {device_id: DeviceState(False, now_ns, "awaited") for device_id in node.devices_awaited}
+        awaited = {device_id: DeviceState(False, now_ns, AWAITED) for device_id in node.devices_awaited}
         node.hold_birth(birth, len(arrived.payload), awaited)
         self._view.enter(node, HostNodeInput.BORN, now_ns, "born")
         # 3.0 says 0, in another chapter 0 to 255; a proto3 peer cannot write a 0 (peers.md 1, 8).

@@ -12,8 +12,9 @@ from uns.sparkplug.reorder import SeqTracker
 from uns.sparkplug.topics import EdgeNodeDescriptor
 from uns.sparkplug.transitions import HOST_NODE_TRANSITIONS, HostNodeInput, HostNodeState, next_state
 
-__all__ = ["BirthSize", "DeviceState", "DeviceTurn", "NodeBook", "NodeState", "session_key"]
+__all__ = ["AWAITED", "BirthSize", "DeviceState", "DeviceTurn", "NodeBook", "NodeState", "session_key"]
 
+AWAITED = "awaited"  # the reason of a device in ``devices_awaited``
 _FOREIGN_PREFIX = "foreign:bd"  # a uns/session holds no colon
 
 

@@ -15,7 +15,7 @@ from uns.sparkplug.codec import Leniency
 from uns.sparkplug.host_bounds import HostBounds, HostDelays
 from uns.sparkplug.host_data import DataRules
 from uns.sparkplug.host_lives import STRANGERS_FULL, LifeRules
-from uns.sparkplug.host_nodes import BirthSize, DeviceState, NodeState
+from uns.sparkplug.host_nodes import AWAITED, BirthSize, DeviceState, NodeState
 from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
 from uns.sparkplug.messages import HeldBirths, NodeResumed
 from uns.sparkplug.metrics import BirthPayload
@@ -26,7 +26,8 @@ from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 __all__ = ["Arrived", "HostRules"]
 
 _CLOCK_STEP_MIN_NS = 1_000_000_000  # back; less is drift
-_ENDED = frozenset({"ddeath", "rebirth_without_it"})  # reasons for which a device is dead by its own word
+# Reasons for which a device is dead by its own word, or by silence; one that is awaited was born since, or is gone.
+_NOT_THERE = frozenset({"ddeath", "rebirth_without_it", AWAITED})
 
 
 class HostRules:
@@ -147,16 +148,16 @@ class HostRules:
         self.view.enter(node, HostNodeInput.NAMED, now_ns, "named")
         node.tracker.start(None)
         births: dict[str, BirthPayload] = {}
-        dead = False
+        missing = False
         for device_id, device in node.devices.items():
-            if device.reason in _ENDED:
-                dead = True
+            if device.reason in _NOT_THERE:
+                missing = True
             elif device.birth is not None:
                 births[device_id] = device.birth
                 device.online, device.since_ns, device.reason = True, now_ns, "named"
         # A birth or death that passed by while the session was unknown still asks: "missed_birth" stays.
         self.view.rebirths.cancel(node.edge_node, ("host_start", "unknown_session"))
-        if dead:  # its next birth may have passed by while nobody listened; the raw log, too, knows it as dead
+        if missing:  # its next birth may have passed by while nobody listened; the raw log, too, has none
             self.view.ask(node.edge_node, "missed_birth", now_ns)
         self.view.events.append(
             NodeResumed(
