@@ -297,6 +297,13 @@ def test_nanoseconds_and_compressed_payloads_are_read_by_option_and_counted():
     assert host.leniencies["compressed_payload"] == 1
 
 
+def test_a_compressed_ndeath_is_obeyed_without_the_option():
+    host = online_host()
+    peer = born(host, session_id="")
+    envelope = Payload(uuid="SPBV1.0_COMPRESSED", body=zlib.compress(codec.encode_death(7)))
+    assert kinds(peer.send(MessageType.NDEATH, envelope.SerializeToString())) == ["NodeDied"]
+
+
 def test_a_compressed_payload_without_the_option_is_refused_and_says_which_option():
     host = online_host()
     peer = born(host, session_id="")

@@ -201,7 +201,7 @@ class LifeRules:
         """A node died, if the death belongs to the birth that is known."""
         try:
             bd_seq = codec.decode_death(arrived.payload)
-            with_seq = codec.decode_seq(arrived.payload, self._leniency)[1] is not None
+            with_seq = codec.decode_seq(arrived.payload, codec.DEATH_LENIENCY)[1] is not None
         except RemoteProtocolError as error:
             self._view.violation("ndeath", str(arrived.topic), error, arrived=arrived)
             return

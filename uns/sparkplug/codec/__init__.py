@@ -33,13 +33,21 @@ from uns.sparkplug.codec.parsing import (
     TIMESTAMP_MS_MAX,
     Leniency,
 )
-from uns.sparkplug.codec.reading import decode_birth, decode_command, decode_data, decode_death, decode_seq
+from uns.sparkplug.codec.reading import (
+    DEATH_LENIENCY,
+    decode_birth,
+    decode_command,
+    decode_data,
+    decode_death,
+    decode_seq,
+)
 from uns.sparkplug.codec.writing import encode_birth, encode_command, encode_data, encode_death, encode_empty
 
 __all__ = [
     "ARRAY_ELEMENTS_MAX",
     "CELLS_MAX",
     "COMPRESSED",
+    "DEATH_LENIENCY",
     "DEFAULT_LENIENCY",
     "DEPTH_MAX",
     "METRICS_MAX",

@@ -50,10 +50,18 @@ from uns.sparkplug.metrics import (
     RejectReason,
 )
 
-__all__ = ["decode_birth", "decode_command", "decode_data", "decode_death", "decode_seq", "resolve"]
+__all__ = [
+    "DEATH_LENIENCY",
+    "decode_birth",
+    "decode_command",
+    "decode_data",
+    "decode_death",
+    "decode_seq",
+    "resolve",
+]
 
 _BD_SEQ_MASK = (1 << 63) - 1  # it is compared only, and logs keep it in a signed column
-_OF_DEATHS = Leniency(inflate_bytes_max=1 << 16)
+DEATH_LENIENCY = Leniency(inflate_bytes_max=1 << 16)  # whoever compresses an NDEATH is believed to be dead all the same
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -265,8 +273,8 @@ def _other_form(message: Payload, payload_time: int | None) -> str | None:
 
 
 def decode_death(payload: bytes) -> int | None:
-    """The bdSeq of an NDEATH, or None where it has none. Who compresses it is believed to be dead all the same."""
-    for wire in parse(payload, _OF_DEATHS).metrics:
+    """The bdSeq of an NDEATH, or None where it has none. It is read by :data:`DEATH_LENIENCY`."""
+    for wire in parse(payload, DEATH_LENIENCY).metrics:
         if wire.name == BD_SEQ:
             which = wire.WhichOneof("value")
             return int(getattr(wire, which)) & _BD_SEQ_MASK if which in {"int_value", "long_value"} else None
