@@ -1,18 +1,21 @@
 """The same bytes through other people's Sparkplug codecs, each in a process of its own; none of them is a dependency.
 
-``pip install --no-deps --target DIR pysparkplug`` and ``PYTHONPATH=DIR``; ``npm install sparkplug-payload`` in some
-folder and ``NODE_PATH=FOLDER/node_modules``. One that is not there is left out.
+Those that ``make test-interop`` has installed below ``build/interop`` are taken, else what ``PYTHONPATH`` and
+``NODE_PATH`` lead to. One that is not there is left out, and said so.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 __all__ = ["peers"]
+
+INSTALLED = Path(__file__).resolve().parents[1] / "build" / "interop"
 
 # Reads {"birth": hex, "data": hex, "metrics": n} and prints metrics/s by name.
 _PYTHON = """
@@ -82,16 +85,39 @@ console.log(JSON.stringify(found));
 def peers(birth: bytes, data: bytes, metrics: int) -> dict[str, dict[str, float]]:
     """Metrics/s of each peer that is installed."""
     given = json.dumps({"birth": birth.hex(), "data": data.hex(), "metrics": metrics})
-    commands = {"pysparkplug": [sys.executable, "-c", _PYTHON]}
-    if (node := shutil.which("node")) is not None:
-        commands["npm sparkplug-payload"] = [node, "-e", _NODE]
     found = {}
-    for name, command in commands.items():
+    for name, (command, environment) in _commands().items():
         done = subprocess.run(
-            command, input=given, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parent
+            command,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            cwd=Path(__file__).parent,
+            env=os.environ | environment,
         )
         if done.returncode:
             print(f"{name}: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         elif figures := json.loads(done.stdout):
             found[name] = figures
+        else:
+            print(f"{name}: not installed, so not compared; `make test-interop` installs it", file=sys.stderr)
     return found
+
+
+def _commands() -> dict[str, tuple[list[str], dict[str, str]]]:
+    """By peer: what runs it, and what to add to the environment."""
+    python, modules = _newest("pysparkplug-*/bin/python"), _newest("npm-*/node_modules")
+    node = shutil.which("node")
+    return {
+        "pysparkplug": ([str(python or sys.executable), "-c", _PYTHON], {}),
+        "npm sparkplug-payload": (
+            [node, "-e", _NODE] if node else [sys.executable, "-c", "print({})"],
+            {} if modules is None else {"NODE_PATH": str(modules)},
+        ),
+    }
+
+
+def _newest(pattern: str) -> Path | None:
+    return max(INSTALLED.glob(pattern), key=lambda path: path.lstat().st_mtime, default=None)
