@@ -154,7 +154,8 @@ async def answers_in_our_name(
     """
     birth_topic = edge_node.topic(MessageType.NBIRTH)
     ask = BirthMetric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
-    payload = codec.encode_command([ask], timestamp_ms=now_ns // 1_000_000)
+    # Whoever it is may be of any make: docs/decisions/0015-a-rebirth-request-says-its-type.md
+    payload = codec.encode_command([ask], timestamp_ms=now_ns // 1_000_000, with_datatype=True)
     connected = False
     try:
         # Under another client id: with the node's own it would only end the other one's connection once more.

@@ -8,9 +8,12 @@ import pytest
 
 from edge_nodes import brokers as brokers_module
 from edge_nodes.brokers import Brokers, answers_in_our_name
+from schemas.sparkplug_b_pb2 import Payload
 from tests.sparkplug.helpers import NODE, node_birth, published, subscribed_edge
 from uns.adapters.mqtt import BrokerAddress, IncomingMessage
 from uns.errors import ConnectionLost
+from uns.sparkplug.datatypes import DataType
+from uns.sparkplug.messages import Message
 from uns.sparkplug.topics import MessageType
 from uns.sparkplug.walk import SessionEnd
 
@@ -24,7 +27,13 @@ def nbirth(session_id: str) -> IncomingMessage:
 
 
 @pytest.fixture
-def heard(monkeypatch) -> list[IncomingMessage]:
+def asked() -> list[Message]:
+    """What the one who asks publishes."""
+    return []
+
+
+@pytest.fixture
+def heard(monkeypatch, asked) -> list[IncomingMessage]:
     """What the broker hands out to whoever asks."""
     messages: list[IncomingMessage] = []
 
@@ -38,7 +47,8 @@ def heard(monkeypatch) -> list[IncomingMessage]:
 
         async def subscribe(self, _filters: Any) -> None: ...
 
-        def publish_many(self, _messages: Any) -> None: ...
+        def publish_many(self, said: list[Message]) -> None:
+            asked.extend(said)
 
         async def next_batch(self) -> list[IncomingMessage]:
             if not messages:
@@ -53,6 +63,12 @@ def heard(monkeypatch) -> list[IncomingMessage]:
 async def test_only_the_birth_of_another_session_is_a_proof(heard, sessions, found):
     heard += [nbirth(session_id) for session_id in sessions]
     assert await answers_in_our_name(ADDRESS, NODE, now_ns=0, own_sessions=["mine"]) is found
+
+
+async def test_the_question_says_its_type_since_the_double_may_be_of_any_make(heard, asked):
+    await answers_in_our_name(ADDRESS, NODE, now_ns=0)
+    ((metric,),) = (Payload.FromString(message.payload).metrics for message in asked)
+    assert metric.datatype == DataType.BOOLEAN
 
 
 async def test_a_birth_that_cannot_be_read_is_not_ours(heard):
