@@ -109,7 +109,7 @@ class Scene:
         self, change: Change = None, *, node: str = "E", device: str = "D", alias: int = 10, **more: Any
     ) -> None:
         made = self.payload(self.next_seq())
-        self.add(made, "temperature", DOUBLE, alias=10, double_value=2.0)
+        self.add(made, "temperature", DOUBLE, alias=alias, double_value=2.0)
         self.add(made, "phase", STRING, string_value="idle")
         self._send("DBIRTH", made, change, node=node, device=device, **more)
 

@@ -17,6 +17,7 @@ from uns.doctor import memory, reading
 from uns.doctor.grader import Grader
 from uns.doctor.report import RequirementReport, printable
 from uns.doctor.reporting import build_report
+from uns.sparkplug.topics import EdgeNodeDescriptor
 
 
 def requirement(scene: Scene, name: str, *, look_again: bool = True) -> RequirementReport:
@@ -312,6 +313,52 @@ def test_devices_of_all_nodes_have_a_bound():
         scene.nbirth(node=f"E{n}")
         scene.dbirth(node=f"E{n}")
     assert scene.report().traffic.devices_not_remembered == 2
+
+
+def test_a_birth_costs_the_same_however_many_devices_its_node_has():
+    """A node of 2000 devices births them all at once: a look at all others at each would take a minute of it."""
+    scene = Scene()
+    scene.nbirth()
+    births = []
+    for number in range(2000):
+        made = Payload(timestamp=scene.now_ms, seq=(number + 1) % 256)
+        for place in range(2 if 100 <= number < 1900 else 100):
+            scene.add(made, f"m{place}", DOUBLE, alias=2 + number * 100 + place, double_value=1.0)
+        births.append((f"spBv1.0/G/DBIRTH/E/D{number}", made.SerializeToString()))
+    seconds = []
+    for part in (births[:100], births[100:-100], births[-100:]):
+        start = time.process_time()
+        for topic, payload in part:
+            scene.send(topic, payload)
+            scene.wait(1)
+        seconds.append(time.process_time() - start)
+    assert len(scene.grader.nodes[EdgeNodeDescriptor("G", "E")].devices) == 2000
+    assert seconds[2] < 2 * seconds[0] + 0.1
+    assert not broken(scene)
+
+
+def test_an_alias_of_two_devices_is_told_of_each_birth_that_takes_it_and_is_free_after_the_death():
+    scene = Scene()
+    scene.nbirth()
+    for device in ("D", "D2", "D2"):
+        scene.dbirth(device=device)
+    (found,) = scene.findings("alias.unique")
+    assert (found.count, found.seen) == (2, "alias 10 of 'temperature', and of 'temperature' of device 'D'")
+    again = Scene()
+    again.nbirth()
+    again.dbirth()
+    again.ddeath()
+    again.dbirth(device="D2")
+    assert not broken(again)
+
+
+def test_device_ids_that_differ_by_case_alone_are_told_once_for_each_device():
+    scene = Scene()
+    scene.nbirth()
+    for device, alias in (("D", 10), ("d", 11), ("D", 10), ("d", 11)):
+        scene.dbirth(device=device, alias=alias)
+    (found,) = scene.findings("ids.folded")
+    assert (found.count, found.seen) == (1, "device 'D' and 'd'")
 
 
 def test_a_long_name_counts_as_several():

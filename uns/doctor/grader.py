@@ -296,8 +296,9 @@ class Grader:
         if isinstance(parsed, DeviceTopic):
             sight.device_id = parsed.device_id
         if node is not None:
-            self._judge_ids(sight, node, first_of_node=first_of_node)
+            devices = len(node.devices)
             sight.device = node.device(sight.device_id, self.bounds)
+            self._judge_ids(sight, node, first_of_node=first_of_node, first_of_device=len(node.devices) > devices)
         if len(payload) > PAYLOAD_BYTES_MAX:
             self.payloads_too_large += 1
             return
@@ -338,7 +339,7 @@ class Grader:
         )
         return sight.raw, inner
 
-    def _judge_ids(self, sight: Sight, node: NodeMemory, *, first_of_node: bool) -> None:
+    def _judge_ids(self, sight: Sight, node: NodeMemory, *, first_of_node: bool, first_of_device: bool) -> None:
         """Ids that are told apart by case alone: once for each node, and for each device of it."""
         group, name = node.descriptor.group_id, str(node.descriptor)
         outcomes: list[Outcome] = []
@@ -347,9 +348,9 @@ class Grader:
             first = self._folded.setdefault(name.lower(), name)
             told = f"{first!r} and {name!r}" if first != name else f"group {first_group!r} and {group!r}"
             outcomes.append((first, first_group) == (name, group) or told)
-        if sight.device_id is not None and sight.device_id not in node.devices:
-            twin = next((i for i in node.devices if i.lower() == sight.device_id.lower()), None)
-            outcomes.append(twin is None or f"device {twin!r} and {sight.device_id!r}")
+        if sight.device_id is not None and first_of_device:
+            twin = node.folded.setdefault(sight.device_id.lower(), sight.device_id)
+            outcomes.append(twin == sight.device_id or f"device {twin!r} and {sight.device_id!r}")
         for outcome in outcomes:
             self._record(RULES["ids.folded"], sight.kind, str(node.descriptor), outcome, sight.topic, sight.now_ns)
 

@@ -60,11 +60,17 @@ class MetricMemory(msgspec.Struct, gc=False):
 
 
 class DeviceMemory:
-    """The births of one device; a node's own metrics are kept in one of these too."""
+    """The births of one device; a node's own metrics are kept in one of these too.
 
-    __slots__ = ("aliases", "cost", "life", "metrics", "names_known")
+    ``holders`` is shared by the node and all its devices: who has an alias, the first of them where several do. Each
+    birth is held against it: a look at every other device would cost the square of what a large node announces.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("aliases", "cost", "holders", "label", "life", "metrics", "names_known")
+
+    def __init__(self, label: str, holders: dict[int, DeviceMemory]) -> None:
+        self.label = label  # for people
+        self.holders = holders
         self.life: Life = "unknown"
         self.names_known = False  # a birth was read whole
         self.cost = 0  # taken from the bound
@@ -84,6 +90,7 @@ class DeviceMemory:
                 self.metrics[metric.name] = MetricMemory(metric.alias, metric.datatype, fingerprint(metric))
                 if metric.alias is not None:
                     self.aliases[metric.alias] = metric.name
+                    self.holders.setdefault(metric.alias, self)
         self.cost = cost
         bounds.names_left -= cost
         self.names_known = True
@@ -93,6 +100,9 @@ class DeviceMemory:
         bounds.names_left += self.cost
         self.cost = 0
         self.metrics = {}
+        for alias in self.aliases:
+            if self.holders.get(alias) is self:
+                del self.holders[alias]
         self.aliases = {}
         self.names_known = False
 
@@ -134,8 +144,10 @@ class NodeMemory:
     def __init__(self, descriptor: EdgeNodeDescriptor, now_ns: int) -> None:
         self.descriptor = descriptor
         self.life: Life = "unknown"
-        self.own = DeviceMemory()
+        self.alias_holders: dict[int, DeviceMemory] = {}
+        self.own = DeviceMemory("the edge node", self.alias_holders)
         self.devices: dict[str, DeviceMemory] = {}
+        self.folded: dict[str, str] = {}  # device id without its case to the first one of these
         self.definitions: dict[str, tuple[frozenset[str], frozenset[str]]] | None = None
         self.definitions_cost = 0
 
@@ -153,7 +165,6 @@ class NodeMemory:
         self.data_since_birth = 0
         self.awaited: set[str] = set()  # devices that a rebirth has to bring back
         self.rebirth_asked_ns: int | None = None
-        self.rebirth_asked_by = 0
 
         self.first_ns = now_ns
         self.last_ns = now_ns
@@ -188,7 +199,7 @@ class NodeMemory:
                 bounds.devices_forgotten += 1
                 return None
             bounds.devices_left -= 1
-            found = self.devices[device_id] = DeviceMemory()
+            found = self.devices[device_id] = DeviceMemory(f"device {device_id!r}", self.alias_holders)
         return found
 
     def step(self, seq: int) -> SeqStep:

@@ -92,10 +92,6 @@ def _named(metric: RawMetric) -> Outcome:
     return True if metric.name or metric.alias is not None else "neither name nor alias"
 
 
-def _birth_named(metric: RawMetric) -> Outcome:
-    return True if metric.name else "no name"
-
-
 def _alias_with_name(metric: RawMetric) -> Outcome:
     if metric.alias is None:
         return None

@@ -162,19 +162,18 @@ def _answers_rebirth(sight: Sight) -> Outcome:
 def _aliases_unique(sight: Sight) -> Outcome:
     node = sight.node
     taken: dict[int, str] = {}
-    others: list[tuple[str, DeviceMemory]] = []
+    holders: dict[int, DeviceMemory] = {}
     if sight.kind == "DBIRTH" and node is not None and node.life == "alive":
-        others = [("the edge node", node.own)]
-        others += [(f"device {i!r}", d) for i, d in node.devices.items() if d.life == "alive" and i != sight.device_id]
+        holders = node.alias_holders
     for metric in sight.metrics:
         if metric.alias is None:
             continue
         if metric.alias in taken:
             return f"alias {metric.alias} of {taken[metric.alias]} and {metric.label()}"
         taken[metric.alias] = metric.label()
-        for owner, other in others:
-            if metric.alias in other.aliases:
-                return f"alias {metric.alias} of {metric.label()}, and of {other.aliases[metric.alias]!r} of {owner}"
+        other = holders.get(metric.alias)
+        if other is not None and other is not sight.device:
+            return f"alias {metric.alias} of {metric.label()}, and of {other.aliases[metric.alias]!r} of {other.label}"
     return True if taken else None
 
 
