@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.sparkplug.helpers import MS, NODE, T0, S
+from uns.errors import LocalProtocolError
 from uns.sparkplug.rebirths import RebirthLimiter, no_jitter
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
@@ -140,3 +143,19 @@ def test_a_foreign_node_that_raises_its_bd_seq_at_each_rebirth_makes_no_storm():
             sent += 1
             subject.receive_session(NODE, f"foreign:bd{sent}", ours=False)
     assert sent == 10
+
+
+def test_a_host_that_only_looks_on_asks_nobody():
+    subject = limiter(per_second_max=0)
+    assert sent_times(subject, until_s=600) == []
+    assert subject.next_deadline_ns() is None
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"per_second_max": -1}, {"interval_min_ms": -1}, {"interval_max_ms": -1}],
+    ids=lambda limits: next(iter(limits)),
+)
+def test_limits_below_zero_are_said(limits):
+    with pytest.raises(LocalProtocolError, match="expected 0 or more"):
+        limiter(**limits)

@@ -65,7 +65,8 @@ class HostSession:
     """One host at one broker.
 
     ``jitter(span)`` gives a number from 0 up to, not including, ``span``: it spreads rebirth requests, which then keep
-    to an interval per node (it doubles while causes keep coming) and to a number per second over all nodes.
+    to an interval per node (it doubles while causes keep coming) and to a number per second over all nodes; with
+    ``rebirths_per_second_max`` of 0 it never asks, as one that looks on beside another host.
     ``declared`` says of a node whether the installation names it: it is then never kept out by others.
     ``state_seen_ms`` is what :attr:`state_seen_ms` was at the end of the last life of this host.
     """
@@ -263,11 +264,20 @@ class HostSession:
         """NCMD (``device_id`` None) or DCMD: by alias where the birth gave one, at QoS 0, never retained.
 
         Names and types are those of the birth that stands (operational-behavior-data-commands-ncmd-metric-name,
-        -value, and of dcmd); raises :class:`LocalProtocolError` for others.
+        -value, and of dcmd); raises :class:`LocalProtocolError` for others, and where node or device is not online:
+        it may have been born again unheard, and the alias be another metric's by now.
         """
         self._input(HostInput.PUBLISH)
         node = self._view.nodes.get(edge_node)
         device = None if node is None or device_id is None else node.devices.get(device_id)
+        where = str(edge_node) if device_id is None else f"{edge_node}/{device_id}"
+        if (node is not None and not node.online) or (device is not None and not device.online):
+            raise LocalProtocolError(
+                "a command to what is not online",
+                where=where,
+                expected="a birth that stands",
+                next_step="wait for its birth, or ask for it: request_rebirth()",
+            )
         table = (node.table if node else None) if device_id is None else (device.table if device else None)
         named = table.by_name if table else {}
         prepared = []
@@ -277,7 +287,7 @@ class HostSession:
                 expected = "a metric of its birth" if known is None else f"its datatype there, {known.datatype.label}"
                 raise LocalProtocolError(
                     f"a command to {metric.name!r} as {metric.datatype.label}",
-                    where=str(edge_node) if device_id is None else f"{edge_node}/{device_id}",
+                    where=where,
                     expected=expected,
                 )
             prepared.append(msgspec.structs.replace(metric, alias=known.alias))

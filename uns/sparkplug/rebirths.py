@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from uns.errors import LocalProtocolError
 from uns.sparkplug.messages import RebirthCause
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
@@ -37,14 +38,26 @@ class _Node(msgspec.Struct):
 
 
 class RebirthLimiter:
-    """Keeps waiting requests and the two limits. ``jitter(span)`` gives a number from 0 up to, not including, span."""
+    """Keeps waiting requests and the two limits. ``jitter(span)`` gives a number from 0 up to, not including, span.
+
+    ``per_second_max`` of 0 is for a host that only looks on beside one that asks: it never does.
+    """
 
     def __init__(
         self, *, interval_min_ms: int, interval_max_ms: int, per_second_max: int, jitter: Callable[[int], int]
     ) -> None:
+        limits = {
+            "interval_min_ms": interval_min_ms,
+            "interval_max_ms": interval_max_ms,
+            "per_second_max": per_second_max,
+        }
+        for name, limit in limits.items():
+            if limit < 0:
+                raise LocalProtocolError(f"{name} {limit} of rebirth requests", expected="0 or more")
+        self._asks = per_second_max > 0
         self._interval_min_ns = interval_min_ms * _NS_PER_MS
         self._interval_max_ns = max(interval_max_ms * _NS_PER_MS, self._interval_min_ns)
-        self._token_ns = _NS_PER_S // per_second_max
+        self._token_ns = _NS_PER_S // max(per_second_max, 1)
         self._burst_ns = _NS_PER_S - self._token_ns
         self._tokens_spent_until_ns = 0
         self._jitter = jitter
@@ -55,6 +68,8 @@ class RebirthLimiter:
         self, edge_node: EdgeNodeDescriptor, cause: RebirthCause, now_ns: int, *, delay_ns: int = 0, spread_ns: int = 0
     ) -> None:
         """Let a request come up, at the earliest after ``delay_ns`` plus a random part of ``spread_ns``."""
+        if not self._asks:
+            return
         node = self._nodes.get(edge_node)
         if node is None:
             node = self._nodes[edge_node] = _Node(self._interval_min_ns)
