@@ -836,6 +836,36 @@ def test_a_command_to_what_the_birth_does_not_have_is_a_local_error(device, name
     assert published(host) == []
 
 
+@pytest.mark.parametrize(
+    ("ends", "device"),
+    [
+        ("node died", None),
+        ("node died", "reactor4"),
+        ("device died", "reactor4"),
+        ("session unknown", None),
+        ("session unknown", "reactor4"),
+    ],
+)
+def test_a_command_to_a_node_or_device_that_is_not_online_is_a_local_error(ends, device):
+    """It may have been born again unheard, and its alias be another metric's by now."""
+    host = online_host()
+    peer = born(host)
+    if ends == "node died":
+        peer.ndeath()
+    elif ends == "device died":
+        peer.ddeath("reactor4")
+    else:
+        host.receive_disconnected(T0)
+        host.connect(T0)
+        host.receive_connected(T0)
+        host.receive_subscribed(T0)
+    host.actions()
+    name, datatype = ("uptime", DataType.UINT32) if device is None else ("temperature", DataType.DOUBLE)
+    with pytest.raises(LocalProtocolError, match="online"):
+        host.publish_command(NODE, device, [metric(name, datatype, 1)], T0)
+    assert published(host) == []
+
+
 def test_commands_need_a_connection():
     with pytest.raises(LocalProtocolError):
         HostSession(HOST_ID, jitter=lambda span: 0).publish_command(NODE, None, [metric()], T0)
