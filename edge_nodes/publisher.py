@@ -159,7 +159,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Be online at one of the brokers, again and again, until :meth:`leave`."""
-        while True:
+        while not self._left.is_set():
             end = await self._one_session()
             self._end_session()
             if self._left.is_set():

@@ -141,6 +141,17 @@ async def test_a_gateway_that_is_told_to_leave_while_the_broker_is_slow_is_not_b
     assert (connection.sent, connection.disconnected) == ([], True)
 
 
+async def test_a_gateway_that_is_told_to_leave_between_two_connections_makes_no_more(made: Made) -> None:
+    Connection.open.set()
+    await eventually(lambda: made.publisher.is_online)
+    Connection.made[0]._end()
+    await eventually(lambda: not made.publisher.is_online)
+    await made.publisher.leave()
+    async with asyncio.timeout(5):
+        await made.task
+    assert len(Connection.made) == 1
+
+
 async def test_a_flood_of_commands_is_counted_and_told_once_in_a_while(made: Made) -> None:
     Connection.open.set()
     await eventually(lambda: made.publisher.is_online)
