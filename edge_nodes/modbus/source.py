@@ -37,9 +37,7 @@ __all__ = ["ModbusSource"]
 SILENT_REQUESTS_MAX = 2
 RECONNECT_MAX_S = 5.0  # a device that is back is asked again within this
 REMERGE_S = 60.0  # after which a block that was halved is tried whole again
-SILENT_RETRY_S = (
-    30.0  # after which a block that was silent is asked again: two time-outs, in which nothing else is read
-)
+SILENT_RETRY_S = 30.0  # after which a silent block is asked again: two time-outs, in which nothing else is read
 BAD_NO_ANSWER = 0x80310000
 BAD_NOT_FOUND = 0x803E0000
 BAD_DEVICE_FAILURE = 0x808B0000

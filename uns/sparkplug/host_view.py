@@ -1,7 +1,7 @@
 """What a host holds for true of its edge nodes, and how it tells: the ground on which the rules for messages stand.
 
-The rules (:mod:`~uns.sparkplug.host_lives`, :mod:`~uns.sparkplug.host_data`) change it through these methods only, so
-that each change is told as an event, counted, and asks for the rebirth that it needs.
+The rules (:mod:`~uns.sparkplug.host_lives`, :mod:`~uns.sparkplug.host_data`) take in births themselves; nodes change
+their state, and lives end, through these methods only, so that each end is told as an event.
 """
 
 from __future__ import annotations
