@@ -407,6 +407,12 @@ class TestLevels:
         edge.receive_timer(60_000 * MS)
         assert edge.actions() == [DeleteRows(100, 102), DeleteRows(0, 5)]
 
+    def test_none_has_no_window_for_history(self):
+        edge = an_edge(level="none", mark_messages_max=2)
+        while edge.may_send_history(0):
+            send(edge, history=1)
+        assert edge.history_position == 100
+
 
 class TestMisuse:
     def test_nothing_is_sent_outside_a_session(self):

@@ -287,12 +287,13 @@ class EdgeDelivery:
                 )
             self._history_position = next_id
             self._history_moved = True
-            self._history_messages += messages
             self._mark_at_once = self._mark_at_once or next_id == self._live_start
         if self.level == "none":
             self._actions.append(DeleteRows(from_id, next_id))
             return
         self._messages += messages
+        if cursor == "history":
+            self._history_messages += messages
         if digest is None or self._digest is None:
             self._digest = None
         else:
