@@ -70,6 +70,15 @@ def test_number_per_second_holds_over_all_nodes():
     assert 18.9 <= max(times) <= 19.1
 
 
+def test_number_per_second_holds_however_often_the_host_looks():
+    """It looks at each message that comes."""
+    subject = limiter()
+    for i in range(200):
+        subject.ask(EdgeNodeDescriptor("g", f"e{i}"), "host_start", T0)
+    sent = [len(subject.take_due(T0 + look * MS)) for look in range(1000)]
+    assert sum(sent) == 19  # a burst of 10, then one each 100 ms
+
+
 def test_jitter_spreads_requests():
     chance = random.Random(1)
     subject = limiter(jitter=chance.randrange, per_second_max=1000)

@@ -136,8 +136,9 @@ class RebirthLimiter:
     def take_due(self, now_ns: int) -> list[tuple[EdgeNodeDescriptor, RebirthCause]]:
         """The requests to send now, within both limits."""
         due: list[tuple[EdgeNodeDescriptor, RebirthCause]] = []
-        # A clock that stepped back must not silence the host.
-        self._tokens_spent_until_ns = min(self._tokens_spent_until_ns, now_ns + self._burst_ns)
+        # A clock that stepped back must not silence the host. All that can be spent is a whole second; to forget more
+        # would be a request more at each call.
+        self._tokens_spent_until_ns = min(self._tokens_spent_until_ns, now_ns + _NS_PER_S)
         while (edge_node := self._first()) is not None:
             node = self._nodes[edge_node]
             if node.due_ns is None or node.due_ns > now_ns or self._tokens_spent_until_ns - now_ns > self._burst_ns:
