@@ -168,3 +168,20 @@ def test_a_host_that_only_looks_on_asks_nobody():
 def test_limits_below_zero_are_said(limits):
     with pytest.raises(LocalProtocolError, match="expected 0 or more"):
         limiter(**limits)
+
+
+@pytest.mark.parametrize("before", ["session-1", None])
+def test_the_session_that_answers_is_none_that_began_anew(before):
+    """It was born before it was ever asked, or never heard of: either way it has been asked just now."""
+    subject = limiter()
+    if before is not None:
+        subject.receive_session(NODE, before)
+    subject.ask(NODE, "host_start", T0)
+    assert subject.take_due(T0) == [(NODE, "host_start")]
+    subject.receive_session(NODE, "session-1")
+    subject.ask(NODE, "missed_birth", T0 + S)
+    assert subject.next_deadline_ns() == T0 + 10 * S
+    subject.receive_session(NODE, "session-2")
+    subject.ask(NODE, "missed_birth", T0 + S, delay_ns=S)
+    subject.ask(NODE, "missed_birth", T0 + S)
+    assert subject.next_deadline_ns() == T0 + S

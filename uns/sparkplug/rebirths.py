@@ -93,14 +93,17 @@ class RebirthLimiter:
         """The node is in this session now: another one than before has not been asked yet.
 
         A foreign one, told by its bdSeq, may be the answer to the last request: some raise it at each rebirth. It is
-        asked again after the least interval, not at once, or the two would go on for ever.
+        asked again after the least interval, not at once, or the two would go on for ever. So may the first one that is
+        heard of at all.
         """
         node = self._nodes.get(edge_node)
-        if node is not None and node.session_id != session_id:
+        if node is None:  # to know whether it is the same one, once it is asked
+            node = self._nodes[edge_node] = _Node(self._interval_min_ns)
+        if node.session_id != session_id:
+            if ours and node.session_id:
+                node.sent_at_ns = None
             node.session_id = session_id
             node.interval_ns = self._interval_min_ns
-            if ours:
-                node.sent_at_ns = None
 
     def cancel(self, edge_node: EdgeNodeDescriptor, causes: Iterable[RebirthCause] | None = None) -> None:
         """Take back what waits for these causes; for all of them where none are given (a birth came)."""
@@ -136,9 +139,9 @@ class RebirthLimiter:
     def take_due(self, now_ns: int) -> list[tuple[EdgeNodeDescriptor, RebirthCause]]:
         """The requests to send now, within both limits."""
         due: list[tuple[EdgeNodeDescriptor, RebirthCause]] = []
-        # A clock that stepped back must not silence the host. All that can be spent is a whole second; to forget more
-        # would be a request more at each call.
-        self._tokens_spent_until_ns = min(self._tokens_spent_until_ns, now_ns + _NS_PER_S)
+        # A clock that stepped back must not silence the host. More than a second is never spent by itself.
+        if self._tokens_spent_until_ns - now_ns > _NS_PER_S:
+            self._tokens_spent_until_ns = now_ns + self._burst_ns
         while (edge_node := self._first()) is not None:
             node = self._nodes[edge_node]
             if node.due_ns is None or node.due_ns > now_ns or self._tokens_spent_until_ns - now_ns > self._burst_ns:
