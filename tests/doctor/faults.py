@@ -308,6 +308,7 @@ BROKEN: dict[str, Play | tuple[Play, str]] = {
         command("dcmd", lambda p: (p.metrics[0].ClearField("alias"), setattr(p.metrics[0], "name", REBIRTH))),
         "commands to G/E",
     ),
+    "datatype.command": (command("ncmd", first(set_flag("datatype", 11))), "commands to G/E"),
     "command.rebirth_name": (command("ncmd", first(set_flag("name", "Node Control/Refresh"))), "commands to G/E"),
     "command.rebirth_true": (command("ncmd", first(set_flag("boolean_value", False))), "commands to G/E"),
     "command.node_verb": (command("dcmd", first(set_flag("alias", 1))), "commands to G/E"),

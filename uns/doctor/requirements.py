@@ -208,7 +208,7 @@ MUST   payloads-ddeath-seq seq.there DDEATH
 MUST   payloads-ddeath-seq-inc seq.next DDEATH
 MUST   payloads-ddeath-seq-number seq.there DDEATH
 MUST   payloads-ddeath-timestamp payload.timestamp DDEATH
-SHOULD payloads-metric-datatype-not-req datatype.absent
+SHOULD payloads-metric-datatype-not-req datatype.absent+datatype.command
 MUST   payloads-metric-datatype-req birth.datatype
 MUST   payloads-metric-datatype-value datatype.known
 MUST   payloads-metric-datatype-value-type datatype.number

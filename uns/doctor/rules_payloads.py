@@ -333,10 +333,17 @@ PAYLOAD_RULES: tuple[Rule, ...] = (
     Rule("datatype.known", PAYLOADS, _each(_datatype_known), f"0 to {_DATATYPE_MAX}", "use the standard's datatypes"),
     Rule(
         "datatype.absent",
-        (*DATA, *COMMANDS),
+        DATA,
         _each(_datatype_absent),
         "no datatype: the birth told it",
         "leave it out, which spares two bytes a metric",
+    ),
+    Rule(
+        "datatype.command",
+        COMMANDS,
+        _each(_datatype_absent),
+        "no datatype: the birth told it",
+        "leave it out, but of a rebirth request to nodes that cannot read one without: pysparkplug, Tahu's example",
     ),
     Rule("metrics.time_order", (*BIRTHS, *DATA), _in_time_order, "live metrics in time order", "sort by timestamp"),
     Rule("metrics.folded", BIRTHS, _folded_names_differ, "names that differ after lower-casing", "rename one of them"),
