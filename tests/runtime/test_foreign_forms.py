@@ -160,8 +160,8 @@ def tree(tmp_path: Path):
     return load_tree(tmp_path / "topic_tree.yaml")
 
 
-def read_again(tree, form: Callable[[bytes], bytes], leniency: Leniency, *, samples: int) -> WorkItem:
-    """A DDATA of two samples, read with the births that were held where reading begins."""
+def read_again(tree, form: Callable[[bytes], bytes], leniency: Leniency, *, options_now: Leniency) -> WorkItem:
+    """A DDATA of two samples, read with the births that were held where reading begins; the options changed later."""
     node = Node(tree, name=FOREIGN, ours=False)
     node_birth, device_birth = node.births()
     held = [
@@ -169,30 +169,65 @@ def read_again(tree, form: Callable[[bytes], bytes], leniency: Leniency, *, samp
         RawBirth(2, 0, FOREIGN, "reactor4", "foreign:bd0", 0, form(device_birth.payload)),
     ]
     message = node.data(("temperature", 1.0, 5_000_000_000), ("pressure", 2.0, 5_000_000_000))
-    item = RawReader(tree, held, leniency).read(
-        RawMessage(3, 0, message.topic, "foreign:bd0", samples, form(message.payload))
+    item = RawReader(tree, held, [(0, leniency), (4, options_now)]).read(
+        RawMessage(3, 0, message.topic, "foreign:bd0", 2, form(message.payload))
     )
     assert isinstance(item, WorkItem)
     return item
 
 
+@pytest.mark.parametrize("options_now", [ALL, DEFAULT_LENIENCY])
 @pytest.mark.parametrize("form", [compressed, in_nanoseconds])
-def test_the_raw_log_is_read_again_with_the_same_leniency(tree, form):
-    work = read_again(tree, form, ALL, samples=2).work
+def test_what_was_read_when_an_option_was_on_is_read_again_so_whether_it_is_on_or_off_now(tree, form, options_now):
+    work = read_again(tree, form, ALL, options_now=options_now).work
     assert [batch.values for batch, _ in work.batches] == [[1.0, 2.0]]
     assert not work.rejected
 
 
-def test_what_was_read_when_the_option_was_on_is_read_again_when_it_is_off(tree):
-    assert [batch.values for batch, _ in read_again(tree, compressed, DEFAULT_LENIENCY, samples=2).work.batches] == [
-        [1.0, 2.0]
+@pytest.mark.parametrize("options_now", [ALL, DEFAULT_LENIENCY])
+def test_samples_that_were_refused_stay_refused_when_the_option_is_on_later(tree, options_now):
+    work = read_again(tree, in_nanoseconds, DEFAULT_LENIENCY, options_now=options_now).work
+    assert (work.samples, work.batches) == (2, [])
+    assert {sample.reason for sample in work.rejected} == {"nanosecond_timestamp"}
+
+
+@pytest.mark.parametrize("options_now", [ALL, DEFAULT_LENIENCY])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_compressed_payload_that_was_refused_stays_refused_as_the_samples_it_was_counted_as(
+    tree, options_now, samples
+):
+    """One sample inside, too: what a payload holds does not tell whether it was read."""
+    node = Node(tree, name=FOREIGN, ours=False)
+    births = [
+        RawBirth(position, 0, FOREIGN, device_id, "foreign:bd0", 0, birth.payload)
+        for position, device_id, birth in zip((1, 2), (None, "reactor4"), node.births(), strict=True)
     ]
-
-
-def test_what_was_counted_as_refused_stays_refused_when_the_option_is_on_later(tree):
-    work = read_again(tree, compressed, ALL, samples=1).work
-    assert (work.samples, work.batches, [sample.reason for sample in work.rejected]) == (
-        1,
-        [],
-        ["malformed: compressed, which was refused when it came"],
+    message = node.data(*[("temperature", 1.0, 5_000_000_000), ("pressure", 2.0, 5_000_000_000)][:samples])
+    item = RawReader(tree, births, [(0, DEFAULT_LENIENCY), (4, options_now)]).read(
+        RawMessage(3, 0, message.topic, "foreign:bd0", 1, compressed(message.payload))
     )
+    assert isinstance(item, WorkItem)
+    assert (item.work.samples, item.work.batches) == (1, [])
+    (refused,) = item.work.rejected
+    assert refused.reason.startswith("malformed: compressed payload")
+
+
+@pytest.mark.integration
+async def test_an_option_that_is_taken_away_holds_for_what_comes_from_then_on(tmp_path: Path):
+    """Joining stood still when the host was stopped: its next life, without the options, reads the raw log again."""
+    with mosquitto(tmp_path) as broker:
+        async with plant(tmp_path, broker.url) as made:
+            host = await made.start_host(accept_nanoseconds=True)
+            host.output._room.clear()
+            node = Node(made.tree, name=FOREIGN, ours=False)
+            now_ms = time.time_ns() // 1_000_000
+            await send(made, in_nanoseconds, [*node.births(), node.data(("temperature", 180.5, now_ms))])
+            await eventually(lambda: host.joiner.head == 3, what="all is in the raw log")
+            assert host.joiner.joined == 0
+            await made.crash_host()
+            await made.start_host()
+            await eventually(lambda: made.host and made.host.joiner.joined == 3, what="all is joined")
+            assert made.query("SELECT value_num FROM samples") == [(180.5,)]
+            await send(made, in_nanoseconds, [*node.births(), node.data(("temperature", 181.5, now_ms + 1))])
+            await eventually(lambda: made.host and made.host.joiner.joined == 6, what="that is joined, too")
+            assert made.query("SELECT reason FROM unrecorded") == [("nanosecond_timestamp",)]

@@ -73,3 +73,20 @@ async def test_a_host_that_loses_its_broker_says_so_of_what_came_through_it(tmp_
             await eventually(lambda: shown(made)["quality"] == "stale", what="it is stale")
             assert shown(made)["stale_reason"] == "host_disconnected"
             assert before <= shown(made)["stale_since"] <= rfc3339(time.time_ns())
+
+
+async def test_after_a_restart_a_ddeath_still_says_since_when(tmp_path: Path):
+    """The store knows when it came; the raw log has what it said."""
+    with mosquitto(tmp_path) as broker:
+        async with plant(tmp_path, broker.url) as made:
+            await made.start_host()
+            node = await node_with_a_value(made)
+            died_ms = time.time_ns() // 1_000_000 - 5_000
+            topic = FOREIGN.topic(MessageType.DDEATH, "reactor4")
+            await made.publish(topic, codec.encode_empty(died_ms, node.seq + 1), qos=0)
+            await eventually(lambda: shown(made)["quality"] == "stale", what="it is stale")
+            await made.stop_host()
+            before = len(made.listener.of("/reactor4/_pv/temperature"))
+            await made.start_host()
+            await eventually(lambda: len(made.listener.of("/reactor4/_pv/temperature")) > before, what="it is shown")
+            assert (shown(made)["stale_since"], shown(made)["stale_reason"]) == (rfc3339(died_ms * 1_000_000), "ddeath")

@@ -7,6 +7,7 @@ import pytest
 
 from uns.adapters.sqlite.raw_log import RawBirth, RawLog, RawMessage
 from uns.errors import ConfigurationError, StorageError, StorageFullError
+from uns.sparkplug.codec import Leniency
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 NODE = EdgeNodeDescriptor("acme.dallas", "gw-1")
@@ -157,3 +158,14 @@ def test_what_foreign_nodes_sent_is_counted_apart(log):
     log.append([message(1, samples=3), message(2, samples=5, session="foreign:bd7"), message(3, samples=1, session="")])
     terms = log.terms(0)
     assert (terms.unjoined, terms.foreign_unjoined) == (3, 6)
+
+
+def test_with_which_options_messages_were_read_is_kept_from_where_they_changed(tmp_path):
+    log = RawLog(tmp_path / "raw.db")
+    assert log.leniencies() == []
+    strict, mild = Leniency(), Leniency(scale_nanoseconds=True, inflate_bytes_max=1 << 20)
+    for leniency, position in ((strict, 1), (strict, 5), (mild, 7), (mild, 9), (strict, 12), (mild, 12)):
+        log.read_with(leniency, from_position=position)
+    # Before the first start that says so: as it is read then. What nothing was read with is not kept.
+    assert log.leniencies() == [(0, strict), (7, mild), (12, mild)]
+    log.close()

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from uns.adapters.sqlite.database import Database, Migration, open_reader, translated
+from uns.sparkplug.codec import Leniency
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["HeldNode", "RawBirth", "RawLog", "RawMessage", "RawTerms"]
@@ -49,6 +50,17 @@ _MIGRATIONS = (
             value INTEGER NOT NULL,
             PRIMARY KEY (edge_node, name)
         ) STRICT, WITHOUT ROWID;
+        """,
+    ),
+    # With which options messages were read, from a position on: they are read again as they were counted.
+    Migration(
+        2,
+        """
+        CREATE TABLE leniencies (
+            from_position INTEGER PRIMARY KEY,
+            scale_nanoseconds INTEGER NOT NULL,
+            inflate_bytes_max INTEGER NOT NULL
+        ) STRICT;
         """,
     ),
 )
@@ -145,7 +157,26 @@ class RawLog:
                     [(edge_node, name, value) for (edge_node, name), value in counts.items()],
                 )
 
+    def read_with(self, leniency: Leniency, *, from_position: int) -> None:
+        """Messages from that position on are read so. What a log of before holds counts as read so, too."""
+        options = (leniency.scale_nanoseconds, leniency.inflate_bytes_max)
+        with self._database.transaction() as connection:
+            last = connection.execute(
+                "SELECT scale_nanoseconds, inflate_bytes_max FROM leniencies ORDER BY from_position DESC LIMIT 1"
+            ).fetchone()
+            if last != options:
+                place = 0 if last is None else from_position
+                connection.execute("INSERT OR REPLACE INTO leniencies VALUES (?, ?, ?)", (place, *options))
+
     # --- reading -------------------------------------------------------------------------------------------------
+
+    def leniencies(self) -> list[tuple[int, Leniency]]:
+        """From which position on messages were read with which options, in order."""
+        rows = self._read("SELECT from_position, scale_nanoseconds, inflate_bytes_max FROM leniencies ORDER BY 1")
+        return [
+            (from_position, Leniency(scale_nanoseconds=bool(scaled), inflate_bytes_max=inflated))
+            for from_position, scaled, inflated in rows
+        ]
 
     def head(self) -> int:
         """The highest position, 0 where there is none."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from uns.adapters.logs import Logger
-from uns.adapters.sqlite.raw_log import RawLog, RawMessage
+from uns.adapters.sqlite.raw_log import RawBirth, RawLog, RawMessage
 from uns.adapters.sqlite.record_log import AddressRow, RecordIndexReader, RecordLog
 from uns.context.facts import Fact, FactAnswer
 from uns.enrichment.pipeline import Enricher
@@ -28,8 +28,7 @@ from uns.runtime.host.fact_audit import FactAudit, Told
 from uns.runtime.host.groups import AliveItem, DeathItem, FactItem, Item, WorkItem
 from uns.runtime.host.intake import malformed_work
 from uns.runtime.host.output import Output
-from uns.runtime.host.rejoin import RawReader
-from uns.sparkplug.codec import DEFAULT_LENIENCY, Leniency
+from uns.runtime.host.rejoin import RawReader, died_ns
 from uns.sparkplug.topics import EdgeNodeDescriptor
 
 __all__ = ["Joiner", "JoinerLimits"]
@@ -67,7 +66,6 @@ class Joiner:
         on_gap: Callable[[EdgeNodeDescriptor, str], None],
         unlimited_time: bool = False,
         audit: FactAudit | None = None,
-        leniency: Leniency = DEFAULT_LENIENCY,
     ) -> None:
         self._audit = audit
         self._tree = tree
@@ -81,7 +79,6 @@ class Joiner:
         self._on_health = on_health
         self._on_gap = on_gap
         self._unlimited_time = unlimited_time
-        self._leniency = leniency
         self._index: RecordIndexReader | None = None
         self._waiting: deque[Item] = deque()
         self._waiting_samples = 0
@@ -344,7 +341,7 @@ class Joiner:
         """The next messages of the raw log; none where memory takes over again."""
         if self._rereading is None:
             births = await self._in_reader(lambda: self._raw.births_until(self._position))
-            self._rereading = RawReader(self._tree, births, self._leniency)
+            self._rereading = RawReader(self._tree, births, await self._in_reader(self._raw.leniencies))
         limit = 1 if self._position < self._items_apart_until else self._limits.reread_messages_max
         messages = await self._in_reader(lambda: self._raw.read(self._position, messages_max=limit))
         if not messages:
@@ -371,14 +368,10 @@ class Joiner:
             self._index = RecordIndexReader(self._records.path)
         enricher = Enricher(self._tree, self._index)
         enricher.load(state, time.time_ns())
-        for birth in await self._in_reader(lambda: self._raw.births_until(joined)):
-            if birth.payload is None:  # a death: what came that way is stale
-                enricher.board.mark_stale(
-                    birth.edge_node,
-                    birth.device_id,
-                    since_ns=birth.received_at_ns,
-                    reason="ddeath" if birth.device_id else "ndeath",
-                )
+        for birth, since_ns in await self._in_reader(lambda: _deaths(self._raw, joined)):
+            enricher.board.mark_stale(
+                birth.edge_node, birth.device_id, since_ns=since_ns, reason="ddeath" if birth.device_id else "ndeath"
+            )
         if not self._first_load:
             enricher.board.counters.update(self.enricher.board.counters)
             enricher.board.previewed.update(self.enricher.board.previewed)
@@ -440,3 +433,18 @@ class Joiner:
         """Close the read connection."""
         if self._index is not None:
             self._index.close()
+
+
+def _deaths(raw: RawLog, joined: int) -> list[tuple[RawBirth, int]]:
+    """Nodes and devices that were dead where joining stands, with the time since when."""
+    leniencies = raw.leniencies()
+    found = []
+    for death in raw.births_until(joined):
+        if death.payload is not None:
+            continue
+        since_ns = death.received_at_ns
+        for message in raw.read(death.position - 1, messages_max=1) if death.device_id is not None else ():
+            if message.position == death.position:  # else it is pruned
+                since_ns = died_ns(message, death.device_id, leniencies)
+        found.append((death, since_ns))
+    return found

@@ -207,11 +207,11 @@ class Host:
             on_health=lambda text: self.announcer.trouble("record_log", text),
             on_gap=self.announcer.gap,
             unlimited_time=options.unlimited_time,
-            leniency=options.leniency,
             audit=fact_audit,
         )
         closers.append(("raw-reads", self.joiner.close))
         await self._patiently_async(self.joiner.start)
+        await self._patiently("raw-writes", lambda: raw.read_with(options.leniency, from_position=self.joiner.head + 1))
         self.queries = await self._in_thread("queries", lambda: RecordQueries(records.path))
         closers.append(("queries", self.queries.close))
         self.receiver = Receiver(

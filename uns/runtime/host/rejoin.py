@@ -6,7 +6,8 @@ DATA is decoded with the births of its own session, as they stood at its place i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 from uns.adapters.sqlite.raw_log import RawBirth, RawMessage
 from uns.enrichment.samples import Provenance
@@ -17,33 +18,34 @@ from uns.runtime.host.intake import DeviceReader, malformed_work
 from uns.runtime.host.receiver import Readers, address_rows
 from uns.sparkplug import codec
 from uns.sparkplug.aliases import AliasTable
-from uns.sparkplug.codec import COMPRESSED, DEFAULT_LENIENCY, PAYLOAD_BYTES_MAX, Leniency
-from uns.sparkplug.metrics import BirthPayload, DataPayload
+from uns.sparkplug.codec import DEFAULT_LENIENCY, Leniency
+from uns.sparkplug.metrics import BirthPayload
 from uns.sparkplug.topics import DeviceTopic, EdgeNodeDescriptor, MessageType, StateTopic, parse_topic
 
-__all__ = ["RawReader"]
+__all__ = ["Leniencies", "RawReader", "died_ns"]
+
+Leniencies = Sequence[tuple[int, Leniency]]  # from which position on messages were read with which, in order
 
 _BIRTHS = frozenset({MessageType.NBIRTH, MessageType.DBIRTH})
 _DEATHS = frozenset({MessageType.NDEATH, MessageType.DDEATH})
-_MILDEST = Leniency(scale_nanoseconds=True, inflate_bytes_max=PAYLOAD_BYTES_MAX)
 _FOREIGN_PREFIX = "foreign:"
 
 
 class RawReader:
     """Gives for each raw message what the receiver gave for it. ``births``: those that hold where reading begins.
 
-    ``leniency`` is the installation's, as for receiving. It may have been stricter or milder when a message came: a
-    logged birth was read then, so it is read in any case; DATA is what it was counted as.
+    ``leniencies``: each message is read as it was when it came, whatever the installation says now; it was counted so.
     """
 
-    def __init__(self, tree: TopicTree, births: Iterable[RawBirth], leniency: Leniency = DEFAULT_LENIENCY) -> None:
-        self._leniency = leniency
+    def __init__(self, tree: TopicTree, births: Iterable[RawBirth], leniencies: Leniencies = ()) -> None:
+        self._leniencies = leniencies
         self._readers = Readers(tree)
         self._tables: dict[tuple[EdgeNodeDescriptor, str | None], AliasTable] = {}
         self._bd_seqs: dict[EdgeNodeDescriptor, int] = {}
         for birth in births:
             if birth.payload is not None:
-                self._born(birth.edge_node, birth.device_id, self._read_birth(birth.payload), birth.session)
+                read = codec.decode_birth(birth.payload, leniency_at(leniencies, birth.position))
+                self._born(birth.edge_node, birth.device_id, read, birth.session)
                 if birth.device_id is None and birth.bd_seq is not None:
                     self._bd_seqs[birth.edge_node] = birth.bd_seq
 
@@ -54,17 +56,11 @@ class RawReader:
             raise LocalProtocolError("a STATE is never logged", where=message.topic)
         device_id = topic.device_id if isinstance(topic, DeviceTopic) else None
         if topic.message_type in _DEATHS:
-            return DeathItem(message.position, topic.edge_node, device_id, self._died_ns(message, device_id))
+            since_ns = died_ns(message, device_id, self._leniencies)
+            return DeathItem(message.position, topic.edge_node, device_id, since_ns)
         if topic.message_type in _BIRTHS:
             return self._birth(message, topic.edge_node, device_id)
         return self._data(message, topic.edge_node, device_id)
-
-    def _died_ns(self, message: RawMessage, device_id: str | None) -> int:
-        timestamp_ms = None
-        if device_id is not None:
-            with contextlib.suppress(RemoteProtocolError):
-                timestamp_ms, _ = codec.decode_seq(message.payload, self._leniency)
-        return message.received_at_ns if timestamp_ms is None else timestamp_ms * 1_000_000
 
     def set_aside(self, message: RawMessage, reason: str) -> Item:
         """The item of a message that :meth:`read` failed on: its samples are rejected."""
@@ -75,7 +71,7 @@ class RawReader:
         return self._malformed(message, topic.edge_node, device_id, reason)
 
     def _birth(self, message: RawMessage, edge_node: EdgeNodeDescriptor, device_id: str | None) -> Item:
-        birth = self._read_birth(message.payload)
+        birth = codec.decode_birth(message.payload, leniency_at(self._leniencies, message.position))
         if device_id is None:
             self._bd_seqs[edge_node] = -1 if birth.bd_seq is None else birth.bd_seq
         reader = self._born(edge_node, device_id, birth, message.session)
@@ -89,27 +85,12 @@ class RawReader:
         if reader is None or table is None:
             return self._malformed(message, edge_node, device_id, "its birth is not in the raw log")
         try:
-            data = self._read_data(message.payload, table)
+            data = codec.decode_data(message.payload, table, leniency_at(self._leniencies, message.position))
         except RemoteProtocolError as error:
             return self._malformed(message, edge_node, device_id, str(error))
         historical = data.is_historical is not None and any(data.is_historical)
         provenance = self._provenance(message, edge_node, device_id, seq=data.seq, historical=historical)
-        work = reader.read_data(data, provenance)
-        if COMPRESSED in data.leniencies and work.samples != message.samples:
-            return self._malformed(message, edge_node, device_id, "compressed, which was refused when it came")
-        return WorkItem(message.position, work)
-
-    def _read_birth(self, payload: bytes) -> BirthPayload:
-        try:
-            return codec.decode_birth(payload, self._leniency)
-        except RemoteProtocolError:
-            return codec.decode_birth(payload, _MILDEST)
-
-    def _read_data(self, payload: bytes, table: AliasTable) -> DataPayload:
-        try:
-            return codec.decode_data(payload, table, self._leniency)
-        except RemoteProtocolError:
-            return codec.decode_data(payload, table, _MILDEST)
+        return WorkItem(message.position, reader.read_data(data, provenance))
 
     def _malformed(
         self, message: RawMessage, edge_node: EdgeNodeDescriptor, device_id: str | None, reason: str
@@ -143,3 +124,18 @@ class RawReader:
             received_at_ns=message.received_at_ns,
             raw_position=message.position,
         )
+
+
+def leniency_at(leniencies: Leniencies, position: int) -> Leniency:
+    """With what the message at that position was read."""
+    at = bisect_right(leniencies, position, key=lambda one: one[0])
+    return leniencies[at - 1][1] if at else DEFAULT_LENIENCY
+
+
+def died_ns(message: RawMessage, device_id: str | None, leniencies: Leniencies) -> int:
+    """Since when its sender is dead: a device since the time that its DDEATH says, a node since the receipt."""
+    timestamp_ms = None
+    if device_id is not None:
+        with contextlib.suppress(RemoteProtocolError):
+            timestamp_ms, _ = codec.decode_seq(message.payload, leniency_at(leniencies, message.position))
+    return message.received_at_ns if timestamp_ms is None else timestamp_ms * 1_000_000
