@@ -121,9 +121,14 @@ async def test_two_hosts_of_one_id_name_the_cause(tmp_path: Path, capsys):
 
 
 async def test_a_host_whose_broker_never_answers_stops_within_seconds(tmp_path: Path):
+    served: set[asyncio.StreamWriter] = set()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(writer)
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        served.discard(writer)
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         url = f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -134,3 +139,4 @@ async def test_a_host_whose_broker_never_answers_stops_within_seconds(tmp_path: 
             starting.cancel()
             async with asyncio.timeout(5):
                 await made.stop_host()
+        await eventually(lambda: not served, what="the listener has seen all connections end")

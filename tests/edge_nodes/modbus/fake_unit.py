@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from typing import Literal
 
@@ -32,8 +33,11 @@ class FakeUnit:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for writer in list(self._writers):
+        for writer in (leaving := list(self._writers)):
             writer.close()
+        for writer in leaving:
+            with contextlib.suppress(ConnectionError):  # the other side was faster
+                await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
