@@ -139,6 +139,16 @@ def test_node_that_gave_way_is_forgotten_everywhere(tmp_path):
     assert host.receiver._readers.of(NODE, None) is None
 
 
+def test_a_node_that_is_born_again_and_again_with_other_devices_leaves_no_readers_behind(host):
+    for number in range(20):
+        host.peer.nbirth()
+        host.peer.dbirth(f"device {number}")
+        host.receive(host.wire.take())
+    readers = host.receiver._readers
+    assert [number for number in range(20) if readers.of(NODE, f"device {number}") is not None] == [19]
+    assert readers.of(NODE, None) is not None
+
+
 def test_a_ddeath_that_overtook_its_dbirth_is_logged_and_read_again_behind_it(host):
     host.peer.dbirth()
     host.peer.ddeath()

@@ -52,28 +52,30 @@ class DeliveryGate:
 
 
 class Readers:
-    """One :class:`DeviceReader` per node and device, made anew at each birth."""
+    """One :class:`DeviceReader` per node and device, made anew at each birth; an NBIRTH ends those of its devices."""
 
     def __init__(self, tree: TopicTree) -> None:
         self._tree = tree
-        self._readers: dict[tuple[EdgeNodeDescriptor, str | None], DeviceReader] = {}
+        self._readers: dict[EdgeNodeDescriptor, dict[str | None, DeviceReader]] = {}
 
     def born(
         self, edge_node: EdgeNodeDescriptor, device_id: str | None, birth: BirthPayload, *, ours: bool
     ) -> DeviceReader:
         """Take a birth; its reader."""
         reader = DeviceReader(self._tree, edge_node, device_id, birth, ours=ours)
-        self._readers[edge_node, device_id] = reader
+        if device_id is None:
+            self._readers[edge_node] = {}
+        self._readers.setdefault(edge_node, {})[device_id] = reader
         return reader
 
     def of(self, edge_node: EdgeNodeDescriptor, device_id: str | None) -> DeviceReader | None:
         """The reader of the newest birth, if there was one."""
-        return self._readers.get((edge_node, device_id))
+        readers = self._readers.get(edge_node)
+        return None if readers is None else readers.get(device_id)
 
     def forget(self, edge_node: EdgeNodeDescriptor) -> None:
         """The node gave way to another."""
-        for key in [key for key in self._readers if key[0] == edge_node]:
-            del self._readers[key]
+        self._readers.pop(edge_node, None)
 
 
 class Receiver:
