@@ -219,23 +219,17 @@ class RawLog:
 
     def held(self) -> list[HeldNode]:
         """What the sessions held last: per node the newest NBIRTH and the DBIRTHs of the same session."""
-        newest = {
-            (birth.edge_node, birth.device_id): birth for birth in self.births_until(2**62) if birth.payload is not None
+        births = [birth for birth in self.births_until(2**62) if birth.payload is not None]
+        held = {
+            birth.edge_node: HeldNode(birth.edge_node, birth.session, birth.bd_seq or 0, birth.payload, {})
+            for birth in births
+            if birth.device_id is None and birth.payload is not None
         }
-        held = []
-        for (edge_node, device_id), birth in newest.items():
-            if device_id is not None or birth.payload is None:
-                continue
-            devices = {
-                other_id: other.payload
-                for (other_node, other_id), other in newest.items()
-                if other_node == edge_node
-                and other_id is not None
-                and other.session == birth.session
-                and other.payload is not None
-            }
-            held.append(HeldNode(edge_node, birth.session, birth.bd_seq or 0, birth.payload, devices))
-        return held
+        for birth in births:
+            node = held.get(birth.edge_node)
+            if birth.device_id is not None and birth.payload is not None and node and node.session == birth.session:
+                node.devices[birth.device_id] = birth.payload
+        return list(held.values())
 
     def _read(self, statement: str, arguments: tuple[int, ...] = ()) -> list[Any]:
         if self._reader is None:
