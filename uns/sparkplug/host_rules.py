@@ -78,7 +78,8 @@ class HostRules:
         except RemoteProtocolError as error:
             self.view.violation(STRANGERS_FULL, str(held.edge_node), error, edge_node=held.edge_node)
             return
-        node.session_id, node.bd_seq, node.reason = held.session_id, held.bd_seq, "held"
+        node.session_id, node.reason = held.session_id, "held"
+        node.bd_seq = None if held.bd_seq < 0 else held.bd_seq  # a birth without one is told so
         node.ours = bool(birth.session_id)
         node.hold_birth(birth, len(held.birth), kept)
         node.reserved = BirthSize()

@@ -174,7 +174,7 @@ class HeldBirths(msgspec.Struct):
 
     edge_node: EdgeNodeDescriptor
     session_id: str
-    bd_seq: int
+    bd_seq: int  # as NodeBorn told it: -1 for a birth without one
     birth: bytes  # the NBIRTH payload
     devices: dict[str, bytes]  # device id to DBIRTH payload
 
