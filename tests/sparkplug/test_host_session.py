@@ -704,7 +704,7 @@ def test_death_of_a_held_session_is_told_and_ends_it():
 def test_death_of_a_held_session_that_was_born_without_bd_seq_is_told():
     held = held_births(session_id="", bd_seq=None)
     held.bd_seq = -1  # as events tell it, and so the store
-    host, peer = restarted_host(held=held)
+    _, peer = restarted_host(held=held)
     assert kinds(peer.ndeath(6)) == ["NodeDied"]
 
 
