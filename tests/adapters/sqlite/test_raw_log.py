@@ -115,6 +115,27 @@ def _fill(log: RawLog) -> int:
     pytest.fail("the bound was never reached")
 
 
+@pytest.mark.parametrize(
+    ("births", "left"),
+    [
+        pytest.param([birth(1), birth(2, device="a"), birth(3, payload=None)], [3], id="the node died"),
+        pytest.param(
+            [birth(n, device=None if n % 2 else f"d{n}", session="foreign:bd0") for n in range(1, 7)],
+            [5, 6],
+            id="a foreign node is born again and again with other devices",
+        ),
+        pytest.param([birth(1), birth(2, device="a"), birth(3)], [2, 3], id="a rebirth of ours that is not whole yet"),
+        pytest.param([birth(1), birth(2, device="a", payload=None), birth(3)], [2, 3], id="a device died"),
+    ],
+)
+def test_births_that_nothing_can_be_read_with_any_more_are_pruned(tmp_path, births, left):
+    log = RawLog(tmp_path / "raw.db", retention_ns=1)
+    log.append([message(one.position) for one in births], births)
+    log.prune(joined=10, now_ns=100)
+    assert [one.position for one in log.births_until(10)] == left
+    log.close()
+
+
 def test_a_full_log_refuses_and_takes_again_after_pruning(tmp_path):
     log = RawLog(tmp_path / "raw.db", bytes_max=1_000_000)
     position = _fill(log)

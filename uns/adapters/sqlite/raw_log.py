@@ -259,13 +259,15 @@ class RawLog:
                 (joined, messages_max),
             ).rowcount
             # A birth goes when a newer one of the same node and device serves all that is left to join, and with it
-            # the births of devices of an older session.
+            # the births of devices of an older session. A dead or foreign session is never resumed: of these, all that
+            # came before goes. One of ours may be, by the births before a rebirth that is not whole yet.
             connection.execute(
                 "DELETE FROM births WHERE EXISTS (SELECT 1 FROM births AS newer WHERE newer.position <= ? "
                 "AND newer.group_id = births.group_id AND newer.edge_node_id = births.edge_node_id "
                 "AND newer.position > births.position "
                 "AND (newer.device_id IS births.device_id "
-                "OR (newer.device_id IS NULL AND newer.session <> births.session)))",
+                "OR (newer.device_id IS NULL AND (newer.session <> births.session OR (births.payload IS NOT NULL "
+                "AND (newer.payload IS NULL OR births.session LIKE 'foreign:%'))))))",
                 (joined,),
             )
         return int(removed)
