@@ -7,8 +7,10 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
+import paho.mqtt.client as paho
 import pytest
 
 from tests.servers import eventually, mosquitto
@@ -123,6 +125,20 @@ async def test_what_waits_for_the_broker_has_a_bound_and_ends_with_the_connectio
             connection.abort()
             with pytest.raises(ConnectionLost):
                 await done
+
+
+async def test_what_waited_for_the_broker_and_cannot_be_handed_over_ends_as_lost(monkeypatch: pytest.MonkeyPatch):
+    async with StrictBroker(receive_maximum=1, answers=False).running() as broker:
+        connection = MqttConnection(broker.address, client_id="x")
+        async with connection:
+            connection.publish_many([Out(qos=1)])
+            done = connection.publish_tracked(Out(qos=1))
+            gone = SimpleNamespace(rc=paho.MQTT_ERR_NO_CONN)
+            monkeypatch.setattr(connection._wire.paho, "publish", lambda *_: gone)
+            broker.answering.set()
+            async with asyncio.timeout(5):
+                with pytest.raises(ConnectionLost):
+                    await done
 
 
 async def test_a_clean_end_waits_for_acknowledgements_that_are_due():

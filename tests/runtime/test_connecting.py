@@ -87,6 +87,7 @@ def test_connections_that_end_again_and_again_are_told_as_a_second_client_and_th
     ("reason", "url", "hint"),
     [
         ("[Errno 111] Connection refused", "mqtt://b", "nothing listens there"),
+        ("[Errno 111] Connect call failed ('127.0.0.1', 1)", "mqtt://b", "nothing listens there"),
         ("[Errno -2] Name or service not known", "mqtt://b", "name resolution"),
         ("timed out", "mqtt://b", "firewalls"),
         ("[code:135] Not authorized", "mqtt://b", "user 'anna'"),

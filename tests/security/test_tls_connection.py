@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import warnings
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from examples.secure_plant.make_certificates import make_certificates
 from examples.secure_plant.plant import SecurePlant
 from tests.servers import require_mosquitto
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
+from uns.adapters.raw_mqtt import RawMqtt
+from uns.errors import UnreachableError
 from uns.sparkplug.messages import Message
 
 pytestmark = pytest.mark.integration
@@ -79,3 +85,50 @@ async def test_many_messages_in_one_tls_record_all_arrive_although_no_poll_tells
             while len(received) < messages:
                 received += [int.from_bytes(message.payload, "big") for message in await one.next_batch()]
     assert received == list(range(messages))
+
+
+def of_nobody(tmp_path: Path, address: BrokerAddress) -> BrokerAddress:
+    """A certificate of an authority that the broker does not know."""
+    make_certificates(tmp_path / "other", ["sender"])
+    files = {"cert_file": tmp_path / "other/sender.pem", "key_file": tmp_path / "other/sender.key"}
+    return msgspec.structs.replace(address, **{name: str(file) for name, file in files.items()})
+
+
+def without(_tmp_path: Path, address: BrokerAddress) -> BrokerAddress:
+    return msgspec.structs.replace(address, cert_file=None, key_file=None)
+
+
+def of_another_authority(tmp_path: Path, address: BrokerAddress) -> BrokerAddress:
+    make_certificates(tmp_path / "other", [])
+    return msgspec.structs.replace(address, ca_file=str(tmp_path / "other/ca.pem"))
+
+
+async def open_raw(address: BrokerAddress) -> None:
+    await (await RawMqtt.open(address, client_id="x")).disconnect()
+
+
+async def open_connection(address: BrokerAddress) -> None:
+    async with MqttConnection(address, client_id="x"):
+        pass
+
+
+@pytest.mark.parametrize("opening", [open_raw, open_connection])
+@pytest.mark.parametrize(
+    ("mistake", "hint"),
+    [
+        (without, "does not take this client's certificate"),
+        (of_nobody, "does not take this client's certificate"),
+        (of_another_authority, "check that the CA file is of the authority that signed the broker's certificate"),
+    ],
+)
+async def test_what_is_wrong_with_a_certificate_is_told_by_every_command(plant, tmp_path, opening, mistake, hint):
+    await opening(plant.address("sender"))
+    told = ""
+    try:
+        await opening(mistake(tmp_path, plant.address("sender")))
+    except UnreachableError as error:
+        told = str(error)
+    with warnings.catch_warnings():  # paho leaves the socket of a failed handshake to the collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    assert hint in told

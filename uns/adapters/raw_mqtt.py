@@ -16,6 +16,7 @@ from typing import Self
 import msgspec
 
 from uns.adapters.broker_address import BrokerAddress, parse_broker_url, tls_context
+from uns.adapters.mqtt.hints import next_step
 from uns.errors import ConnectionLost, UnreachableError
 
 __all__ = ["CONNECT_TIMEOUT_S", "MQTT_3_1_1", "MQTT_5", "RawMessage", "RawMqtt", "RawWill"]
@@ -106,8 +107,9 @@ class RawMqtt:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 reader, writer = await _open(host, port, address if secure else None, receive_buffer_bytes)
         except (OSError, TimeoutError) as error:
+            reason = str(error) or "timed out"
             raise UnreachableError(
-                f"no connection to the broker: {error or 'no answer'}", where=address.url, next_step=_next_step(error)
+                f"no connection to the broker: {reason}", where=address.url, next_step=next_step(reason, address)
             ) from error
         made = cls(reader, writer, version=version, client_id=client_id, where=address.url)
         try:
@@ -136,13 +138,12 @@ class RawMqtt:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 kind, packet = await self._read_packet()
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise ConnectionLost(
-                "the broker does not answer CONNECT"
-                if isinstance(error, TimeoutError)
-                else "the broker ends the connection at CONNECT",
-                where=self._where,
-                next_step="check that it speaks MQTT on this port, with TLS or without as the URL says",
-            ) from error
+            reason = "the broker ended the connection before it answered CONNECT"
+            if isinstance(error, TimeoutError):
+                reason = "timed out: the broker does not answer CONNECT"
+            elif isinstance(error, ssl.SSLError):  # TLS 1.3 tells a client of its certificate as late as here
+                reason += f": {error}"
+            raise ConnectionLost(reason, where=self._where, next_step=next_step(reason, address)) from error
         if kind >> 4 != _CONNACK or len(packet) < 2:
             raise ConnectionLost(f"the broker answers CONNECT with packet type {kind >> 4}", where=self._where)
         self.code = packet[1]
@@ -319,14 +320,6 @@ class RawMqtt:
             self.strays += 1
             return
         self._messages.put_nowait(RawMessage(topic, packet[position:], qos, bool(head & 1)))
-
-
-def _next_step(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return "name the authority that signed the broker's certificate: --ca-file; and the host as it stands in it"
-    if isinstance(error, ssl.SSLError):
-        return "check that the broker speaks TLS on this port, and takes this client's certificate"
-    return "check that the broker runs there and takes these credentials"
 
 
 async def _open(

@@ -357,13 +357,14 @@ class MqttConnection:
         wire.corked = True
         try:
             while self._held and (not self._held[0].message.qos or len(self._pending) < wire.receive_maximum):
-                held = self._held.popleft()
+                held = self._held[0]
                 message = held.message
-                self._held_bytes -= len(message.payload) + 64
                 info = wire.paho.publish(message.topic, message.payload, message.qos, message.retain)
                 if info.rc != paho.MQTT_ERR_SUCCESS:
-                    self._end(paho.error_string(info.rc))
+                    self._end(paho.error_string(info.rc))  # it tells whoever waits for one of these
                     return
+                self._held.popleft()
+                self._held_bytes -= len(message.payload) + 64
                 if message.qos:
                     self._pending.append(_Pending(info, held.done))
         finally:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+
 from uns.adapters.broker_address import BrokerAddress, parse_broker_url
 
 __all__ = ["next_step"]
 
 # Parts of what the system, OpenSSL and paho say, in the order in which they are looked for.
 _NAME = ("not known", "nodename nor servname", "name resolution", "No address associated")
-_REFUSED = ("Connection refused",)
-_SILENT = ("timed out", "Timeout", "No route to host", "unreachable")
+_REFUSED = ("Connection refused", f"Errno {errno.ECONNREFUSED}]")
+_SILENT = ("timed out", "Timeout", "No route to host", "unreachable", f"Errno {errno.EHOSTUNREACH}]")
 _CREDENTIALS = ("Not authorized", "ad user name", "ad username", "Banned")
 _THEIR_CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED",)
 _OUR_CERTIFICATE = ("ALERT", "alert")  # what a TLS server says of a client that it does not take
@@ -29,7 +31,8 @@ def next_step(reason: str, address: BrokerAddress) -> str:
         (_VERSION, f"the broker does not speak MQTT {'5: use 3.1.1' if address.mqtt5 else '3.1.1: use 5'}"),
         (
             _THEIR_CERTIFICATE,
-            "check that the CA file is of the broker's certificate, which bears the URL's name and has not expired",
+            "check that the CA file is of the authority that signed the broker's certificate, which bears the URL's name "
+            "and has not expired",
         ),
         (
             _OUR_CERTIFICATE,
