@@ -17,9 +17,11 @@ from uns.runtime.host import liveness as liveness_module
 from uns.runtime.host import process as process_module
 from uns.runtime.host.liveness import GRACE_NS, Liveness
 from uns.sparkplug import codec
-from uns.sparkplug.messages import NodeDied
+from uns.sparkplug.host_nodes import NodeState
+from uns.sparkplug.messages import NodeDied, NodeForgotten
 from uns.sparkplug.metrics import DataBatch
-from uns.sparkplug.topics import MessageType
+from uns.sparkplug.topics import EdgeNodeDescriptor, MessageType
+from uns.sparkplug.transitions import HostNodeState
 
 SECOND = 10**9
 
@@ -178,3 +180,17 @@ async def test_an_edge_node_that_died_while_the_host_was_down_is_stale_at_the_br
             await made.start_host()
             await eventually(lambda: made.listener.of("reactor4/_pv/temperature")[-1]["quality"] == "stale")
     assert liveness_module.SWEEP_NS <= SECOND
+
+
+async def test_nothing_is_kept_of_nodes_that_are_gone(host: Stages):
+    nodes: dict[EdgeNodeDescriptor, NodeState] = {}
+    liveness = Liveness(lambda: nodes, on_sweep=lambda _nodes: None)
+    board = host.joiner.enricher.board
+    for number in range(3):
+        edge_node = EdgeNodeDescriptor("g", f"e{number}")
+        nodes[edge_node] = NodeState(edge_node, 0, state=HostNodeState.ONLINE)
+        liveness.due(board, number * SECOND, behind=False)
+        del nodes[edge_node]
+        liveness.receive(NodeForgotten(edge_node))
+    liveness.due(board, 9 * SECOND, behind=False)
+    assert (liveness._of_node, liveness._live) == ({}, set())

@@ -131,13 +131,21 @@ class Liveness:
             self._changed = True
         before = self._of_node.get(edge_node, frozenset())
         if live != before:
-            self._of_node[edge_node] = live
+            _keep(self._of_node, edge_node, live)
             self._live -= before - live
             self._live |= live
             self._changed = True
         named_before = self._named_of_node.get(edge_node, frozenset())
         if named != named_before:
-            self._named_of_node[edge_node] = named
+            _keep(self._named_of_node, edge_node, named)
             self._named -= named_before - named
             self._named |= named
             self._changed = True
+
+
+def _keep(ways: dict[EdgeNodeDescriptor, frozenset[Way]], edge_node: EdgeNodeDescriptor, found: frozenset[Way]) -> None:
+    """Of a node without any nothing is kept: names come and go."""
+    if found:
+        ways[edge_node] = found
+    else:
+        ways.pop(edge_node, None)
