@@ -28,6 +28,7 @@ STALE_WITHIN_MS = 5_000
 REORDER_TIMEOUT_MS = 5_000  # as the host's is by default
 REBIRTH_SPREAD_MS = 2_500  # its jitter, and the work under way
 REBIRTH_INTERVAL_MAX_S = 300  # a node that was asked so short a time ago may be left in peace
+CLOCKS_APART_MAX_MS = 2 * 86_400_000
 LATE_WINDOW = 16  # numbers behind the newest: repeated
 
 
@@ -194,6 +195,8 @@ class HostOrderChecker:
             return
         if kind == "NDEATH":
             self.orders.pop(name, None)
+        elif abs(payload.timestamp - process.world.now_ns // MS) > CLOCKS_APART_MAX_MS:
+            return  # somebody's garbage: what the host makes of its seq is not judged
         elif kind == "NBIRTH":
             self.orders[name] = _Order((payload.seq + 1) % 256)
         elif (order := self.orders.get(name)) is not None and payload.HasField("seq"):
