@@ -118,7 +118,7 @@ async def open_connection(address: BrokerAddress) -> None:
     [
         (without, "does not take this client's certificate"),
         (of_nobody, "does not take this client's certificate"),
-        (of_another_authority, "check that the CA file is of the authority that signed the broker's certificate"),
+        (of_another_authority, "is signed by the CA file, bears the URL's name"),
     ],
 )
 async def test_what_is_wrong_with_a_certificate_is_told_by_every_command(plant, tmp_path, opening, mistake, hint):

@@ -31,8 +31,7 @@ def next_step(reason: str, address: BrokerAddress) -> str:
         (_VERSION, f"the broker does not speak MQTT {'5: use 3.1.1' if address.mqtt5 else '3.1.1: use 5'}"),
         (
             _THEIR_CERTIFICATE,
-            "check that the CA file is of the authority that signed the broker's certificate, which bears the URL's name "
-            "and has not expired",
+            "check that the broker's certificate is signed by the CA file, bears the URL's name and has not expired",
         ),
         (
             _OUR_CERTIFICATE,
