@@ -207,7 +207,9 @@ class HostOrderChecker:
         ahead = (seq - order.expected) % 256
         if seq in order.missing:
             order.missing.discard(seq)
-        elif ahead < 256 - LATE_WINDOW:
+        elif 128 <= ahead < 256 - LATE_WINDOW:  # very late, or far ahead: what the host makes of it is not judged
+            order.timed_out = True
+        elif ahead < 128:
             order.missing.update((order.expected + step) % 256 for step in range(ahead))
             order.expected = (seq + 1) % 256
 
