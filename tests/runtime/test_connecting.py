@@ -94,6 +94,7 @@ def test_connections_that_end_again_and_again_are_told_as_a_second_client_and_th
         ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "mqtts://b", "CA file"),
         ("[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca", "mqtts://b", "this client's certificate"),
         ("the broker ended the connection before it answered: Protocol error", "mqtt://b", "write mqtts://"),
+        ("the broker ended the connection before it answered: reset by peer", "mqtts://b", "this client's certificate"),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "mqtts://b", "write mqtt://"),
         ("[code:132] Unsupported protocol version", "mqtt://b", "3.1.1: use 5"),
         ("something else", "mqtt://b", "its log tells more"),

@@ -116,8 +116,8 @@ async def open_connection(address: BrokerAddress) -> None:
 @pytest.mark.parametrize(
     ("mistake", "hint"),
     [
-        (without, "does not take this client's certificate"),
-        (of_nobody, "does not take this client's certificate"),
+        (without, "take this client's certificate: is one given"),
+        (of_nobody, "take this client's certificate: is one given"),
         (of_another_authority, "is signed by the CA file, bears the URL's name"),
     ],
 )

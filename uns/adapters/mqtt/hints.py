@@ -15,7 +15,8 @@ _SILENT = ("timed out", "Timeout", "No route to host", "unreachable", f"Errno {e
 _CREDENTIALS = ("Not authorized", "ad user name", "ad username", "Banned")
 _THEIR_CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED",)
 _OUR_CERTIFICATE = ("ALERT", "alert")  # what a TLS server says of a client that it does not take
-_OTHER_END = ("WRONG_VERSION_NUMBER", "reset by peer", "EOF occurred", "Protocol error", "before it answered")
+_NO_ANSWER = ("before it answered",)  # to CONNECT: the handshake of TLS is over then
+_OTHER_END = ("WRONG_VERSION_NUMBER", "reset by peer", "EOF occurred", "Protocol error")
 _VERSION = ("nsupported protocol version", "nacceptable protocol version")
 
 
@@ -23,6 +24,7 @@ def next_step(reason: str, address: BrokerAddress) -> str:
     """What to check, after ``reason``, the text of an attempt that failed."""
     secure = parse_broker_url(address.url)[2]
     who = "a client without a user name" if address.username is None else f"user {address.username!r}"
+    not_secure = "that port may speak TLS: then write mqtts://; else the broker's log tells why"
     steps = (
         (_NAME, "check the broker's name in the URL, and this machine's name resolution"),
         (_REFUSED, "nothing listens there: check that the broker runs, and host and port"),
@@ -38,10 +40,15 @@ def next_step(reason: str, address: BrokerAddress) -> str:
             "the broker does not take this client's certificate: is one given, of an authority it knows, not expired?",
         ),
         (
-            _OTHER_END,
-            "check whether that port speaks TLS at all; without it, write mqtt://"
+            _NO_ANSWER,
+            "the broker may not take this client's certificate: is one given, of an authority it knows, not expired? "
+            "Its log tells"
             if secure
-            else "that port may speak TLS: then write mqtts://; else the broker's log tells why",
+            else not_secure,
+        ),
+        (
+            _OTHER_END,
+            "check whether that port speaks TLS at all; without it, write mqtt://" if secure else not_secure,
         ),
     )
     for said, step in steps:
