@@ -12,7 +12,7 @@ from edge_nodes.definition import Definition, metric_names
 from edge_nodes.node_file import NodeConfig
 from edge_nodes.retired import retired_metrics
 from edge_nodes.runtime import make_source, refuse_births_that_do_not_fit
-from edge_nodes.store import registered_metrics, waiting_orphans
+from edge_nodes.store import registered_metrics, registered_units, waiting_orphans
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.errors import ConnectionLost, UnreachableError
 from uns.namespace.findings import Finding
@@ -39,7 +39,8 @@ async def check_node(config: NodeConfig, findings: Sequence[Finding], *, offline
     identity, path = str(config.edge_node), config.store.path
     waiting = waiting_orphans(path, identity=identity, names=names)
     registered = {} if not waiting else registered_metrics(path, identity=identity)
-    retired = retired_metrics(waiting, registered, names)
+    units = {} if not waiting else registered_units(path, identity=identity)
+    retired = retired_metrics(waiting, registered, names, units=units)
     report.lines.append(f"store {path}: {_told(len(retired))}")
     for metric in retired:
         report.lines.append(f"  {metric.was.device_id}/{metric.name}: {waiting[metric.was]} values wait")

@@ -25,7 +25,15 @@ from edge_nodes.store.file import DatabaseFile, OwnBoundError, open_for_reading
 from uns.errors import StorageError, StorageFullError
 from uns.sparkplug.datatypes import DataType, Value
 
-__all__ = ["Committed", "Counters", "EdgeStore", "WhenFull", "registered_metrics", "waiting_orphans"]
+__all__ = [
+    "Committed",
+    "Counters",
+    "EdgeStore",
+    "WhenFull",
+    "registered_metrics",
+    "registered_units",
+    "waiting_orphans",
+]
 
 WhenFull = Literal["drop_oldest", "drop_newest"]
 _T = TypeVar("_T")
@@ -150,8 +158,7 @@ class EdgeStore:
     def units(self) -> dict[int, str]:
         """The unit of each metric in the last definition that had it, by number; what has none is left out."""
         with self._file.told():
-            found = self._connection.execute("SELECT metric, unit FROM units WHERE unit IS NOT NULL")
-            return {int(metric): str(unit) for metric, unit in found}
+            return _units(self._connection.execute)
 
     def orphans(self, names: Iterable[MetricName]) -> dict[MetricName, int]:
         """Metrics with waiting rows that are not among ``names``, and how many rows each has."""
@@ -418,6 +425,22 @@ def registered_metrics(path: Path, *, identity: str) -> dict[int, MetricName]:
     with open_for_reading(path, identity=identity) as connection:
         found = () if connection is None else connection.execute("SELECT id, device_id, name, datatype FROM metrics")
         return {number: MetricName(device, name, DataType(datatype)) for number, device, name, datatype in found}
+
+
+def registered_units(path: Path, *, identity: str) -> dict[int, str]:
+    """As :attr:`EdgeStore.units`, of a store that may be in use: it is only read. Empty if there is no store."""
+    if not path.exists():
+        return {}
+    with open_for_reading(path, identity=identity) as connection:
+        if connection is None:
+            return {}
+        is_there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'units'").fetchone()  # not in old ones
+        return _units(connection.execute) if is_there else {}
+
+
+def _units(execute: Any) -> dict[int, str]:
+    found = execute("SELECT metric, unit FROM units WHERE unit IS NOT NULL")
+    return {int(metric): str(unit) for metric, unit in found}
 
 
 def _orphans(execute: Any, names: Iterable[MetricName]) -> dict[MetricName, int]:

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from edge_nodes import check as check_module
+from edge_nodes.check import check_node
 from edge_nodes.definition import Definition, metric_names
+from edge_nodes.reduction import Rows
 from edge_nodes.retired import RetiredMetric, retired_birth, retired_metrics
 from edge_nodes.rows import MetricName
 from edge_nodes.runtime import refuse_births_that_do_not_fit
+from edge_nodes.store import EdgeStore, registered_units
 from tests.edge_nodes.nodes import load, opcua_node
 from uns.errors import ConfigurationError
 from uns.namespace.mapping import RETIRED, UNIT_CODE
@@ -45,6 +49,25 @@ OTHER = name("t", DataType.INT32, "tank1")
 def test_names_of_retired_metrics(registered, waiting, current, announced):
     found = retired_metrics(waiting, dict(enumerate(registered, 1)), current)
     assert [metric.name for metric in found] == announced
+
+
+async def test_the_check_looks_at_the_births_that_will_be_units_of_retired_metrics_too(tmp_path: Path, monkeypatch):
+    config = load(tmp_path, opcua_node('count: {node: "i=1"}'))
+    looked_at: list[Definition] = []
+    monkeypatch.setattr(check_module, "refuse_births_that_do_not_fit", lambda _config, made: looked_at.append(made))
+    store = EdgeStore(config.store.path, identity=str(config.edge_node))
+    (old,) = store.register([FLOAT], units=["CEL"])
+    store.commit(Rows([old], [1_000_000], [0], [1.5], [0], [0], read=1, reduced=0))
+    store.close()
+    await check_node(config, [], offline=True)
+    assert [metric.unit for metric in looked_at[0].retired] == ["CEL"]
+
+
+def test_the_units_of_a_store_from_before_there_were_any_are_none(tmp_path: Path):
+    path = tmp_path / "store.db"
+    assert registered_units(path, identity="n") == {}
+    EdgeStore(path, identity="n").close()
+    assert registered_units(path, identity="n") == {}
 
 
 def test_a_retired_metric_keeps_its_last_unit():
