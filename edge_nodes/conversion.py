@@ -8,20 +8,12 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
-from uns.sparkplug.datatypes import DataType, Value
+from uns.sparkplug.datatypes import INTEGER_RANGE, DataType, Value
 
 __all__ = ["INTEGER_RANGES", "Refusal", "convert", "round_float"]
 
-INTEGER_RANGES: dict[DataType, tuple[int, int]] = {
-    DataType.INT8: (-(2**7), 2**7 - 1),
-    DataType.INT16: (-(2**15), 2**15 - 1),
-    DataType.INT32: (-(2**31), 2**31 - 1),
-    DataType.INT64: (-(2**63), 2**63 - 1),
-    DataType.UINT8: (0, 2**8 - 1),
-    DataType.UINT16: (0, 2**16 - 1),
-    DataType.UINT32: (0, 2**32 - 1),
-    DataType.UINT64: (0, 2**64 - 1),
-    DataType.DATETIME: (0, 2**63 - 1),  # ms since the epoch; Sparkplug's wire is unsigned
+INTEGER_RANGES: dict[DataType, tuple[int, int]] = {  # DateTime: ms since the epoch
+    DataType(number): span for number, span in enumerate(INTEGER_RANGE) if span is not None
 }
 TEXT_BYTES_MAX = 32_768  # of one String, Text, UUID or Bytes value: a payload stays below its bound
 

@@ -217,7 +217,6 @@ class BlockDecoder:
     def __init__(self, block: Block) -> None:
         self.block = block
         self._layers = [] if block.table.holds_bits else _layers(block)
-        self._needs_swap = any(layer.swapped for layer in self._layers)
         self._conversions = [(i, p) for i, p in enumerate(block.points) if p.converts]
 
     def decode(self, registers: Sequence[int]) -> list[Value | Refusal]:

@@ -19,7 +19,7 @@ from uns.context.claims import Claim, Covered, Order, Window, clip, cover, winne
 from uns.context.facts import KINDS, SINGLE_KINDS
 from uns.context.levels import IDLE_STATE
 from uns.context.store import PLC_SOURCE, ContextStore
-from uns.context.times import MAX_NS, MIN_NS, later, rfc3339
+from uns.context.times import later, rfc3339
 from uns.namespace.model import Equipment
 
 __all__ = ["ContextBody", "Segment", "Status", "Timeline"]
@@ -281,6 +281,3 @@ def _gaps(pieces: Sequence[Covered], lo: int, hi: int) -> list[Window]:
     if at < hi:
         found.append((at, hi))
     return found
-
-
-ALL_TIME: Window = (MIN_NS, MAX_NS)

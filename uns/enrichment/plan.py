@@ -27,9 +27,7 @@ __all__ = [
     "FLAG_TIME_GATEWAY",
     "FLAG_TIME_SERVER",
     "FOREIGN_STATUS_COUNTERS",
-    "GAP_CLOSED_COLUMNS",
     "GAP_COLUMNS",
-    "INTERVAL_CLOSED_COLUMNS",
     "INTERVAL_COLUMNS",
     "MAX_NS",
     "MIN_NS",
@@ -124,7 +122,6 @@ INTERVAL_COLUMNS = (
 IntervalRow = tuple[int, str, int, int, int, int, int, str, str | None, str, str]
 
 # UPDATE context_intervals SET known_to_ns = ? WHERE position = ?
-INTERVAL_CLOSED_COLUMNS = ("known_to_ns", "position")
 IntervalClosedRow = tuple[int, int]
 
 # One accepted fact message; the key is (source, id, source_rev). body is the message (JSON text).
@@ -170,7 +167,6 @@ GapRow = tuple[
 ]  # fmt: skip
 
 # UPDATE gaps SET known_to_ns = ? WHERE position = ?
-GAP_CLOSED_COLUMNS = ("known_to_ns", "position")
 GapClosedRow = tuple[int, int]
 
 # The session in which a way last brought samples of an equipment: upsert by the first three.

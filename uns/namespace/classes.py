@@ -12,7 +12,7 @@ from uns.namespace.scalars import BOOLEANS, integer_of
 from uns.namespace.topics import LEVEL_CHARACTERS_MAX, escape
 from uns.namespace.units import UNITS, code_of
 from uns.namespace.yaml_file import Entry, Fields
-from uns.sparkplug.datatypes import SCALARS, DataType
+from uns.sparkplug.datatypes import INTEGER_RANGE, SCALARS, DataType
 
 __all__ = ["CONTEXT_KINDS", "known_kind", "read_class"]
 
@@ -72,14 +72,9 @@ _OTHER_WORDS = {
 }
 
 INTEGER_BOUNDS: dict[DataType, tuple[int, int]] = {
-    DataType.INT8: (-(2**7), 2**7 - 1),
-    DataType.INT16: (-(2**15), 2**15 - 1),
-    DataType.INT32: (-(2**31), 2**31 - 1),
-    DataType.INT64: (-(2**63), 2**63 - 1),
-    DataType.UINT8: (0, 2**8 - 1),
-    DataType.UINT16: (0, 2**16 - 1),
-    DataType.UINT32: (0, 2**32 - 1),
-    DataType.UINT64: (0, 2**64 - 1),
+    DataType(number): span
+    for number, span in enumerate(INTEGER_RANGE)
+    if span is not None and number != DataType.DATETIME
 }
 _NUMERIC = frozenset(INTEGER_BOUNDS) | {DataType.FLOAT, DataType.DOUBLE}
 _STATES = frozenset(INTEGER_BOUNDS) | {DataType.BOOLEAN, DataType.STRING, DataType.TEXT}

@@ -50,7 +50,6 @@ _FIRST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _LATER = _FIRST | frozenset(b"_-")
 _HEX = frozenset("0123456789ABCDEF")
 
-StateClass = Literal["pv", "ctx", "meta", "health"]
 StreamClass = Literal["data", "res", "event"]
 
 

@@ -44,7 +44,6 @@ from uns.namespace.findings import Finding
 __all__ = ["PerformanceReading", "read_performance"]
 
 _NOUNS = ("WorkPerformance", "ProductionPerformance", "OperationsPerformance")
-_PERFORMANCES = (*_NOUNS, "WorkPerformanceChild")
 _RESPONSES = ("WorkResponse", "WorkResponseChild", "ProductionResponse", "OperationsResponse")
 _JOBS = ("JobResponse", "SegmentResponse")
 _USE_OF_ELEMENT = {

@@ -6,7 +6,6 @@ Receiver ──Group──▶ RawWriter ──items──▶ Joiner ──messag
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 import msgspec
 
@@ -73,6 +72,3 @@ class Group(msgspec.Struct, kw_only=True):
     def is_empty(self) -> bool:
         """Whether there is nothing to commit, nobody to answer and nothing to hand on."""
         return not (self.messages or self.answers or self.items)
-
-
-LogLevel = Literal["info", "warning", "error"]

@@ -28,6 +28,7 @@ from uns.sparkplug.codec.parsing import (
 from uns.sparkplug.codec.reading import resolve
 from uns.sparkplug.codec.reading_values import (
     DATATYPES,
+    UNTYPED,
     as_text,
     datatype_of,
     read_array,
@@ -59,18 +60,10 @@ __all__ = ["decode_document", "encode_document"]
 
 _TEXT_BYTES_MAX = PAYLOAD_BYTES_MAX
 # Types by which a member of the oneof is written where nobody says one.
-_BY_FIELD = {
-    "int_value": DataType.UINT32,
-    "long_value": DataType.UINT64,
-    "float_value": DataType.FLOAT,
-    "double_value": DataType.DOUBLE,
-    "boolean_value": DataType.BOOLEAN,
-    "string_value": DataType.STRING,
+_BY_FIELD = UNTYPED | {
     "bytes_value": DataType.BYTES,
     "dataset_value": DataType.DATASET,
     "template_value": DataType.TEMPLATE,
-    "propertyset_value": DataType.PROPERTY_SET,
-    "propertysets_value": DataType.PROPERTY_SET_LIST,
 }
 _SETS = frozenset({int(DataType.PROPERTY_SET), int(DataType.PROPERTY_SET_LIST)})
 _WIDTH = {"int_value": 0xFFFF_FFFF, "long_value": 0xFFFF_FFFF_FFFF_FFFF}
