@@ -13,7 +13,7 @@ from schemas.sparkplug_b_pb2 import Payload
 from tests.doctor.scene import DOUBLE, MS, T0, Scene, broken
 from uns.delivery.messages import Mark
 from uns.doctor import grader as limits
-from uns.doctor import memory, reading
+from uns.doctor import memory, reading, verdicts
 from uns.doctor.grader import Grader
 from uns.doctor.report import RequirementReport, printable
 from uns.doctor.reporting import build_report
@@ -380,15 +380,15 @@ def test_definitions_beyond_the_bound_are_not_remembered_and_nobody_is_blamed(mo
 
 
 def test_findings_and_subjects_have_a_bound(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "FINDINGS_MAX", 10)
-    monkeypatch.setattr(limits, "SUBJECTS_MAX", 10)
+    monkeypatch.setattr(verdicts, "FINDINGS_MAX", 10)
+    monkeypatch.setattr(verdicts, "SUBJECTS_MAX", 10)
     scene = Scene()
     for n in range(50):
         scene.send(f"spBv1.0/{n}", b"")
     report = scene.report()
     assert sum(len(subject.findings) for subject in report.subjects) == 10
     assert report.traffic.findings_not_kept == 40
-    assert len(scene.grader.subjects) == 10
+    assert len(scene.grader.verdicts.subjects) == 10
     assert requirement(scene, "topic-structure").broken == 50
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from tests.doctor import example
-from uns.doctor import grader, memory, reading, reporting
+from uns.doctor import grader, memory, reading, reporting, verdicts
 from uns.doctor.report import Finding, HostReport, NodeReport, Report, RequirementReport, Totals, TrafficReport
 from uns.doctor.requirements import REASONS, REQUIREMENTS
 from uns.runtime.broker_check.check import PROBES
@@ -54,7 +54,7 @@ def test_the_fields_of_the_documents_are_told() -> None:
 
 
 def test_the_bounds_are_told() -> None:
-    for bound in (grader.NODES_MAX, memory.DEVICES_MAX, memory.NAMES_MAX, grader.FINDINGS_MAX):
+    for bound in (grader.NODES_MAX, memory.DEVICES_MAX, memory.NAMES_MAX, verdicts.FINDINGS_MAX):
         assert f"{bound:,}" in DOCTOR
     assert f"{grader.DATA_METRICS_PER_SECOND_MAX:,}" in DOCTOR
     assert f"{grader.BIRTH_METRICS_PER_SECOND_MAX:,}" in DOCTOR

@@ -166,7 +166,7 @@ def test_a_rule_that_is_kept_is_counted(rule: str) -> None:
     scene = Scene()
     GOOD.get(rule, good_day)(scene)
     scene.report(look_again=False)
-    assert sum(tally.ok for (key, _kind), tally in scene.grader.tallies.items() if key == rule) > 0
+    assert sum(tally.ok for (key, _kind), tally in scene.grader.verdicts.tallies.items() if key == rule) > 0
     assert not scene.findings(rule)
 
 

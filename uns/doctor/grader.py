@@ -10,8 +10,6 @@ nothing in a topic or payload raises.
 
 from __future__ import annotations
 
-import msgspec
-
 from uns.delivery.messages import CONFIRM_ROOT, MARK_ROOT, decode_confirm, decode_mark, parse_mark_topic
 from uns.doctor.budget import Budget
 from uns.doctor.following import remember_message, remember_state
@@ -25,8 +23,7 @@ from uns.doctor.reading import (
     read_metric,
     read_payload,
 )
-from uns.doctor.report import Finding, moment, printable
-from uns.doctor.requirements import LEVEL_OF, ids_of
+from uns.doctor.report import printable
 from uns.doctor.rules import BY_KIND, BY_KIND_RETAINED, REBIRTH_ANSWER_S, RULES, rebirth_overdue
 from uns.doctor.rules_sessions import death_of_another
 from uns.doctor.sight import (
@@ -43,6 +40,7 @@ from uns.doctor.sight import (
     StateView,
     read_state,
 )
+from uns.doctor.verdicts import Verdicts
 from uns.errors import RemoteProtocolError
 from uns.sparkplug.topics import (
     NAMESPACE,
@@ -60,21 +58,17 @@ __all__ = [
     "BIRTH_SECONDS_SAVED",
     "CERTIFICATES_FILTER",
     "DATA_METRICS_PER_SECOND_MAX",
-    "FINDINGS_MAX",
     "HOSTS_MAX",
     "LEGACY_STATE_FILTER",
     "NODES_MAX",
     "TOPICS_MAX",
     "UNCONFIRMED_S",
     "Grader",
-    "SubjectTally",
 ]
 
 NODES_MAX = 2_000
 HOSTS_MAX = 100
 TOPICS_MAX = 10_000  # topics that the broker keeps a message on, as far as we remember them
-SUBJECTS_MAX = 5_000
-FINDINGS_MAX = 5_000
 DATA_METRICS_PER_SECOND_MAX = 20_000  # read whole; of DATA beyond it the head alone, so that we do not fall behind
 BIRTH_METRICS_PER_SECOND_MAX = 30_000
 BIRTH_SECONDS_SAVED = 10  # births come all at once, after a broker's restart: so many seconds' worth may
@@ -91,13 +85,6 @@ _S = 1_000_000_000
 _MS = 1_000_000
 
 
-class SubjectTally(msgspec.Struct):
-    """How often a subject kept and broke a rule."""
-
-    ok: int = 0
-    broken: int = 0
-
-
 class Grader:
     """See the module. ``now_ns`` is wall time; it may step."""
 
@@ -106,9 +93,7 @@ class Grader:
         self.nodes: dict[EdgeNodeDescriptor, NodeMemory] = {}
         self.hosts: dict[str, HostMemory] = {}
         self.bounds = Bounds()
-        self.tallies: dict[tuple[str, str], SubjectTally] = {}  # by rule and message type
-        self.findings: dict[tuple[str, str, str], Finding] = {}  # by subject, rule and message type
-        self.subjects: dict[str, SubjectTally] = {}
+        self.verdicts = Verdicts()
         self.messages = 0  # live; what the broker kept comes as often as we subscribe
         self.retained = 0
         self.cleared = 0
@@ -118,7 +103,6 @@ class Grader:
         self.payloads_too_large = 0
         self.nodes_not_remembered = 0
         self.topics_too_long = 0
-        self.findings_not_kept = 0
         self.interruptions = 0
         self.qos_0_seen = False
         self.qos_1_seen = False
@@ -132,7 +116,7 @@ class Grader:
         self._folded: dict[str, str] = {}
         self._data_budget = Budget(DATA_METRICS_PER_SECOND_MAX, 1, now_ns)
         self._birth_budget = Budget(BIRTH_METRICS_PER_SECOND_MAX, BIRTH_SECONDS_SAVED, now_ns)
-        self._number = 0
+        self._number = 0  # of the newest message
 
     @property
     def data_metrics_unread(self) -> int:
@@ -455,8 +439,6 @@ class Grader:
                 topic = node.descriptor.topic(MessageType(kind), "+" if kind == "DDATA" else None)
                 self._record(rule, kind, str(node.descriptor), outcome, topic, now_ns, number=0)
 
-    # --- tallies -------------------------------------------------------------------------------------------------
-
     def _record(  # noqa: PLR0917
         self,
         rule: Rule,
@@ -469,42 +451,8 @@ class Grader:
         number: int | None = None,
     ) -> None:
         """``number`` is that of the message, where it was an earlier one; 0 for what only the whole watch shows."""
-        tally = self.tallies.setdefault((rule.key, kind), SubjectTally())
-        own = self.subjects.get(subject)
-        if own is None and len(self.subjects) < SUBJECTS_MAX:
-            own = self.subjects[subject] = SubjectTally()
-        if outcome is True:
-            tally.ok += 1
-            if own is not None:
-                own.ok += 1
-            return
-        tally.broken += 1
-        if own is not None:
-            own.broken += 1
-        key = (subject, rule.key, kind)
-        found = self.findings.get(key)
-        if found is not None:
-            found.count += 1
-            found.last_message = self._number if number is None else number
-            found.last_time = moment(now_ns)
-        elif len(self.findings) < FINDINGS_MAX:
-            self.findings[key] = Finding(
-                subject=printable(subject),
-                level=LEVEL_OF[rule.key],
-                rule=rule.key,
-                message_type=kind,
-                tck_ids=ids_of(rule.key, kind),
-                seen=printable(str(outcome)),
-                expected=rule.expected,
-                next_step=rule.next_step,
-                topic=printable(topic),
-                message=self._number if number is None else number,
-                time=moment(now_ns),
-                last_message=self._number if number is None else number,
-                last_time=moment(now_ns),
-            )
-        else:
-            self.findings_not_kept += 1
+        message = self._number if number is None else number
+        self.verdicts.record(rule, kind, subject, outcome, topic=topic, message=message, now_ns=now_ns)
 
 
 def _senders(topics: set[str]) -> set[tuple[str, str, str]]:

@@ -40,7 +40,7 @@ _STATES: dict[str, Literal["online", "offline", "unknown"]] = {"alive": "online"
 def build_report(grader: Grader, *, now_ns: int, broker: str = "") -> Report:
     """What is to be said now. :meth:`Grader.finish` comes before the last one."""
     hidden = _hidden_rules(grader)
-    findings = [finding for finding in grader.findings.values() if finding.rule not in hidden]
+    findings = [finding for finding in grader.verdicts.findings.values() if finding.rule not in hidden]
     subjects = _subjects(grader, findings)
     musts = sum(finding.level == "MUST" for finding in findings)
     requirements = [_requirement(grader, requirement, hidden) for requirement in REQUIREMENTS]
@@ -97,7 +97,7 @@ def _requirement(grader: Grader, requirement: Requirement, hidden: dict[str, str
             continue
         tallies = [
             tally
-            for (key, kind), tally in grader.tallies.items()
+            for (key, kind), tally in grader.verdicts.tallies.items()
             if key == rule and (not requirement.kinds or kind in requirement.kinds)
         ]
         broken += sum(tally.broken for tally in tallies)
@@ -136,7 +136,7 @@ def _subjects(grader: Grader, findings: list[Finding]) -> list[SubjectReport]:
     for subject, listed in by_subject.items():
         listed.sort(key=lambda finding: (finding.level != "MUST", finding.rule, finding.message_type))
         musts = sum(finding.level == "MUST" for finding in listed)
-        tally = grader.subjects.get(subject)
+        tally = grader.verdicts.subjects.get(subject)
         made.append(SubjectReport(subject, musts, len(listed) - musts, tally.ok if tally else 0, listed))
     return sorted(made, key=lambda report: (-report.musts, -report.shoulds, report.subject))
 
@@ -294,7 +294,7 @@ def _traffic(grader: Grader, seconds: float) -> TrafficReport:
         devices_not_remembered=grader.bounds.devices_forgotten,
         names_not_remembered=grader.bounds.names_forgotten + grader.bounds.definitions_forgotten,
         topics_too_long=grader.topics_too_long,
-        findings_not_kept=grader.findings_not_kept,
+        findings_not_kept=grader.verdicts.findings_not_kept,
         interruptions=grader.interruptions,
         sparkplug_aware_broker=grader.aware,
     )
@@ -322,6 +322,6 @@ def _notes(grader: Grader) -> list[str]:
         notes.append(f"{grader.data_metrics_unread} metrics of DATA came faster than they are read; seq was graded")
     if grader.births_unread:
         notes.append(f"{grader.births_unread} births came faster than they are read; seq was graded")
-    if grader.nodes_not_remembered or grader.bounds.names_forgotten or grader.findings_not_kept:
+    if grader.nodes_not_remembered or grader.bounds.names_forgotten or grader.verdicts.findings_not_kept:
         notes.append("more nodes, names or findings than are remembered: see traffic; watch a part with --group")
     return notes

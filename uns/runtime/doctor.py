@@ -198,7 +198,8 @@ class _Watcher:
         self._told_nodes, self._told_at = nodes, now
         text = f"{nodes} {'node' if nodes == 1 else 'nodes'} so far"
         if not changed:
-            text += f" after {now - self._began:.0f} s: {grader.messages:,} messages, {len(grader.findings):,} findings"
+            findings = len(grader.verdicts.findings)
+            text += f" after {now - self._began:.0f} s: {grader.messages:,} messages, {findings:,} findings"
         self._tell(text)
 
     async def _settle(self, connection: MqttConnection) -> bool:
