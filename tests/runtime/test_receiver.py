@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -161,3 +162,13 @@ def test_a_ddeath_that_overtook_its_dbirth_is_logged_and_read_again_behind_it(ho
     assert [row.payload for row in group.births] == [birth.payload, None]  # after a restart it is held as dead
     reader = RawReader(host.tree, [])
     assert [reader.read(message) for message in group.messages][1] == group.items[1]
+
+
+def test_why_nothing_is_known_of_a_node_is_a_word_of_the_page_also_where_a_mark_told(host):
+    """It stands in `stale_reason`, for programs."""
+    other = msgspec.structs.replace(host.mark(1), payload=host.mark(1).payload.replace(b"session-1", b"session-2"))
+    host.receive([other])
+    node = host.session.nodes[NODE]
+    assert not node.online
+    page = Path("docs/reference/records.md").read_text(encoding="utf-8")
+    assert f"`{node.reason}`" in next(line for line in page.splitlines() if line.startswith("| `stale_reason`"))

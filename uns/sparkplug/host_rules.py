@@ -136,7 +136,7 @@ class HostRules:
             self.view.ask(edge_node, "after_death" if held else "unknown_session", now_ns)
             if node.online and node.ours:
                 # Its NBIRTH was lost: what follows is of that session, and wrong if it is read with these births.
-                self.view.enter(node, HostNodeInput.HOST_LOST, now_ns, "another session was named")
+                self.view.enter(node, HostNodeInput.HOST_LOST, now_ns, "other_session")
                 self.view.gaps.pop(edge_node, None)
             return False
         if not node.online:
