@@ -53,6 +53,7 @@ class Node:
         self.name, self.session, self.ours = name, session, ours
         self.metrics = births_of(tree, "reactor4")
         self.seq = 0
+        self.births_made = 0
         self.marks = 0
         self.sent = 0  # DATA messages since the last mark
 
@@ -60,10 +61,13 @@ class Node:
         about = [BirthMetric(name="bdSeq", datatype=DataType.UINT64, value=bd_seq, timestamp_ms=1)]
         if self.ours:
             about.append(BirthMetric(name="uns/session", datatype=DataType.STRING, value=self.session, timestamp_ms=1))
+        self.births_made += 1  # no two births of a node have one time: it would be one birth that came twice
         self.seq = 1  # of the DBIRTH: DATA goes on behind it, or it would be taken for a message that came twice
         return [
-            self._message(MessageType.NBIRTH, None, codec.encode_birth(about, timestamp_ms=1, seq=0)),
-            self._message(MessageType.DBIRTH, "reactor4", codec.encode_birth(self.metrics, timestamp_ms=1, seq=1)),
+            self._message(MessageType.NBIRTH, None, codec.encode_birth(about, timestamp_ms=self.births_made, seq=0)),
+            self._message(
+                MessageType.DBIRTH, "reactor4", codec.encode_birth(self.metrics, timestamp_ms=self.births_made, seq=1)
+            ),
         ]
 
     def data(

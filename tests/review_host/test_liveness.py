@@ -103,7 +103,8 @@ async def test_a_rebirth_does_not_flap_and_a_device_missing_from_it_is_stale(hos
     await host.idle()
     assert followed.look() == "good"
     nothing = codec.encode_data(DataBatch(bindings=[], values=[], times_ms=[]), timestamp_ms=now_ms(), seq=1)
-    await host.receive(node_birth, node._message(MessageType.NDATA, None, nothing))
+    again, _ = node.births()
+    await host.receive(again, node._message(MessageType.NDATA, None, nothing))
     await host.idle()
     assert followed.look() == "stale"
 

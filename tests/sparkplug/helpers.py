@@ -103,6 +103,7 @@ class Peer:
     def __init__(self, host: HostSession, *, session_id="session-1", bd_seq: int | None = 7, node=NODE) -> None:
         self.host, self.session_id, self.bd_seq, self.node = host, session_id, bd_seq, node
         self.seq = 0
+        self.time_ms = T0_MS - 1  # of each payload; each birth is a ms later
         self.tables: dict[str | None, AliasTable] = {}
 
     def send(self, message_type: MessageType, payload: bytes, *, device=None, retain=False, now_ns=T0, raw=None):
@@ -121,7 +122,8 @@ class Peer:
         if self.bd_seq is not None:
             listed.insert(0, metric(BD_SEQ, DataType.INT64, self.bd_seq))
         self.tables[None] = AliasTable(listed)
-        return codec.encode_birth(listed, timestamp_ms=T0_MS, seq=seq)
+        self.time_ms += 1
+        return codec.encode_birth(listed, timestamp_ms=self.time_ms, seq=seq)
 
     def nbirth(self, metrics=None, *, seq: int | None = 0, **more):
         self.seq = seq or 0
@@ -130,7 +132,7 @@ class Peer:
     def device_payload(self, device, metrics=None, *, seq=None) -> bytes:
         listed = [metric("temperature", alias=10)] if metrics is None else list(metrics)
         self.tables[device] = AliasTable(listed)
-        return codec.encode_birth(listed, timestamp_ms=T0_MS, seq=self.next_seq(seq))
+        return codec.encode_birth(listed, timestamp_ms=self.time_ms, seq=self.next_seq(seq))
 
     def dbirth(self, device="reactor4", metrics=None, *, seq=None, **more):
         return self.send(MessageType.DBIRTH, self.device_payload(device, metrics, seq=seq), device=device, **more)
@@ -138,7 +140,7 @@ class Peer:
     def data(self, device=None, *, value=None, seq=None, **more):
         binding = next(b for b in reversed(self.tables[device].by_name.values()))
         value = value if value is not None else 6 if device is None else 2.5
-        payload = codec.encode_data(batch_of([binding], [value]), timestamp_ms=T0_MS, seq=self.next_seq(seq))
+        payload = codec.encode_data(batch_of([binding], [value]), timestamp_ms=self.time_ms, seq=self.next_seq(seq))
         message_type = MessageType.NDATA if device is None else MessageType.DDATA
         return self.send(message_type, payload, device=device, **more)
 
@@ -148,7 +150,7 @@ class Peer:
         return self.send(MessageType.NDEATH, payload, **more)
 
     def ddeath(self, device="reactor4", *, seq=None, **more):
-        payload = codec.encode_empty(T0_MS, self.next_seq(seq))
+        payload = codec.encode_empty(self.time_ms, self.next_seq(seq))
         return self.send(MessageType.DDEATH, payload, device=device, **more)
 
 

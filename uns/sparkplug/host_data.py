@@ -10,6 +10,7 @@ from uns.sparkplug.host_lives import LifeRules
 from uns.sparkplug.host_nodes import NodeState
 from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
 from uns.sparkplug.messages import DataReceived
+from uns.sparkplug.metrics import DataPayload
 from uns.sparkplug.reorder import Arrival
 from uns.sparkplug.transitions import HostNodeState
 
@@ -40,14 +41,19 @@ class DataRules:
             self._view.unreadable(node, device_id, "malformed", arrived, text=str(error))
             self._view.ask(node.edge_node, "malformed", arrived.now_ns)
             return
-        arrival = self._view.track(node, data.seq, arrived)
-        if node.devices_awaited:
+        of_before = self._view.is_of_before(node, data.timestamp_ms, data.seq, arrived.now_ns)
+        of_older = of_before or self._is_of_older_birth(node, device_id, data, arrived.now_ns)
+        arrival = Arrival.LATE if of_before else self._view.track(node, data.seq, arrived)
+        if of_older and not node.ours:  # its aliases may have meant something else; ours keep theirs
+            self._view.unreadable(node, device_id, "no_birth", arrived)
+            return
+        if node.devices_awaited and not of_before:
             self._lives.data_followed(node, arrived.now_ns)
         if data.leniencies or data.properties or data.rejected:
             self._view.tally.note_data(data)
         if data.rejected:
             reasons = {metric.reason for metric in data.rejected}
-            if not reasons.isdisjoint(("unknown_metric", "wrong_type")):
+            if not of_before and not reasons.isdisjoint(("unknown_metric", "wrong_type")):
                 self._view.ask(node.edge_node, "unknown_metric", arrived.now_ns)
             if node.ours and "unknown_metric" in reasons:
                 # A birth was missed; the edge node holds these rows and sends them again.
@@ -68,8 +74,21 @@ class DataRules:
             )
         )
 
+    def _is_of_older_birth(self, node: NodeState, device_id: str | None, data: DataPayload, now_ns: int) -> bool:
+        """Whether a device sent this before the DBIRTH that it would be read with; look before its seq is tracked."""
+        device = None if device_id is None else node.devices.get(device_id)
+        if device is None or device.birth is None or data.timestamp_ms is None or node.tracker.is_due(data.seq):
+            return False
+        born_ms = device.birth.timestamp_ms
+        return born_ms is not None and data.timestamp_ms < born_ms and self._view.is_recent(device.since_ns, now_ns)
+
     def _receive_data_without_birth(self, node: NodeState, device_id: str | None, arrived: Arrived) -> None:
-        self._view.track(node, codec.decode_seq(arrived.payload, self._leniency)[1], arrived)
+        timestamp_ms, seq = codec.decode_seq(arrived.payload, self._leniency)
+        of_before = self._view.is_of_before(node, timestamp_ms, seq, arrived.now_ns)
+        if not of_before:
+            self._view.track(node, seq, arrived)
         self._view.unreadable(node, device_id, "no_birth", arrived)
+        if of_before:
+            return
         if not node.tracker.has_gap:  # else the DBIRTH may still come, or the reorder timeout asks
             self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)

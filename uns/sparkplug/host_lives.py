@@ -11,7 +11,8 @@ from uns.sparkplug.host_tally import faults_of_birth
 from uns.sparkplug.host_view import Arrived, HostView, told_bd_seq
 from uns.sparkplug.messages import DeviceBorn, NodeBorn
 from uns.sparkplug.metrics import BirthPayload
-from uns.sparkplug.reorder import Arrival
+from uns.sparkplug.reorder import LATE_WINDOW, Arrival
+from uns.sparkplug.sequences import SEQ_MODULUS, seq_distance
 from uns.sparkplug.topics import MessageType
 from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 
@@ -19,6 +20,7 @@ __all__ = ["STRANGERS_FULL", "LifeRules"]
 
 
 STRANGERS_FULL = "strangers_births_max"  # in `violations`
+_DEATHS_REMEMBERED_MAX = 4  # of one node
 _DEATH_BYTES_KEPT_MAX = 1024  # of a DDEATH that waits for the DBIRTH that it overtook; it holds a time and a seq
 
 
@@ -34,6 +36,24 @@ def _devices_to_await(node: NodeState, birth: BirthPayload) -> set[str]:
     return node.devices_awaited | {device_id for device_id, device in node.devices.items() if device.online}
 
 
+def _bears_bd_seq(node: NodeState, birth: BirthPayload) -> bool:
+    has_aliases = any(metric.alias is not None for metric in birth.metrics)
+    return node.ours and has_aliases and _may_bear(birth.bd_seq, birth)
+
+
+def _may_bear(bd_seq: int | None, birth: BirthPayload) -> bool:
+    """Whether all aliases are above the first 256 and end in ``bd_seq``, as those of our edge sessions do."""
+    aliases = [metric.alias for metric in birth.metrics if metric.alias is not None]
+    return all(alias >= SEQ_MODULUS and alias % SEQ_MODULUS == bd_seq for alias in aliases)
+
+
+def _remember_death(node: NodeState, bd_seq: int, now_ns: int) -> None:
+    node.deaths.pop(bd_seq, None)
+    node.deaths[bd_seq] = now_ns
+    if len(node.deaths) > _DEATHS_REMEMBERED_MAX:
+        del node.deaths[next(iter(node.deaths))]
+
+
 class LifeRules:
     """NBIRTH, DBIRTH, NDEATH, DDEATH, and the end of the births."""
 
@@ -47,6 +67,9 @@ class LifeRules:
         birth = self._read_node_birth(node, arrived)
         if birth is None:
             return
+        if self._is_late(node, birth, now_ns):
+            self._view.tally.counters["late_births_ignored"] += 1
+            return
         key = session_key(birth.session_id, birth.bd_seq)
         same = _is_same_session(node, birth)
         if not same:
@@ -59,6 +82,8 @@ class LifeRules:
             node.repeats_seq = False
         node.devices_awaited = _devices_to_await(node, birth)
         repeats_bd_seq = first and node.state is HostNodeState.OFFLINE and node.bd_seq == birth.bd_seq is not None
+        if node.ours and node.session_id != key:
+            node.former_session = node.session_id
         node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
         awaited = {device_id: DeviceState(False, now_ns, AWAITED) for device_id in node.devices_awaited}
         node.hold_birth(birth, len(arrived.payload), awaited)
@@ -67,7 +92,10 @@ class LifeRules:
         node.tracker.start(birth.seq or 0)
         self._view.gaps.pop(edge_node, None)
         self._view.births_end.pop(edge_node, None)
-        if not self._view.book.resized(node) or node.devices_awaited:
+        self._view.doubts.pop(edge_node, None)
+        node.born_ns, node.bears_bd_seq = now_ns, _bears_bd_seq(node, birth)
+        node.misses_births = self._misses_births(node, birth, now_ns)
+        if not self._view.book.resized(node) or node.devices_awaited or node.misses_births:
             self._view.births_end[edge_node] = now_ns + self._view.delays.reorder_timeout_ns
         self._view.rebirths.cancel(edge_node)
         self._view.rebirths.receive_session(edge_node, key, ours=node.ours)
@@ -87,6 +115,50 @@ class LifeRules:
         if repeats_bd_seq:
             text = f"bdSeq {birth.bd_seq} again after a death"
             self._view.warn(edge_node, "tck-id-topics-nbirth-bdseq-increment", text)
+        died_ns = None if birth.bd_seq is None else node.deaths.pop(birth.bd_seq, None)
+        if died_ns is not None and self._view.is_recent(died_ns, now_ns):
+            # An NDEATH has no seq. Was it of this birth, nobody answers; else the bdSeq comes again, as some let it.
+            self._view.doubts[edge_node] = now_ns
+            self._view.ask(edge_node, "after_death", now_ns)
+
+    def _is_late(self, node: NodeState, birth: BirthPayload, now_ns: int) -> bool:
+        """Whether an NBIRTH was sent before the one that is held, or is a copy of it."""
+        held = node.birth
+        if held is None or held.timestamp_ms is None or birth.timestamp_ms is None:
+            return False
+        is_former = node.former_session == birth.session_id != ""
+        if not is_former and (node.born_ns is None or not self._view.is_recent(node.born_ns, now_ns)):
+            return False
+        if (held.bd_seq is None) != (birth.bd_seq is None):
+            return False
+        sessions = seq_distance(birth.bd_seq or 0, held.bd_seq or 0)
+        if sessions > LATE_WINDOW:
+            return False  # a newer session, whatever its clock says
+        if birth.timestamp_ms == held.timestamp_ms:
+            return sessions > 0 or birth == held
+        return birth.timestamp_ms < held.timestamp_ms
+
+    def _misses_births(self, node: NodeState, birth: BirthPayload, now_ns: int) -> bool:
+        """Whether a DBIRTH came already that was sent behind this NBIRTH: what it said went with the births before."""
+        if node.newest_dbirth is None or birth.timestamp_ms is None:
+            return False
+        sent_ms, came_ns = node.newest_dbirth
+        node.newest_dbirth = None
+        return sent_ms >= birth.timestamp_ms and self._view.is_recent(came_ns, now_ns)
+
+    def heard(self, node: NodeState, now_ns: int) -> None:
+        """A message of the node came and was dealt with."""
+        if node.turns and not node.tracker.has_gap:
+            node.turns.clear()  # nothing is missing that they could have overtaken
+        doubts = self._view.doubts
+        if doubts and node.online and not self._view.is_recent(doubts.get(node.edge_node, now_ns), now_ns):
+            doubts.pop(node.edge_node, None)  # what a dead node sent would have come by now
+
+    def nobody_answered(self, node: NodeState, now_ns: int) -> None:
+        """The node said nothing since its birth that a dead one could not have sent: its NDEATH overtook its NBIRTH."""
+        self._view.doubts.pop(node.edge_node, None)
+        if node.online:
+            self._view.node_died(node, "ndeath", now_ns)
 
     def _read_node_birth(self, node: NodeState, arrived: Arrived) -> BirthPayload | None:
         """The birth, and room for it; None if it is refused."""
@@ -113,7 +185,7 @@ class LifeRules:
     def receive_device_birth(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
         """A device of a node that is online is born."""
         if not node.online:  # message-flow-device-birth-publish-nbirth-wait; or its NBIRTH came before our CONNECT
-            self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)
+            self._before_birth(node, arrived)
             return
         try:
             birth = codec.decode_birth(arrived.payload, self._leniency)
@@ -121,6 +193,14 @@ class LifeRules:
             self._view.violation("dbirth", str(arrived.topic), error, arrived=arrived)
             self._device_birth_refused(node, device_id, arrived)
             return
+        if self._view.is_of_before(node, birth.timestamp_ms, birth.seq, arrived.now_ns):
+            self._view.tally.counters["late_births_ignored"] += 1
+            return
+        if node.bears_bd_seq and not _may_bear(node.bd_seq, birth):
+            self._before_birth(node, arrived)
+            return
+        if birth.timestamp_ms is not None:
+            node.newest_dbirth = (birth.timestamp_ms, arrived.now_ns)
         arrival = self._view.track(node, birth.seq, arrived)
         known = node.devices.get(device_id)
         # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
@@ -136,6 +216,18 @@ class LifeRules:
                 self._view.device_died(
                     node, device_id, "ddeath", arrived.now_ns, timestamp_ms=newer.timestamp_ms, raw=newer.raw
                 )
+
+    def _before_birth(self, node: NodeState, arrived: Arrived) -> None:
+        """A DBIRTH came whose NBIRTH did not: it is lost, or it was overtaken."""
+        self._view.tally.counters["before_birth"] += 1
+        try:
+            timestamp_ms, _ = codec.decode_seq(arrived.payload, self._leniency)
+        except RemoteProtocolError as error:
+            self._view.violation("dbirth", str(arrived.topic), error, arrived=arrived)
+        else:
+            if timestamp_ms is not None:
+                node.newest_dbirth = (timestamp_ms, arrived.now_ns)
+        self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)
 
     def _has_room(self, node: NodeState, device_id: str, device: DeviceState, arrived: Arrived) -> bool:
         kind = "dbirth"
@@ -154,7 +246,7 @@ class LifeRules:
     ) -> None:
         node.devices_awaited.discard(device_id)
         node.hold_device(device_id, device)
-        if self._view.book.resized(node) and not node.devices_awaited:
+        if self._view.book.resized(node) and not node.devices_awaited and not node.misses_births:
             self._view.births_end.pop(node.edge_node, None)
         self._view.events.append(
             DeviceBorn(
@@ -211,18 +303,25 @@ class LifeRules:
             self._view.warn(node.edge_node, "tck-id-topics-ndeath-payload", "NDEATH without bdSeq: obeyed")
         elif node.bd_seq != bd_seq and (node.birth is None or node.bd_seq is not None):  # else: a birth without one
             self._view.tally.counters["late_deaths_ignored"] += 1
-            return  # a late will of an older connection
+            _remember_death(node, bd_seq, arrived.now_ns)
+            return  # a late will of an older connection; or it overtook its NBIRTH
+        if node.state is HostNodeState.OFFLINE:
+            self._view.tally.counters["deaths_of_the_dead"] += 1  # published, and then the will
         self._view.node_died(node, "ndeath", arrived.now_ns, arrived.raw)
 
     def receive_device_death(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
         """A device died."""
         if not node.online:
+            self._view.tally.counters["before_birth"] += 1
             self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)
             return
         try:
             timestamp_ms, seq = codec.decode_seq(arrived.payload, self._leniency)
         except RemoteProtocolError as error:
             self._view.violation("ddeath", str(arrived.topic), error, arrived=arrived)
+            return
+        if self._view.is_of_before(node, timestamp_ms, seq, arrived.now_ns):
+            self._view.tally.counters["late_deaths_ignored"] += 1
             return
         arrival = self._view.track(node, seq, arrived)
         if arrival is Arrival.REPEATED and node.ours:
@@ -234,6 +333,8 @@ class LifeRules:
             self._view.device_died(
                 node, device_id, "ddeath", arrived.now_ns, timestamp_ms=timestamp_ms, raw=arrived.raw
             )
+        else:
+            self._view.tally.counters["deaths_of_the_dead"] += 1
 
     def data_followed(self, node: NodeState, now_ns: int) -> None:
         """DATA follows the births (payloads-dbirth-order): a device not born again by now is gone."""
@@ -250,7 +351,7 @@ class LifeRules:
             return
         node.reserved = BirthSize()
         self._view.book.resized(node)
-        if not node.devices_awaited:
+        if not node.devices_awaited and not node.misses_births:
             return
         gap_ends_ns = self._view.gaps.get(node.edge_node)
         if gap_ends_ns is not None:  # what is missing may be a DBIRTH; once nothing is, no DATA need follow to tell
@@ -258,6 +359,7 @@ class LifeRules:
             return
         for device_id in sorted(node.devices_awaited):
             self._view.device_died(node, device_id, "rebirth_without_it", now_ns)
+        node.misses_births = False
         self._view.ask(node.edge_node, "missed_birth", now_ns)
 
     def _check_quota(self, metrics: int, payload_bytes: int) -> None:

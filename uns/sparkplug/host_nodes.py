@@ -81,6 +81,7 @@ class NodeState(msgspec.Struct):
     session_id: str = ""  # of the newest birth that is held; "" where none is
     bd_seq: int | None = None
     ours: bool = False
+    former_session: str = ""  # of ours, before this one: it never comes back
     reason: str = ""
     birth: BirthPayload | None = None
     table: AliasTable | None = None
@@ -94,6 +95,11 @@ class NodeState(msgspec.Struct):
     turns: dict[str, DeviceTurn] = {}  # of devices, the newest while there is a gap in seq
     repeats_seq: bool = False  # seen of a foreign node: its numbers do not tell the order of sending
     devices_awaited: set[str] = set()  # online before the NBIRTH of this rebirth, and not born again yet
+    born_ns: int | None = None  # when the newest NBIRTH came on this connection
+    bears_bd_seq: bool = False  # its aliases end in its bdSeq, as those of our edge sessions do
+    newest_dbirth: tuple[int, int] | None = None  # its time in ms, and when it came
+    misses_births: bool = False  # or a death: something is missing that may be one; to be asked for when all is quiet
+    deaths: dict[int, int] = {}  # bdSeq of NDEATHs of births that are not known, with when they came; the newest few
 
     @property
     def online(self) -> bool:
@@ -112,6 +118,8 @@ class NodeState(msgspec.Struct):
         if following is not self.state:
             self.since_ns = now_ns
             self.turns.clear()
+        if received is HostNodeInput.HOST_LOST:
+            self.born_ns = None
         self.state = following
         self.reason = reason
 

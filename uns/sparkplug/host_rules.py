@@ -26,6 +26,7 @@ from uns.sparkplug.transitions import HostNodeInput, HostNodeState
 __all__ = ["Arrived", "HostRules"]
 
 _CLOCK_STEP_MIN_NS = 1_000_000_000  # back; less is drift
+_DOUBT_TIMEOUTS = 3  # reorder timeouts, in which a node answers that is alive although it was said to be dead
 # Reasons for which a device is dead by its own word, or by silence; one that is awaited was born since, or is gone.
 _NOT_THERE = frozenset({"ddeath", "rebirth_without_it", AWAITED})
 
@@ -47,6 +48,7 @@ class HostRules:
         self._data = DataRules(self.view, self._lives, leniency)
         self._leniency = leniency
         self._newest_ns = 0  # of what arrived
+        self._doubt_ns = _DOUBT_TIMEOUTS * delays.reorder_timeout_ns
 
     # ── the host's connection and time ───────────────────────────────────────────────────────────────────────────
 
@@ -99,11 +101,17 @@ class HostRules:
 
     def receive_host_lost(self, now_ns: int) -> None:
         """The host's connection is gone or begins anew: all that was known through it is stale (specification 5.3)."""
-        for node in self.view.nodes.values():
+        for edge_node, node in self.view.nodes.items():
+            # What was missing stays so, if the node goes on in the same session.
+            if node.online and (
+                edge_node in self.view.gaps or edge_node in self.view.births_end or self.view.rebirths.waits(edge_node)
+            ):
+                node.misses_births = True
             self.view.node_died(node, "host_disconnected", now_ns)
             self.view.enter(node, HostNodeInput.HOST_LOST, now_ns, node.reason)
         self.view.gaps.clear()
         self.view.births_end.clear()
+        self.view.doubts.clear()
         self.view.rebirths.cancel_all()
 
     def receive_timer(self, now_ns: int) -> None:
@@ -120,14 +128,22 @@ class HostRules:
             del self.view.births_end[edge_node]
             self._lives.births_are_over(self.view.nodes.get(edge_node), now_ns)
 
+        due = [edge_node for edge_node, since_ns in self.view.doubts.items() if since_ns + self._doubt_ns <= now_ns]
+        for edge_node in due:
+            self._lives.nobody_answered(self.view.nodes[edge_node], now_ns)
+
     def next_deadline_ns(self) -> int | None:
         """When ``receive_timer`` has something to conclude."""
-        return min((*self.view.gaps.values(), *self.view.births_end.values()), default=None)
+        doubts = (since_ns + self._doubt_ns for since_ns in self.view.doubts.values())
+        return min((*self.view.gaps.values(), *self.view.births_end.values(), *doubts), default=None)
 
     def name_session(self, edge_node: EdgeNodeDescriptor, session_id: str, now_ns: int) -> bool:
         """A mark of this session came. True: its births are held, DATA that follows is decoded."""
         node = self.view.node_of(edge_node, now_ns)
         if node is None:
+            return False
+        if node.online and node.ours and session_id == node.former_session != node.session_id:
+            self.view.tally.counters["late_marks_ignored"] += 1
             return False
         held = node.birth is not None and node.ours and node.session_id == session_id
         if not held or node.state is HostNodeState.OFFLINE:
@@ -149,7 +165,7 @@ class HostRules:
         self.view.enter(node, HostNodeInput.NAMED, now_ns, "named")
         node.tracker.start(None)
         births: dict[str, BirthPayload] = {}
-        missing = False
+        missing, node.misses_births = node.misses_births, False
         for device_id, device in node.devices.items():
             if device.reason in _NOT_THERE:
                 missing = True
@@ -200,12 +216,11 @@ class HostRules:
                 self._lives.receive_device_death(node, device_id, arrived)
             case _:
                 return  # commands of another host
-        if node.turns and not node.tracker.has_gap:
-            node.turns.clear()  # nothing is missing that they could have overtaken
+        self._lives.heard(node, arrived.now_ns)
 
     def _receive_clock_set_back(self, step_ns: int) -> None:
         """What was to be concluded in seconds must not wait until the clock is where it was."""
-        for deadlines in (self.view.gaps, self.view.births_end):
+        for deadlines in (self.view.gaps, self.view.births_end, self.view.doubts):
             for edge_node in deadlines:
                 deadlines[edge_node] -= step_ns
         self.view.rebirths.receive_clock_set_back(step_ns)

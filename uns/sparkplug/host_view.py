@@ -71,6 +71,7 @@ class HostView:
         self.tally = HostTally()
         self.gaps: dict[EdgeNodeDescriptor, int] = {}  # node to the end of its reorder timeout
         self.births_end: dict[EdgeNodeDescriptor, int] = {}  # node to when its DBIRTHs should all have come
+        self.doubts: dict[EdgeNodeDescriptor, int] = {}  # node that an NDEATH which overtook its NBIRTH may be of
         self.rebirths = rebirths
         self.bounds = bounds
         self.delays = delays
@@ -103,6 +104,7 @@ class HostView:
         self.rebirths.forget(edge_node)
         self.gaps.pop(edge_node, None)
         self.births_end.pop(edge_node, None)
+        self.doubts.pop(edge_node, None)
         self.tally.counters["nodes_forgotten"] += 1
         self.events.append(NodeForgotten(edge_node))
 
@@ -134,6 +136,7 @@ class HostView:
             node.reserved = BirthSize()
             self.book.resized(node)
         self.gaps.pop(node.edge_node, None)
+        self.doubts.pop(node.edge_node, None)
         if was_online or held_died:
             self.events.append(
                 NodeDied(edge_node=node.edge_node, session_id=node.session_id, reason=reason, since_ns=now_ns, raw=raw)
@@ -168,6 +171,21 @@ class HostView:
                 raw=raw,
             )
         )
+
+    def is_of_before(self, node: NodeState, timestamp_ms: int | None, seq: int | None, now_ns: int) -> bool:
+        """Whether the node sent this before its newest NBIRTH: that is what its time says, and its seq does not fit.
+
+        Only for as long as messages may overtake each other: clocks of peers are not to be trusted for more.
+        """
+        born_ms = None if node.birth is None else node.birth.timestamp_ms
+        if node.born_ns is None or born_ms is None or timestamp_ms is None or timestamp_ms >= born_ms:
+            return False
+        may_fit = node.tracker.is_due(seq) and not node.ours  # the times of ours never go back
+        return not may_fit and self.is_recent(node.born_ns, now_ns)
+
+    def is_recent(self, since_ns: int, now_ns: int) -> bool:
+        """Whether what was sent before ``since_ns`` may still be on its way."""
+        return 0 <= now_ns - since_ns <= self.delays.reorder_timeout_ns
 
     def track(self, node: NodeState, seq: int | None, arrived: Arrived) -> Arrival:
         """Follow ``seq``; how the message stands in the order. A gap starts the reorder timeout, its end stops it."""

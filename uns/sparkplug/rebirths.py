@@ -114,6 +114,11 @@ class RebirthLimiter:
         if not node.causes:
             node.due_ns = None
 
+    def waits(self, edge_node: EdgeNodeDescriptor) -> bool:
+        """Whether a request waits for its time."""
+        node = self._nodes.get(edge_node)
+        return node is not None and node.due_ns is not None
+
     def forget(self, edge_node: EdgeNodeDescriptor) -> None:
         """The node is kept no longer: nothing waits for it, and what was asked of it is not remembered."""
         self._nodes.pop(edge_node, None)

@@ -46,6 +46,10 @@ class SeqTracker:
         """Whether a message is missing."""
         return bool(self._ahead)
 
+    def is_due(self, seq: int | None) -> bool:
+        """Whether this number comes next, with nothing missing before it."""
+        return seq is not None and seq == self.expected and not self._ahead
+
     def start(self, seq: int | None) -> None:
         """Begin anew after an NBIRTH with ``seq``; with None at whatever comes next."""
         self.expected = None if seq is None else next_seq(seq)
