@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from uns.adapters.logs import Logger
 from uns.adapters.mqtt import BrokerAddress, MqttConnection
 from uns.adapters.mqtt.hints import next_step
 from uns.errors import UnreachableError
+from uns.runtime.backoff import STEADY_S
 from uns.runtime.host import connecting
 from uns.runtime.host.connecting import REPEAT_S, ConnectionLog
 
@@ -41,9 +43,22 @@ def clock(monkeypatch):
     return made
 
 
-def made() -> tuple[Log, ConnectionLog]:
+class Timers(list[Callable[[], None]]):
+    """What is to be called later."""
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> Timers:
+        assert delay_s == STEADY_S
+        self.append(call)
+        return self
+
+    def cancel(self) -> None:
+        self.clear()
+
+
+def made(timers: Timers | None = None) -> tuple[Log, ConnectionLog]:
     log = Log()
-    return log, ConnectionLog(cast("Logger", log), client_id="host:h", broker="mqtt://b")
+    timers = Timers() if timers is None else timers
+    return log, ConnectionLog(cast("Logger", log), client_id="host:h", broker="mqtt://b", call_later=timers.later)
 
 
 def test_the_same_trouble_is_told_once_a_minute_with_the_attempts(clock):
@@ -81,6 +96,25 @@ def test_connections_that_end_again_and_again_are_told_as_a_second_client_and_th
     assert ["next_step" in fields for fields in warnings] == [False, True]
     assert "'host:h'" in warnings[1]["next_step"]
     assert len(log.lines) == 4
+
+
+def test_the_end_of_the_trouble_is_told_when_a_connection_lasts(clock):
+    timers = Timers()
+    log, said = made(timers)
+    for _ in range(5):
+        said.works()
+        clock.now_s += 1
+        said.failed(UnreachableError("gone"), wait_s=1)
+        assert not timers
+    said.works()
+    assert log.lines[-1][0] == "no broker, trying again"
+    (lasts,) = timers
+    clock.now_s += STEADY_S
+    lasts()
+    assert log.lines[-1] == ("connected", {"broker": "mqtt://b"})
+    clock.now_s += 60
+    said.failed(UnreachableError("gone"), wait_s=1)
+    assert log.lines.pop()[1]["attempts"] == 1
 
 
 @pytest.mark.parametrize(
