@@ -181,7 +181,7 @@ async def test_the_backlog_is_read_for_retired_metrics_only_when_what_was_there_
 
     monkeypatch.setattr(made.store, "orphans", counted)
     (number,) = made.definition.numbers.values()
-    made.store.commit(rows(number, 2))
+    await made.thread.call(made.store.commit, rows(number, 2))  # the publisher is at the store, too
     deletions = made.publisher.deletions
     deletions.add(1, 3)
     await deletions.flush()
