@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.sparkplug import goldens
+from uns.cli import sparkplug
 from uns.cli.main import main
+from uns.sparkplug.aliases import AliasTable
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "sparkplug-cli.md"
@@ -156,6 +158,15 @@ def test_births_that_went_by_with_their_topics_name_the_data_after_them():
     assert (named["topic"], unnamed["topic"]) == ("spBv1.0/plant 1/NDATA/a", "spBv1.0/plant 1/NDATA/b")
     assert named["payload"]["metrics"][0]["of_birth"]["name"] == "m/Int8"
     assert "of_birth" not in unnamed["payload"]["metrics"][0]
+
+
+@pytest.mark.parametrize("kind", ["NBIRTH", "DBIRTH"])
+def test_births_that_went_by_are_kept_of_so_many_nodes(monkeypatch: pytest.MonkeyPatch, kind: str):
+    monkeypatch.setattr(sparkplug, "NODES_MAX", 3)
+    births = sparkplug._Births(AliasTable())
+    for node in "abcde":
+        births.table_of(f"spBv1.0/g/{kind}/{node}" + ("/d" if kind == "DBIRTH" else ""), goldens.BIRTH)
+    assert [node.edge_node_id for node in births._tables] == ["c", "d", "e"]
 
 
 def test_an_alias_without_a_name_says_where_names_are(tmp_path):

@@ -184,9 +184,9 @@ class _Births:
         node = parsed.edge_node
         if parsed.message_type is MessageType.NBIRTH:
             self._tables.pop(node, None)
-            if len(self._tables) >= NODES_MAX:
-                self._tables.pop(next(iter(self._tables)))
         if parsed.message_type in {MessageType.NBIRTH, MessageType.DBIRTH}:
+            if node not in self._tables and len(self._tables) >= NODES_MAX:
+                self._tables.pop(next(iter(self._tables)))
             _take_birth(self._tables.setdefault(node, AliasTable()), payload)
         return self._tables.get(node, self._given)
 
