@@ -8,6 +8,7 @@ from typing import cast
 import msgspec
 import pytest
 
+from schemas.sparkplug_b_pb2 import Payload
 from tests.runtime.plants import TREE_TEXT
 from tests.sparkplug.helpers import NODE, T0, Peer, online_host
 from uns.adapters.mqtt import IncomingMessage
@@ -162,6 +163,19 @@ def test_a_ddeath_that_overtook_its_dbirth_is_logged_and_read_again_behind_it(ho
     assert [row.payload for row in group.births] == [birth.payload, None]  # after a restart it is held as dead
     reader = RawReader(host.tree, [])
     assert [reader.read(message) for message in group.messages][1] == group.items[1]
+
+
+def test_a_ddeath_of_time_0_counts_from_its_receipt_also_when_it_is_read_again(host):
+    """A field that is not set, in words of its sender; nobody died in 1970."""
+    host.peer.dbirth()
+    host.receive(host.wire.take())
+    host.peer.ddeath()
+    (death,) = host.wire.take()
+    wire = Payload.FromString(death.payload)
+    wire.timestamp = 0
+    group = host.receiver.receive([msgspec.structs.replace(death, payload=wire.SerializeToString())], T0)
+    assert [item.since_ns for item in group.items] == [T0]
+    assert RawReader(host.tree, []).read(group.messages[0]) == group.items[0]
 
 
 def test_why_nothing_is_known_of_a_node_is_a_word_of_the_page_also_where_a_mark_told(host):

@@ -156,7 +156,7 @@ class HostView:
 
         tck-id-operational-behavior-edge-node-termination-host-action-ddeath-devices-offline, -tags-stale.
         """
-        since_ns = now_ns if timestamp_ms is None else timestamp_ms * 1_000_000
+        since_ns = timestamp_ms * 1_000_000 if timestamp_ms else now_ns  # nobody died in 1970
         node.devices_awaited.discard(device_id)
         device = node.devices[device_id]
         device.online, device.since_ns, device.reason = False, since_ns, reason
@@ -178,7 +178,7 @@ class HostView:
         Only for as long as messages may overtake each other: clocks of peers are not to be trusted for more.
         """
         born_ms = None if node.birth is None else node.birth.timestamp_ms
-        if node.born_ns is None or born_ms is None or timestamp_ms is None or timestamp_ms >= born_ms:
+        if node.born_ns is None or born_ms is None or not timestamp_ms or timestamp_ms >= born_ms:  # 0 says nothing
             return False
         may_fit = node.tracker.is_due(seq) and not node.ours  # the times of ours never go back
         return not may_fit and self.is_recent(node.born_ns, now_ns)

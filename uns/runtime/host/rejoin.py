@@ -138,4 +138,4 @@ def died_ns(message: RawMessage, device_id: str | None, leniencies: Leniencies) 
     if device_id is not None:
         with contextlib.suppress(RemoteProtocolError):
             timestamp_ms, _ = codec.decode_seq(message.payload, leniency_at(leniencies, message.position))
-    return message.received_at_ns if timestamp_ms is None else timestamp_ms * 1_000_000
+    return timestamp_ms * 1_000_000 if timestamp_ms else message.received_at_ns
