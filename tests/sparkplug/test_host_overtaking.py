@@ -189,3 +189,14 @@ def test_what_was_missing_when_the_host_was_cut_off_is_asked_for_when_its_sessio
     timers(host, until_s=5)
     assert len(rebirths(host)) == 1
     assert host.counters["rebirth_requests_missed_birth"] == 1
+
+
+def test_two_births_that_were_overtaken_by_all_their_dbirths_are_asked_for():
+    host = online_host()
+    peer = Peer(host)
+    births = [(peer.birth_payload(), peer.device_payload("a", seq=1)) for _ in range(2)]
+    for _, device in reversed(births):
+        peer.send(MessageType.DBIRTH, device, device="a")
+    for node, _ in births:
+        peer.send(MessageType.NBIRTH, node)
+    assert causes(timers(host, until_s=60)) == ["missed_birth"]

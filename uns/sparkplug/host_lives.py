@@ -143,7 +143,6 @@ class LifeRules:
         if node.newest_dbirth is None or birth.timestamp_ms is None:
             return False
         sent_ms, came_ns = node.newest_dbirth
-        node.newest_dbirth = None
         return sent_ms >= birth.timestamp_ms and self._view.is_recent(came_ns, now_ns)
 
     def heard(self, node: NodeState, now_ns: int) -> None:
@@ -199,8 +198,7 @@ class LifeRules:
         if node.bears_bd_seq and not _may_bear(node.bd_seq, birth):
             self._before_birth(node, arrived)
             return
-        if birth.timestamp_ms is not None:
-            node.newest_dbirth = (birth.timestamp_ms, arrived.now_ns)
+        self._note_dbirth(node, birth.timestamp_ms, arrived.now_ns)
         arrival = self._view.track(node, birth.seq, arrived)
         known = node.devices.get(device_id)
         # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
@@ -225,9 +223,15 @@ class LifeRules:
         except RemoteProtocolError as error:
             self._view.violation("dbirth", str(arrived.topic), error, arrived=arrived)
         else:
-            if timestamp_ms is not None:
-                node.newest_dbirth = (timestamp_ms, arrived.now_ns)
+            self._note_dbirth(node, timestamp_ms, arrived.now_ns)
         self._view.ask(node.edge_node, "missed_birth", arrived.now_ns)
+
+    def _note_dbirth(self, node: NodeState, sent_ms: int | None, now_ns: int) -> None:
+        """Of those that came just now the newest says whether an NBIRTH was overtaken."""
+        known = node.newest_dbirth
+        if sent_ms is None or (known is not None and known[0] > sent_ms and self._view.is_recent(known[1], now_ns)):
+            return
+        node.newest_dbirth = (sent_ms, now_ns)
 
     def _has_room(self, node: NodeState, device_id: str, device: DeviceState, arrived: Arrived) -> bool:
         kind = "dbirth"
