@@ -293,3 +293,17 @@ def test_a_stranger_that_was_born_with_nothing_gives_no_room_and_stops_nobody():
     large.ndeath(now_ns=T0 + 2 * S)
     assert kinds(later.nbirth([metric("m")], now_ns=T0 + 100 * S))[:2] == ["NodeForgotten", "NodeBorn"]
     assert set(host.nodes) == {empty.node, later.node}
+
+
+def test_no_room_is_kept_once_all_devices_are_back():
+    """A device that comes back smaller later on leaves the rest to others."""
+    host = online_host()
+    peer = Peer(host, session_id="")
+    for _ in range(2):
+        peer.nbirth()
+        peer.dbirth("a", [metric(f"m{i}", alias=10 + i) for i in range(4)])
+    large = host.births_of_strangers
+    peer.ddeath("a")
+    peer.dbirth("a")
+    assert host.births_of_strangers.metrics == large.metrics - 3
+    assert host.births_of_strangers == host.nodes[NODE].held

@@ -86,3 +86,20 @@ def test_a_repetition_is_told_by_its_bytes_after_the_reorder_timeout_too():
     host.events()
     assert peer.data(value=20, seq=13)[0].late
     assert not peer.data(value=30, seq=13)[0].late
+
+
+def test_a_foreign_node_whose_answer_to_a_request_was_lost_is_asked_again():
+    """Its numbers begin anew, and look like repeated ones."""
+    host = online_host()
+    peer = talking(host, session_id="")
+    host.request_rebirth(NODE, "request", T0)
+    assert len(rebirths(host)) == 1
+    peer.birth_payload()  # lost
+    peer.data(value=20, seq=5, now_ns=T0 + S)
+    host.receive_timer(T0 + 10 * S)
+    assert host.counters["rebirth_requests_missed_birth"] == 1
+    peer.nbirth(now_ns=T0 + 11 * S)
+    peer.data(value=20, seq=1, now_ns=T0 + 11 * S)
+    peer.data(value=30, seq=1, now_ns=T0 + 11 * S)
+    host.receive_timer(T0 + 60 * S)
+    assert host.counters["rebirth_requests_missed_birth"] == 1

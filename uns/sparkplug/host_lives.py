@@ -83,7 +83,9 @@ class LifeRules:
         node.devices_awaited = _devices_to_await(node, birth)
         repeats_bd_seq = first and node.state is HostNodeState.OFFLINE and node.bd_seq == birth.bd_seq is not None
         if node.ours and node.session_id != key:
-            node.former_session = node.session_id
+            # Unless this is the old one itself, taken for new by a host that began anew.
+            newer = node.birth is not None and (node.birth.timestamp_ms or 0) < (birth.timestamp_ms or 0)
+            node.former_session = node.session_id if newer else ""
         node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
         awaited = {device_id: DeviceState(False, now_ns, AWAITED) for device_id in node.devices_awaited}
         node.hold_birth(birth, len(arrived.payload), awaited)
@@ -95,7 +97,7 @@ class LifeRules:
         self._view.doubts.pop(edge_node, None)
         node.born_ns, node.bears_bd_seq = now_ns, _bears_bd_seq(node, birth)
         node.misses_births = self._misses_births(node, birth, now_ns)
-        if not self._view.book.resized(node) or node.devices_awaited or node.misses_births:
+        if not self._all_is_back(node):
             self._view.births_end[edge_node] = now_ns + self._view.delays.reorder_timeout_ns
         self._view.rebirths.cancel(edge_node)
         self._view.rebirths.receive_session(edge_node, key, ours=node.ours)
@@ -158,6 +160,13 @@ class LifeRules:
         self._view.doubts.pop(node.edge_node, None)
         if node.online:
             self._view.node_died(node, "ndeath", now_ns)
+
+    def _all_is_back(self, node: NodeState) -> bool:
+        """Whether no more DBIRTHs are expected after an NBIRTH; what was reserved for them is then free."""
+        if not self._view.book.resized(node) or node.devices_awaited or node.misses_births:
+            return False
+        node.reserved = BirthSize()
+        return True
 
     def _read_node_birth(self, node: NodeState, arrived: Arrived) -> BirthPayload | None:
         """The birth, and room for it; None if it is refused."""
@@ -250,7 +259,7 @@ class LifeRules:
     ) -> None:
         node.devices_awaited.discard(device_id)
         node.hold_device(device_id, device)
-        if self._view.book.resized(node) and not node.devices_awaited and not node.misses_births:
+        if self._all_is_back(node):
             self._view.births_end.pop(node.edge_node, None)
         self._view.events.append(
             DeviceBorn(

@@ -206,6 +206,8 @@ class HostView:
         if arrival is Arrival.REPEATED:
             self.tally.counters["repeated"] += 1
             node.repeats_seq = node.repeats_seq or not node.ours
+            if not node.ours and self.rebirths.is_unanswered(node.edge_node):  # or the answer was lost, and this is its
+                self.ask(node.edge_node, "missed_birth", arrived.now_ns)
         return arrival
 
     def ask(self, edge_node: EdgeNodeDescriptor, cause: RebirthCause, now_ns: int) -> None:

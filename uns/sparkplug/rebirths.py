@@ -35,6 +35,7 @@ class _Node(msgspec.Struct):
     due_ns: int | None = None  # a request waits for this time
     causes: list[RebirthCause] = []
     session_id: str = ""  # that was asked
+    unanswered: bool = False  # no NBIRTH came since a request was sent
 
 
 class RebirthLimiter:
@@ -108,6 +109,8 @@ class RebirthLimiter:
     def cancel(self, edge_node: EdgeNodeDescriptor, causes: Iterable[RebirthCause] | None = None) -> None:
         """Take back what waits for these causes; for all of them where none are given (a birth came)."""
         node = self._nodes.get(edge_node)
+        if node is not None and causes is None:
+            node.unanswered = False
         if node is None or node.due_ns is None:
             return
         node.causes = [] if causes is None else [cause for cause in node.causes if cause not in set(causes)]
@@ -118,6 +121,11 @@ class RebirthLimiter:
         """Whether a request waits for its time."""
         node = self._nodes.get(edge_node)
         return node is not None and node.due_ns is not None
+
+    def is_unanswered(self, edge_node: EdgeNodeDescriptor) -> bool:
+        """Whether a request was sent and no NBIRTH came since."""
+        node = self._nodes.get(edge_node)
+        return node is not None and node.unanswered
 
     def forget(self, edge_node: EdgeNodeDescriptor) -> None:
         """The node is kept no longer: nothing waits for it, and what was asked of it is not remembered."""
@@ -163,7 +171,7 @@ class RebirthLimiter:
             node.interval_ns = self._interval_min_ns
         else:
             node.interval_ns = min(2 * node.interval_ns, self._interval_max_ns)
-        node.sent_at_ns = now_ns
+        node.sent_at_ns, node.unanswered = now_ns, True
         node.due_ns = None
         node.causes = []
 
