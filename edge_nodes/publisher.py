@@ -351,7 +351,7 @@ class Publisher:
             f"no STATE says that primary host {self._config.primary_host!r} is online, for {waited_s} s: start it, or"
             f" look at the retained message on spBv1.0/STATE/{self._config.primary_host}"
         )
-        self._log.warning(self._host_trouble, then=event.then)
+        self._log.warning(self._host_trouble, then="next_broker" if event.then == "leave" else event.then)
 
     def _refuse_command(self, event: CommandReceived | CommandIgnored) -> None:
         if isinstance(event, CommandReceived):
