@@ -137,6 +137,7 @@ class _Order(msgspec.Struct, eq=False):
     """What came of one node since its birth."""
 
     expected: int
+    born_ms: int  # as the NBIRTH says
     missing: set[int] = msgspec.field(default_factory=set)
     open_ns: int | None = None
     clock_offset_ns: int | None = None  # of the host, when the newest gap was found
@@ -197,9 +198,11 @@ class HostOrderChecker:
             self.orders.pop(name, None)
         elif abs(payload.timestamp - process.world.now_ns // MS) > CLOCKS_APART_MAX_MS:
             return  # somebody's garbage: what the host makes of its seq is not judged
+        elif (order := self.orders.get(name)) is not None and payload.timestamp < order.born_ms:
+            del self.orders[name]  # of before that birth: what the host makes of both is not judged
         elif kind == "NBIRTH":
-            self.orders[name] = _Order((payload.seq + 1) % 256)
-        elif (order := self.orders.get(name)) is not None and payload.HasField("seq"):
+            self.orders[name] = _Order((payload.seq + 1) % 256, payload.timestamp)
+        elif order is not None and payload.HasField("seq"):
             self._place(order, payload.seq)
             self._follow(process, name, order)
 
