@@ -200,3 +200,26 @@ def test_two_births_that_were_overtaken_by_all_their_dbirths_are_asked_for():
     for node, _ in births:
         peer.send(MessageType.NBIRTH, node)
     assert causes(timers(host, until_s=60)) == ["missed_birth"]
+
+
+def test_a_session_whose_ndeath_overtook_its_rebirth_is_dead_when_it_does_not_answer():
+    host = online_host()
+    peer = born(host)
+    peer.ndeath()
+    assert causes(peer.nbirth(now_ns=T0 + S)) == ["after_death"]
+    timers(host, until_s=60)
+    assert not host.nodes[NODE].online
+
+
+def test_a_copy_from_a_foreign_node_does_not_end_the_order_of_its_messages():
+    host = online_host()
+    peer = Peer(host, session_id="")
+    peer.nbirth()
+    late, twice = peer.device_payload("a"), peer.device_payload("b")
+    peer.ddeath("a")
+    for payload in (twice, twice):
+        peer.send(MessageType.DBIRTH, payload, device="b")
+    peer.send(MessageType.DBIRTH, late, device="a")
+    assert [name for name, device in host.nodes[NODE].devices.items() if device.online] == ["b"]
+    peer.ddeath("b")
+    assert kinds(peer.send(MessageType.DBIRTH, twice, device="b")) == []

@@ -147,14 +147,6 @@ class LifeRules:
         sent_ms, came_ns = node.newest_dbirth
         return sent_ms >= birth.timestamp_ms and self._view.is_recent(came_ns, now_ns)
 
-    def heard(self, node: NodeState, now_ns: int) -> None:
-        """A message of the node came and was dealt with."""
-        if node.turns and not node.tracker.has_gap:
-            node.turns.clear()  # nothing is missing that they could have overtaken
-        doubts = self._view.doubts
-        if doubts and node.online and not self._view.is_recent(doubts.get(node.edge_node, now_ns), now_ns):
-            doubts.pop(node.edge_node, None)  # what a dead node sent would have come by now
-
     def nobody_answered(self, node: NodeState, now_ns: int) -> None:
         """The node said nothing since its birth that a dead one could not have sent: its NDEATH overtook its NBIRTH."""
         self._view.doubts.pop(node.edge_node, None)
@@ -210,8 +202,9 @@ class LifeRules:
         self._note_dbirth(node, birth.timestamp_ms, arrived.now_ns)
         arrival = self._view.track(node, birth.seq, arrived)
         known = node.devices.get(device_id)
-        # Only of ours: foreign ones may count by a device of their own, or not at all, and be right about their life.
-        if arrival is Arrival.REPEATED and node.ours and known is not None and known.birth is not None:
+        # Not by its number alone: foreign devices may count by themselves or not at all, and be right about their life.
+        comes_again = arrival is Arrival.REPEATED and (node.ours or node.tracker.is_copy)
+        if comes_again and known is not None and known.birth is not None:
             return
         newer = self._overtaken_by(node, device_id, arrival, birth.timestamp_ms, arrived)
         if newer is not None and (not newer.is_death or (known is not None and known.online)):
@@ -320,6 +313,8 @@ class LifeRules:
             return  # a late will of an older connection; or it overtook its NBIRTH
         if node.state is HostNodeState.OFFLINE:
             self._view.tally.counters["deaths_of_the_dead"] += 1  # published, and then the will
+        if node.ours and bd_seq is not None:
+            _remember_death(node, bd_seq, arrived.now_ns)  # it may have overtaken a rebirth; foreign bdSeq come again
         self._view.node_died(node, "ndeath", arrived.now_ns, arrived.raw)
 
     def receive_device_death(self, node: NodeState, device_id: str, arrived: Arrived) -> None:
@@ -337,7 +332,7 @@ class LifeRules:
             self._view.tally.counters["late_deaths_ignored"] += 1
             return
         arrival = self._view.track(node, seq, arrived)
-        if arrival is Arrival.REPEATED and node.ours:
+        if arrival is Arrival.REPEATED and (node.ours or node.tracker.is_copy):
             return  # it may be born again by now
         if self._overtaken_by(node, device_id, arrival, timestamp_ms, arrived) is not None:
             return

@@ -216,7 +216,8 @@ class HostRules:
                 self._lives.receive_device_death(node, device_id, arrived)
             case _:
                 return  # commands of another host
-        self._lives.heard(node, arrived.now_ns)
+        if node.turns and not node.tracker.has_gap:
+            node.turns.clear()  # nothing is missing that they could have overtaken
 
     def _receive_clock_set_back(self, step_ns: int) -> None:
         """What was to be concluded in seconds must not wait until the clock is where it was."""

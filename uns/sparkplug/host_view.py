@@ -192,7 +192,7 @@ class HostView:
         if seq is None:
             self.warn(node.edge_node, "tck-id-payloads-ndata-seq", "message without seq")
         # Foreign devices may count by themselves: a number that comes again with other bytes says nothing there.
-        arrival = node.tracker.receive(seq, zlib.crc32(arrived.payload) if node.ours else None)
+        arrival = node.tracker.receive(seq, zlib.crc32(arrived.payload), may_renumber=node.ours)
         if arrival is Arrival.RENUMBERED:
             self.tally.counters["gaps"] += 1
             self.gaps.pop(node.edge_node, None)
@@ -203,10 +203,16 @@ class HostView:
         elif node.edge_node not in self.gaps:
             self.tally.counters["gaps"] += 1
             self.gaps[node.edge_node] = arrived.now_ns + self.delays.reorder_timeout_ns  # …-reordering-start
+        if self.doubts and arrival in {Arrival.IN_ORDER, Arrival.AHEAD}:
+            since_ns = self.doubts.get(node.edge_node, arrived.now_ns)
+            if not self.is_recent(since_ns, arrived.now_ns):  # what a dead node sent would have come by now
+                self.doubts.pop(node.edge_node, None)
         if arrival is Arrival.REPEATED:
             self.tally.counters["repeated"] += 1
-            node.repeats_seq = node.repeats_seq or not node.ours
-            if not node.ours and self.rebirths.is_unanswered(node.edge_node):  # or the answer was lost, and this is its
+            node.repeats_seq = node.repeats_seq or not (node.ours or node.tracker.is_copy)
+            if not (node.ours or node.tracker.is_copy) and self.rebirths.is_unanswered(
+                node.edge_node
+            ):  # or the answer was lost, and this is its
                 self.ask(node.edge_node, "missed_birth", arrived.now_ns)
         return arrival
 

@@ -31,7 +31,7 @@ class SeqTracker:
     256 messages numbers come from just behind as well; taken for repeated, they would count for nothing.
     """
 
-    __slots__ = ("_ahead", "_expected_at", "_here", "expected", "holes", "position")
+    __slots__ = ("_ahead", "_expected_at", "_here", "expected", "holes", "is_copy", "position")
 
     def __init__(self) -> None:
         self._here = [_NOTHING] * LATE_WINDOW  # at seq modulo its length: seq and fingerprint of the newest there
@@ -39,6 +39,7 @@ class SeqTracker:
         self._ahead: set[int] = set()  # numbers that came while one before them was missing
         self._expected_at = 0  # the position of `expected`
         self.position: int | None = None  # of the newest message among all since the first; None: it had no number
+        self.is_copy = False  # the newest message came before, with the same fingerprint
         self.holes = 0  # how many numbers were ever found missing; those that came late, too
 
     @property
@@ -67,8 +68,12 @@ class SeqTracker:
             self.expected = next_seq(newest)
             self._ahead.clear()
 
-    def receive(self, seq: int | None, fingerprint: int | None = None) -> Arrival:
-        """Take in one number. A missing one is 0 where 0 is due (proto3 peers cannot write it), else no news."""
+    def receive(self, seq: int | None, fingerprint: int | None = None, *, may_renumber: bool = True) -> Arrival:
+        """Take in one number. A missing one is 0 where 0 is due (proto3 peers cannot write it), else no news.
+
+        Not ``may_renumber``: a number may come again with another message, which says nothing then.
+        """
+        self.is_copy = False
         if seq is None:
             if self.expected != 0:
                 self.position = None
@@ -80,7 +85,8 @@ class SeqTracker:
         here = (seq, fingerprint)
         repeated = self._here[seq % LATE_WINDOW] == here
         arrival = self._place(seq)
-        if arrival is Arrival.REPEATED and not repeated:
+        self.is_copy = repeated and arrival is Arrival.REPEATED
+        if arrival is Arrival.REPEATED and not repeated and may_renumber:
             self.holes += 1
             self.start(seq)
             arrival = Arrival.RENUMBERED
