@@ -200,6 +200,8 @@ class HostOrderChecker:
             return  # somebody's garbage: what the host makes of its seq is not judged
         elif (order := self.orders.get(name)) is not None and payload.timestamp < order.born_ms:
             del self.orders[name]  # of before that birth: what the host makes of both is not judged
+        elif kind == "NBIRTH" and order is not None and payload.timestamp == order.born_ms:
+            del self.orders[name]  # the network sent it twice: nor what it makes of that
         elif kind == "NBIRTH":
             self.orders[name] = _Order((payload.seq + 1) % 256, payload.timestamp)
         elif order is not None and payload.HasField("seq"):
