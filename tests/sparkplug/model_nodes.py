@@ -243,7 +243,7 @@ class Foreign(_Node):
         return self.seq[key]
 
     def named(self, device: str | None) -> list[BirthMetric]:
-        listed = []
+        listed: list[BirthMetric] = []
         for one in self.definitions():
             key = (device, one.name)
             if self.habits.aliases == "stable":

@@ -380,7 +380,8 @@ class Oracle:
         self.newest_seen: dict[EdgeNodeDescriptor, int] = {}
         self.reordered: set[EdgeNodeDescriptor] = set()
         self.arrived: set[tuple[EdgeNodeDescriptor, int]] = set()
-        self.untold: set[EdgeNodeDescriptor] = set()  # something from before its newest birth came behind it
+        self.untold: dict[EdgeNodeDescriptor, int] = {}  # see _untell
+        self.dead: set[tuple[EdgeNodeDescriptor, int]] = set()  # lives whose NDEATH came
         self.heard: set[tuple[EdgeNodeDescriptor, str]] = set()
         self.sessions: dict[EdgeNodeDescriptor, int] = defaultdict(int)  # how many the host has heard of
         self.told: dict[str, int] = defaultdict(int)
@@ -399,7 +400,7 @@ class Oracle:
     def lost(self, sent: Sent) -> None:
         seen = self.world.host.nodes.get(sent.node)
         if seen is None or not seen.online or seen.tracker.expected is None:  # no number says what is missing
-            self.untold.add(sent.node)
+            self._untell(sent)
         self.disturbed.add(sent.node)
 
     def host_restarted(self) -> None:
@@ -416,7 +417,13 @@ class Oracle:
 
     def _forget_order(self) -> None:
         """A host knows no more what came before what is on its way."""
-        self.untold |= {one.sent.node for _, _, one in self.world.wire if isinstance(one, Delivery)}
+        for _, _, one in self.world.wire:
+            if isinstance(one, Delivery):
+                self._untell(one.sent)
+
+    def _untell(self, sent: Sent) -> None:
+        """Nothing tells the host what this one would have told, until an NBIRTH that was sent behind it."""
+        self.untold[sent.node] = max(sent.number, self.untold.get(sent.node, 0))
 
     def clock_stepped(self) -> None:
         self.heard.clear()
@@ -430,7 +437,7 @@ class Oracle:
 
     def passed_by(self, delivery: Delivery) -> None:
         self.disturbed.add(delivery.sent.node)
-        self.untold.add(delivery.sent.node)
+        self._untell(delivery.sent)
         self.chain.pop(delivery.sent.node, None)
 
     def take(self, event: HostEvent) -> None:
@@ -458,11 +465,18 @@ class Oracle:
         self.newest_seen[sent.node] = max(sent.number, self.newest_seen.get(sent.node, 0))
         self.arrived.add((sent.node, sent.number))
         if sent.kind == "NBIRTH" and sent.number > self.newest_birth.get(sent.node, 0):
-            self.untold.discard(sent.node)
+            if self.untold.get(sent.node, 0) < sent.number:
+                self.untold.pop(sent.node, None)
             self.newest_birth[sent.node] = self.chain[sent.node] = sent.number
+            if (sent.node, sent.life) in self.dead and not sent.session_id:
+                self._untell(sent)  # a foreign bdSeq may come again
             return
+        if sent.kind == "NDEATH":
+            self.dead.add((sent.node, sent.life))
+        elif sent.kind == "forged":
+            self.heard = {(name, session_id) for name, session_id in self.heard if name != sent.node}
         if not sent.session_id and sent.birth < self.newest_birth.get(sent.node, 0):
-            self.untold.add(sent.node)  # its seq may be the one that is due
+            self._untell(sent)  # its seq may be the one that is due
         if self.chain.get(sent.node) == sent.number - 1:
             self.chain[sent.node] = sent.number
         else:
@@ -538,8 +552,8 @@ class Oracle:
 
     def at_rest(self, host: HostSession, *, quiet: bool) -> None:
         view, limiter = host._view, host._rebirths  # memory is its own affair, and may not grow
-        if view.gaps or view.births_end:
-            raise Broken(f"(d) deadlines at rest: {view.gaps}, {view.births_end}")
+        if view.gaps or view.births_end or view.doubts:
+            raise Broken(f"(d) deadlines at rest: {view.gaps}, {view.births_end}, {view.doubts}")
         if len(limiter._queue) > _QUEUE_SPARE + 2 * len(limiter._nodes):
             raise Broken("(d) the queue of requests grew")
         for name, node in host.nodes.items():
@@ -547,9 +561,9 @@ class Oracle:
                 raise Broken(f"(d) {name} still keeps {node.turns}, {node.devices_awaited}")
             if name not in self.world.declared and not node.reserved.fits(node.held):
                 raise Broken(f"(d) room is kept for {name} at rest: {node.reserved} for {node.held}")
-        for name, node in self.world.nodes.items():
-            if self._can_tell(name, node.habits, quiet=quiet):
-                self._compare(host, name, node)
+        for name, true in self.world.nodes.items():
+            if self._can_tell(name, true.habits, quiet=quiet):
+                self._compare(host, name, true)
 
     def _can_tell(self, name: EdgeNodeDescriptor, habits: Habits, *, quiet: bool) -> bool:
         if name in self.untold or (name in self.reordered and not habits.tells_order):

@@ -117,8 +117,11 @@ def test_an_nbirth_and_a_mark_of_a_session_that_is_over_take_nothing_from_the_ne
     old = Peer(host)
     old_birth = old.birth_payload()
     old.send(MessageType.NBIRTH, old_birth)
+    between = Peer(host, session_id="session-b", bd_seq=7)
+    between.time_ms += 1
+    between.nbirth()
     new = Peer(host, session_id="session-2", bd_seq=8)
-    new.time_ms += 1
+    new.time_ms += 2
     new.nbirth()
     now_ns = T0 + after_s * S
     assert kinds(new.send(MessageType.NBIRTH, old_birth, now_ns=now_ns)) == []

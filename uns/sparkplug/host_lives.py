@@ -21,6 +21,7 @@ __all__ = ["STRANGERS_FULL", "LifeRules"]
 
 STRANGERS_FULL = "strangers_births_max"  # in `violations`
 _DEATHS_REMEMBERED_MAX = 4  # of one node
+_SESSIONS_REMEMBERED_MAX = 4
 _DEATH_BYTES_KEPT_MAX = 1024  # of a DDEATH that waits for the DBIRTH that it overtook; it holds a time and a seq
 
 
@@ -85,7 +86,7 @@ class LifeRules:
         if node.ours and node.session_id != key:
             # Unless this is the old one itself, taken for new by a host that began anew.
             newer = node.birth is not None and (node.birth.timestamp_ms or 0) < (birth.timestamp_ms or 0)
-            node.former_session = node.session_id if newer else ""
+            node.former_sessions = (*node.former_sessions, node.session_id)[-_SESSIONS_REMEMBERED_MAX:] if newer else ()
         node.session_id, node.bd_seq, node.ours = key, birth.bd_seq, bool(birth.session_id)
         awaited = {device_id: DeviceState(False, now_ns, AWAITED) for device_id in node.devices_awaited}
         node.hold_birth(birth, len(arrived.payload), awaited)
@@ -128,7 +129,7 @@ class LifeRules:
         held = node.birth
         if held is None or held.timestamp_ms is None or birth.timestamp_ms is None:
             return False
-        is_former = node.former_session == birth.session_id != ""
+        is_former = birth.session_id in node.former_sessions
         if not is_former and (node.born_ns is None or not self._view.is_recent(node.born_ns, now_ns)):
             return False
         if (held.bd_seq is None) != (birth.bd_seq is None):

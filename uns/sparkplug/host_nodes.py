@@ -81,7 +81,7 @@ class NodeState(msgspec.Struct):
     session_id: str = ""  # of the newest birth that is held; "" where none is
     bd_seq: int | None = None
     ours: bool = False
-    former_session: str = ""  # of ours, before this one: it never comes back
+    former_sessions: tuple[str, ...] = ()  # of ours, the last few before this one: they never come back
     reason: str = ""
     birth: BirthPayload | None = None
     table: AliasTable | None = None

@@ -142,7 +142,7 @@ class HostRules:
         node = self.view.node_of(edge_node, now_ns)
         if node is None:
             return False
-        if node.online and node.ours and session_id == node.former_session != node.session_id:
+        if node.online and node.ours and session_id in node.former_sessions and session_id != node.session_id:
             self.view.tally.counters["late_marks_ignored"] += 1
             return False
         held = node.birth is not None and node.ours and node.session_id == session_id
