@@ -53,7 +53,7 @@ REACHED = (
 
 
 def test_host_tells_what_is_true():
-    told = play(range(60))
+    told = play(range(45))
     assert [what for what in REACHED if not told[what]] == []
 
 
@@ -101,11 +101,15 @@ PLANTS: dict[str, tuple[object, str, Callable[..., object], str]] = {
 }
 
 
+TELLING = (0, 27, 65, 83, 92, 11)  # seeds that find them soon; all others are tried behind
+
+
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_planted_fault_is_found(name, monkeypatch):
     where, what, instead, letters = PLANTS[name]
     monkeypatch.setattr(where, what, instead)
-    found = next((text for seed in range(120) if (text := failure(seed, steps_of(seed, STEPS)))), "")
+    seeds = [*TELLING, *range(200)]
+    found = next((text for seed in seeds if (text := failure(seed, steps_of(seed, STEPS)))), "")
     assert found
     assert found[1] in letters, found
 
