@@ -60,10 +60,11 @@ def test_a_dbirth_of_the_next_session_is_none_of_this_one():
 def test_a_node_whose_ndeath_overtook_its_nbirth_is_dead_when_it_does_not_answer(session_id):
     host = online_host()
     peer = Peer(host, session_id=session_id)
-    peer.ndeath()
+    peer.ndeath(raw="the message")
     events = [*peer.nbirth(now_ns=T0 + S), *timers(host, until_s=60)]
     assert causes(events) == ["after_death"]
-    assert [event.reason for event in events if isinstance(event, NodeDied)] == ["ndeath"]
+    told = [event for event in events if isinstance(event, NodeDied)]
+    assert [(event.reason, event.raw) for event in told] == [("ndeath", "the message")]
     assert not host.nodes[NODE].online
 
 
@@ -93,7 +94,7 @@ def test_few_deaths_are_remembered():
     peer = Peer(host)
     for bd_seq in range(100):
         peer.ndeath(bd_seq)
-    assert len(host.nodes[NODE].deaths) == 4
+    assert list(host.nodes[NODE].deaths) == [98, 99]
 
 
 @pytest.mark.parametrize("session_id", SESSIONS)

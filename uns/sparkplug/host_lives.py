@@ -20,7 +20,7 @@ __all__ = ["STRANGERS_FULL", "LifeRules"]
 
 
 STRANGERS_FULL = "strangers_births_max"  # in `violations`
-_DEATHS_REMEMBERED_MAX = 4  # of one node
+_DEATHS_REMEMBERED_MAX = 2  # of one node
 _SESSIONS_REMEMBERED_MAX = 4
 _DEATH_BYTES_KEPT_MAX = 1024  # of a DDEATH that waits for the DBIRTH that it overtook; it holds a time and a seq
 
@@ -48,9 +48,10 @@ def _may_bear(bd_seq: int | None, birth: BirthPayload) -> bool:
     return all(alias >= SEQ_MODULUS and alias % SEQ_MODULUS == bd_seq for alias in aliases)
 
 
-def _remember_death(node: NodeState, bd_seq: int, now_ns: int) -> None:
+def _remember_death(node: NodeState, bd_seq: int, arrived: Arrived) -> None:
     node.deaths.pop(bd_seq, None)
-    node.deaths[bd_seq] = now_ns
+    is_short = len(arrived.payload) <= _DEATH_BYTES_KEPT_MAX
+    node.deaths[bd_seq] = (arrived.now_ns, arrived.raw if is_short else None)
     if len(node.deaths) > _DEATHS_REMEMBERED_MAX:
         del node.deaths[next(iter(node.deaths))]
 
@@ -118,8 +119,9 @@ class LifeRules:
         if repeats_bd_seq:
             text = f"bdSeq {birth.bd_seq} again after a death"
             self._view.warn(edge_node, "tck-id-topics-nbirth-bdseq-increment", text)
-        died_ns = None if birth.bd_seq is None else node.deaths.pop(birth.bd_seq, None)
-        if died_ns is not None and self._view.is_recent(died_ns, now_ns):
+        died = None if birth.bd_seq is None else node.deaths.pop(birth.bd_seq, None)
+        if died is not None and self._view.is_recent(died[0], now_ns):
+            node.doubted_death = died[1]
             # An NDEATH has no seq. Was it of this birth, nobody answers; else the bdSeq comes again, as some let it.
             self._view.doubts[edge_node] = now_ns
             self._view.ask(edge_node, "after_death", now_ns)
@@ -152,7 +154,8 @@ class LifeRules:
         """The node said nothing since its birth that a dead one could not have sent: its NDEATH overtook its NBIRTH."""
         self._view.doubts.pop(node.edge_node, None)
         if node.online:
-            self._view.node_died(node, "ndeath", now_ns)
+            self._view.node_died(node, "ndeath", now_ns, node.doubted_death)
+        node.doubted_death = None
 
     def _all_is_back(self, node: NodeState) -> bool:
         """Whether no more DBIRTHs are expected after an NBIRTH; what was reserved for them is then free."""
@@ -310,12 +313,12 @@ class LifeRules:
             self._view.warn(node.edge_node, "tck-id-topics-ndeath-payload", "NDEATH without bdSeq: obeyed")
         elif node.bd_seq != bd_seq and (node.birth is None or node.bd_seq is not None):  # else: a birth without one
             self._view.tally.counters["late_deaths_ignored"] += 1
-            _remember_death(node, bd_seq, arrived.now_ns)
+            _remember_death(node, bd_seq, arrived)
             return  # a late will of an older connection; or it overtook its NBIRTH
         if node.state is HostNodeState.OFFLINE:
             self._view.tally.counters["deaths_of_the_dead"] += 1  # published, and then the will
         if node.ours and bd_seq is not None:
-            _remember_death(node, bd_seq, arrived.now_ns)  # it may have overtaken a rebirth; foreign bdSeq come again
+            _remember_death(node, bd_seq, arrived)  # it may have overtaken a rebirth; foreign bdSeq come again
         self._view.node_died(node, "ndeath", arrived.now_ns, arrived.raw)
 
     def receive_device_death(self, node: NodeState, device_id: str, arrived: Arrived) -> None:

@@ -99,7 +99,9 @@ class NodeState(msgspec.Struct):
     bears_bd_seq: bool = False  # its aliases end in its bdSeq, as those of our edge sessions do
     newest_dbirth: tuple[int, int] | None = None  # its time in ms, and when it came
     misses_births: bool = False  # or a death: something is missing that may be one; to be asked for when all is quiet
-    deaths: dict[int, int] = {}  # bdSeq of NDEATHs of births that are not known, with when they came; the newest few
+    # bdSeq of NDEATHs of births that are not known, with when they came and the caller's own; the newest few
+    deaths: dict[int, tuple[int, object]] = {}
+    doubted_death: object = None  # the caller's own of the NDEATH that may be of the present birth
 
     @property
     def online(self) -> bool:

@@ -21,6 +21,7 @@ __all__ = ["RebirthLimiter", "no_jitter"]
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
+_SESSIONS_REMEMBERED_MAX = 4  # of one node: a late birth or mark of an old one begins nothing anew
 _QUEUE_SPARE = 64  # entries that no longer match, beyond one a node, before they are thrown away
 
 
@@ -34,7 +35,7 @@ class _Node(msgspec.Struct):
     sent_at_ns: int | None = None
     due_ns: int | None = None  # a request waits for this time
     causes: list[RebirthCause] = []
-    session_id: str = ""  # that was asked
+    sessions: tuple[str, ...] = ()  # the last few that were heard of
     unanswered: bool = False  # no NBIRTH came since a request was sent
 
 
@@ -100,10 +101,10 @@ class RebirthLimiter:
         node = self._nodes.get(edge_node)
         if node is None:  # to know whether it is the same one, once it is asked
             node = self._nodes[edge_node] = _Node(self._interval_min_ns)
-        if node.session_id != session_id:
-            if ours and node.session_id:
+        if session_id not in node.sessions:
+            if ours and node.sessions:
                 node.sent_at_ns = None
-            node.session_id = session_id
+            node.sessions = (*node.sessions, session_id)[-_SESSIONS_REMEMBERED_MAX:]
             node.interval_ns = self._interval_min_ns
 
     def cancel(self, edge_node: EdgeNodeDescriptor, causes: Iterable[RebirthCause] | None = None) -> None:
