@@ -21,8 +21,8 @@ pytestmark = pytest.mark.integration
 FOREIGN = EdgeNodeDescriptor("acme.dallas", "gw-1")
 
 
-async def node_with_a_value(made: Plant) -> Node:
-    node = Node(made.tree, name=FOREIGN, ours=False)
+async def node_with_a_value(made: Plant, node: Node | None = None) -> Node:
+    node = node or Node(made.tree, name=FOREIGN, ours=False)
     births = node.births()
     async with MqttConnection(made.address, client_id="foreign") as connection:  # one: brokers order no two
         connection.publish_many([*births, node.data(("temperature", 180.5, time.time_ns() // 1_000_000))])
@@ -53,7 +53,7 @@ async def test_a_ddeath_says_since_when_an_ndeath_counts_from_its_receipt(tmp_pa
             await eventually(lambda: shown(made)["quality"] == "stale", what="it is stale")
             assert (shown(made)["stale_since"], shown(made)["stale_reason"]) == (rfc3339(died_ms * 1_000_000), "ddeath")
 
-            await node_with_a_value(made)
+            await node_with_a_value(made, node)
             assert "stale_since" not in shown(made)
             before = rfc3339(time.time_ns())
             await made.publish(node.death().topic, node.death().payload, qos=0)

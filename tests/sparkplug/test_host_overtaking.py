@@ -112,6 +112,18 @@ def test_an_nbirth_that_comes_twice_is_one(session_id):
     assert host.counters["late_births_ignored"] == 2
 
 
+def test_a_node_without_a_clock_is_born_again_at_once():
+    """It says 0 of every birth: nothing tells the next one from a copy."""
+    host = online_host()
+    peer = Peer(host, session_id="")
+    peer.time_ms = -1  # each birth is a ms later
+    node_birth = peer.birth_payload()
+    assert "NodeBorn" in kinds(peer.send(MessageType.NBIRTH, node_birth))
+    peer.ndeath()
+    assert "NodeBorn" in kinds(peer.send(MessageType.NBIRTH, node_birth))
+    assert host.nodes[NODE].online
+
+
 @pytest.mark.parametrize("after_s", [1, 60])
 def test_an_nbirth_and_a_mark_of_a_session_that_is_over_take_nothing_from_the_next(after_s):
     host = online_host()

@@ -129,7 +129,7 @@ class LifeRules:
     def _is_late(self, node: NodeState, birth: BirthPayload, now_ns: int) -> bool:
         """Whether an NBIRTH was sent before the one that is held, or is a copy of it."""
         held = node.birth
-        if held is None or held.timestamp_ms is None or birth.timestamp_ms is None:
+        if held is None or not held.timestamp_ms or not birth.timestamp_ms:  # 0 is what a node without a clock says
             return False
         is_former = birth.session_id in node.former_sessions
         if not is_former and (node.born_ns is None or not self._view.is_recent(node.born_ns, now_ns)):
