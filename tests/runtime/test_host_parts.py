@@ -110,6 +110,28 @@ def test_the_reorder_timeout_of_a_host_is_the_one_of_its_options(shown, tmp_path
     assert session.counters["reorder_timeouts"] == 1
 
 
+@pytest.mark.parametrize(("per_second", "asked"), [(10, 1), (0, 0)])
+def test_a_host_asks_for_rebirths_or_looks_on_as_its_options_say(shown, tmp_path, per_second, asked):
+    broker = BrokerAddress(url="mqtt://h")
+    options = HostOptions(tree=tmp_path, broker=broker, store=tmp_path, rebirths_per_second_max=per_second)
+    session = Host(options, load_tree(tmp_path / "topic_tree.yaml"), structlog.get_logger()).session
+    session.connect(T0)
+    session.receive_connected(T0)
+    session.receive_subscribed(T0)
+    born(session, node=NODE).data(seq=4)
+    for _ in range(3):
+        if (deadline := session.next_deadline_ns()) is not None:
+            session.receive_timer(deadline)
+    assert session.counters["rebirth_requests_reorder_timeout"] == asked
+
+
+def test_no_negative_number_of_rebirths(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["host", "run", "--rebirths-per-second", "-1"])
+    assert ended.value.code == 2
+    assert "--rebirths-per-second" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["0ms", "11m", "soon"])
 def test_a_reorder_timeout_that_makes_no_sense_is_refused(text, capsys):
     with pytest.raises(SystemExit) as ended:

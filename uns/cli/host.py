@@ -97,6 +97,12 @@ def run(  # noqa: PLR0917 - one parameter an option
     reorder_timeout: Annotated[
         str, typer.Option(help="How long a missing message is waited for before a rebirth is asked for: 500ms, 5s.")
     ] = "5s",
+    rebirths_per_second: Annotated[
+        int,
+        typer.Option(
+            min=0, max=1000, help="Rebirth requests a second, over all nodes. 0: look on beside another host."
+        ),
+    ] = 10,
     accept_compressed: Annotated[
         bool,
         typer.Option("--accept-compressed", help="Read compressed payloads (of 1 MiB at most)."),
@@ -153,6 +159,7 @@ def run(  # noqa: PLR0917 - one parameter an option
         stats_file=stats_json,
         anchor_file=anchor_file,
         reorder_timeout_ms=reorder_timeout_ms,
+        rebirths_per_second_max=rebirths_per_second,
         unlimited_time=unlimited_time,
         accept_compressed=accept_compressed,
         accept_nanoseconds=accept_nanoseconds,

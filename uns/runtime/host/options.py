@@ -39,6 +39,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     stats_file: Path | None = None
     anchor_file: Path | None = None  # a second place for the anchor of the audit log, outside of the store
     reorder_timeout_ms: int = 5000  # how long a missing seq is waited for (operational-behavior-host-reordering-param)
+    rebirths_per_second_max: int = 10  # over all nodes; 0: this host looks on, and asks nobody
     accept_compressed: bool = False  # payloads in the envelope SPBV1.0_COMPRESSED
     accept_nanoseconds: bool = False  # timestamps that can only be ns
     unlimited_time: bool = False  # believe every source time: for replays of the past

@@ -103,6 +103,7 @@ class Host:
             leniency=options.leniency,
             declared=declared.__contains__,
             reorder_timeout_ms=options.reorder_timeout_ms,
+            rebirths_per_second_max=options.rebirths_per_second_max,
             state_seen_ms=self.kept_state.load(),
             extra_filters=((MARK_FILTER, 0),),  # at QoS 0, or DATA could overtake queued marks
         )
