@@ -42,7 +42,7 @@ class Sent(msgspec.Struct, eq=False):
 
 
 class Habits(msgspec.Struct, frozen=True):
-    """What a foreign node does in its own way (peers.md)."""
+    """What a foreign node does in its own way."""
 
     bd_seq: Literal["counts", "constant", "by_rebirth", "none"] = "counts"
     seq: Literal["counts", "zero", "missing", "by_device", "runs_on"] = "counts"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.sparkplug_b_pb2 import Payload
 from tests.sparkplug.helpers import MS, NODE, T0, T0_MS, Peer, S, batch_of, born, kinds, metric, online_host, rebirths
 from uns.sparkplug import codec
 from uns.sparkplug.messages import NodeDied, RebirthRequested
@@ -110,6 +111,22 @@ def test_an_nbirth_that_comes_twice_is_one(session_id):
     assert kinds(peer.send(MessageType.NBIRTH, node_birth)) == []
     assert not host.nodes[NODE].online
     assert host.counters["late_births_ignored"] == 2
+
+
+def test_a_foreign_node_without_seq_may_stamp_what_follows_its_birth_with_older_times():
+    """Some stamp a payload with the time of its samples: without a number that says the same, that is no disorder."""
+    host = online_host()
+    peer = Peer(host, session_id="")
+    peer.nbirth()
+    peer.time_ms -= 60_000
+    device_birth = Payload.FromString(peer.device_payload("reactor4"))
+    device_birth.ClearField("seq")
+    assert "DeviceBorn" in kinds(
+        peer.send(MessageType.DBIRTH, device_birth.SerializeToString(), device="reactor4", now_ns=T0 + S)
+    )
+    data = Payload(timestamp=peer.time_ms - 1)
+    data.metrics.add(alias=10, timestamp=peer.time_ms - 1, double_value=1.0)
+    assert kinds(peer.send(MessageType.DDATA, data.SerializeToString(), device="reactor4")) == ["DataReceived"]
 
 
 def test_a_node_without_a_clock_is_born_again_at_once():

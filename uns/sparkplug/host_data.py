@@ -77,7 +77,12 @@ class DataRules:
     def _is_of_older_birth(self, node: NodeState, device_id: str | None, data: DataPayload, now_ns: int) -> bool:
         """Whether a device sent this before the DBIRTH that it would be read with; look before its seq is tracked."""
         device = None if device_id is None else node.devices.get(device_id)
-        if device is None or device.birth is None or data.timestamp_ms is None or node.tracker.is_due(data.seq):
+        if (
+            device is None
+            or device.birth is None
+            or data.timestamp_ms is None
+            or self._view.may_be_next(node, data.seq)
+        ):
             return False
         born_ms = device.birth.timestamp_ms
         return born_ms is not None and data.timestamp_ms < born_ms and self._view.is_recent(device.since_ns, now_ns)

@@ -92,7 +92,7 @@ class LifeRules:
         awaited = {device_id: DeviceState(False, now_ns, AWAITED) for device_id in node.devices_awaited}
         node.hold_birth(birth, len(arrived.payload), awaited)
         self._view.enter(node, HostNodeInput.BORN, now_ns, "born")
-        # 3.0 says 0, in another chapter 0 to 255; a proto3 peer cannot write a 0 (peers.md 1, 8).
+        # 3.0 says 0, in another chapter 0 to 255; a proto3 peer cannot write a 0.
         node.tracker.start(birth.seq or 0)
         self._view.gaps.pop(edge_node, None)
         self._view.births_end.pop(edge_node, None)

@@ -180,8 +180,12 @@ class HostView:
         born_ms = None if node.birth is None else node.birth.timestamp_ms
         if node.born_ns is None or born_ms is None or not timestamp_ms or timestamp_ms >= born_ms:  # 0 says nothing
             return False
-        may_fit = node.tracker.is_due(seq) and not node.ours  # the times of ours never go back
-        return not may_fit and self.is_recent(node.born_ns, now_ns)
+        # The times of ours never go back; those of others count only where their numbers say the same.
+        return (node.ours or not self.may_be_next(node, seq)) and self.is_recent(node.born_ns, now_ns)
+
+    def may_be_next(self, node: NodeState, seq: int | None) -> bool:
+        """Whether the number allows that this message comes in its order; one that is missing or wrong says nothing."""
+        return seq is None or node.repeats_seq or node.tracker.is_due(seq)
 
     def is_recent(self, since_ns: int, now_ns: int) -> bool:
         """Whether what was sent before ``since_ns`` may still be on its way."""
