@@ -218,6 +218,24 @@ def test_the_raw_log_reads_each_message_with_the_births_of_its_own_session(tree)
     assert broken.work.rejected
 
 
+def test_the_raw_log_reads_a_device_that_a_rebirth_left_out_with_its_birth_of_before(tree):
+    """A host that began anew in the middle of a rebirth resumed the session so, and answered for the data."""
+    device = Device(tree, births_of(tree, "reactor4"))
+    node_birth = born([BirthMetric(name="bdSeq", datatype=DataType.INT64, value=1, timestamp_ms=5)])
+    data = device.data(("temperature", 1.0, 7))
+    topic, of_device = "spBv1.0/acme.dallas/NBIRTH/gw-1", "spBv1.0/acme.dallas/DDATA/gw-1/reactor4"
+    dbirth = RawBirth(2, 0, NODE, "reactor4", "s1", 1, device.payload)
+    rebirth = RawBirth(3, 0, NODE, None, "s1", 1, node_birth)
+    begun_behind = RawReader(tree, [dbirth, rebirth])
+    begun_before = RawReader(tree, [dbirth])
+    begun_before.read(RawMessage(3, 1_003, topic, "s1", 1, node_birth))
+    for reader in (begun_behind, begun_before):
+        item = reader.read(RawMessage(4, 1_004, of_device, "s1", 1, data))
+        assert isinstance(item, WorkItem)
+        assert not item.work.rejected
+        assert [batch.values for batch, _ in item.work.batches] == [[1.0]]
+
+
 def test_data_without_its_birth_in_the_raw_log_is_rejected_not_fatal(tree):
     item = RawReader(tree, []).read(RawMessage(1, 0, "spBv1.0/g/NDATA/n", "s", 1, b""))
     assert isinstance(item, WorkItem)

@@ -52,7 +52,7 @@ class DeliveryGate:
 
 
 class Readers:
-    """One :class:`DeviceReader` per node and device, made anew at each birth; an NBIRTH ends those of its devices."""
+    """One :class:`DeviceReader` per node and device, made anew at each birth, kept until the node is forgotten."""
 
     def __init__(self, tree: TopicTree) -> None:
         self._tree = tree
@@ -63,8 +63,6 @@ class Readers:
     ) -> DeviceReader:
         """Take a birth; its reader."""
         reader = DeviceReader(self._tree, edge_node, device_id, birth, ours=ours)
-        if device_id is None:
-            self._readers[edge_node] = {}
         self._readers.setdefault(edge_node, {})[device_id] = reader
         return reader
 
@@ -74,7 +72,7 @@ class Readers:
         return None if readers is None else readers.get(device_id)
 
     def forget(self, edge_node: EdgeNodeDescriptor) -> None:
-        """The node gave way to another."""
+        """Nothing more is read with the births of this node: it gave way to another, or all its births come anew."""
         self._readers.pop(edge_node, None)
 
 
@@ -151,12 +149,14 @@ class Receiver:
                 case DataUnreadable():
                     self._unreadable(event, group, now_ns)
                 case NodeBorn():
+                    self._readers.forget(event.edge_node)
                     self._born(event, None, group, now_ns)
                     continue
                 case DeviceBorn():
                     self._born(event, event.device_id, group, now_ns)
                     continue
                 case NodeResumed():
+                    self._readers.forget(event.edge_node)
                     self._readers.born(event.edge_node, None, event.birth, ours=event.ours)
                     for device_id, birth in event.devices.items():
                         self._readers.born(event.edge_node, device_id, birth, ours=event.ours)

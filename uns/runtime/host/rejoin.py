@@ -42,6 +42,7 @@ class RawReader:
         self._readers = Readers(tree)
         self._tables: dict[tuple[EdgeNodeDescriptor, str | None], AliasTable] = {}
         self._bd_seqs: dict[EdgeNodeDescriptor, int] = {}
+        self._sessions: dict[EdgeNodeDescriptor, str] = {}
         for birth in births:
             if birth.payload is not None:
                 read = codec.decode_birth(birth.payload, leniency_at(leniencies, birth.position))
@@ -101,6 +102,13 @@ class RawReader:
     def _born(
         self, edge_node: EdgeNodeDescriptor, device_id: str | None, birth: BirthPayload, session: str
     ) -> DeviceReader:
+        """A birth; the devices of a session outlive its rebirths here.
+
+        A host that began anew in the middle of a rebirth resumed the session with their births of before.
+        """
+        if self._sessions.get(edge_node) != session:
+            self._sessions[edge_node] = session
+            self._readers.forget(edge_node)
         self._tables[edge_node, device_id] = AliasTable.of_birth(birth)
         return self._readers.born(edge_node, device_id, birth, ours=not session.startswith(_FOREIGN_PREFIX))
 
