@@ -49,6 +49,7 @@ class HostViewChecker:
         self.connection = 0
         self.bd_seqs: dict[str, int | None] = {}
         self.born_ns = 0  # the newest birth of all
+        self.birth_ms: dict[str, int] = {}  # what the newest NBIRTH of a node says
         self.dead: set[str] = set()
         self.dead_devices: set[tuple[str, str]] = set()
 
@@ -57,6 +58,7 @@ class HostViewChecker:
         if number != self.connection:
             self.connection = number
             self.bd_seqs.clear()
+            self.birth_ms.clear()
             self.dead.clear()
             self.dead_devices.clear()
         for message in messages:
@@ -80,10 +82,12 @@ class HostViewChecker:
             self.born_ns = now_ns
             self.dead_devices -= {(name, device) for named, device in self.dead_devices if named == name}
         if kind == "DDEATH" and name in online_before and name not in self.dead:
-            self.dead_devices.add((name, levels[4]))
+            if (_timestamp(message.payload) or 0) >= self.birth_ms.get(name, 0):  # else it is of before that birth
+                self.dead_devices.add((name, levels[4]))
         elif kind == "NBIRTH":
             self.dead.discard(name)
             self.bd_seqs[name] = _bd_seq(message.payload)
+            self.birth_ms[name] = max(self.birth_ms.get(name, 0), _timestamp(message.payload) or 0)
             online_before.discard(name)  # whether it was taken is not for this checker to say
         elif kind == "NDEATH":
             bd_seq = _bd_seq(message.payload)
@@ -93,6 +97,13 @@ class HostViewChecker:
     def _require(self, condition: object, rule: str, text: str) -> None:
         if not condition:
             raise BrokenPromiseError(type(self).__name__, rule, f"{text} is online at the host")
+
+
+def _timestamp(payload: bytes) -> int | None:
+    try:
+        return Payload.FromString(payload).timestamp
+    except DecodeError:
+        return None
 
 
 def _bd_seq(payload: bytes) -> int | None:

@@ -24,6 +24,7 @@ FOUND: dict[int, str] = {
     6706: "the same behind a loss of nearly 256 messages",
     4037: "marks: DATA that changed places with its mark made up for a lost message of the next window; marks have a "
     "digest since, and are no longer kept in their place by the network",
+    3507: "host: a raw log read again forgot, at a rebirth, the devices that the session had been resumed with",
     1306: "a STATE that is no JSON, spoiled while the host is down",
     6152: "host: nodes stayed online after it had decided to connect anew for a newer STATE; an NDEATH in "
     "the same batch was passed over",

@@ -69,10 +69,10 @@ class WalkChecker(Checker):
         lasted_ms = None if before.reached_ns is None else (ended_ns - before.reached_ns) // MS
         if before.number in self.left:
             self.require(step == 1 % len(brokers), self.tck_ids[0], f"{text}, where the primary host is not")
-        elif lasted_ms is None:
+        elif lasted_ms is None and not before.taken_over:
             self.require(step == 1 % len(brokers), "a broker that is not reached is left for the next", text)
         else:
-            stays = lasted_ms >= SOON_MS and before.number not in self.clock_set_back
+            stays = (lasted_ms or 0) >= SOON_MS and before.number not in self.clock_set_back
             self.require(step == 0 or (step == 1 and not stays), "a broker that was lost is tried again", text)
         if before.number in self.clock_set_back or (lasted_ms is not None and lasted_ms >= STEADY_MS):
             self.ends[process] = 0
