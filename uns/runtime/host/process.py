@@ -166,7 +166,25 @@ class Host:
         options = self.options
         for name in host_credentials(options.host_id):
             options.broker.of_connection(name).check()
-        closers = self._closers
+        await self._open_logs()
+        await self._open_joining()
+        await self._open_receiving()
+        self.orders = OrderState(
+            self.tree,
+            self.records.path,
+            show=self.output.show,
+            thread=self._threads["orders"],
+            log=get_logger("orders"),
+            limits=options.orders,
+        )
+        self.status = HostStatus(self)
+        self.api = HostApi(self)
+        self._is_open = True
+        self.announcer.show_all()
+
+    async def _open_logs(self) -> None:
+        """What was received, what became of it, and the audit log that lies with it."""
+        options, closers = self.options, self._closers
         is_context = _context_metrics(self.tree)
         raw = self.raw = await self._patiently(
             "raw-writes",
@@ -195,11 +213,15 @@ class Host:
         )
         await self._patiently_async(self.trail.start)
         self.output.watch = self.trail.watch
+
+    async def _open_joining(self) -> None:
+        """From the raw log and the facts to records, and who asks for these."""
+        options = self.options
         fact_audit = FactAudit(self.trail)
         self.joiner = Joiner(
             self.tree,
-            raw,
-            records,
+            self.raw,
+            self.records,
             self.output,
             raw_reads=self._threads["raw-reads"],
             record_writes=self._threads["record-writes"],
@@ -210,11 +232,25 @@ class Host:
             unlimited_time=options.unlimited_time,
             audit=fact_audit,
         )
-        closers.append(("raw-reads", self.joiner.close))
+        self._closers.append(("raw-reads", self.joiner.close))
         await self._patiently_async(self.joiner.start)
+        self.facts = FactIntake(
+            options.broker.of_connection(f"{options.host_id}-facts"),
+            self.tree,
+            client_id=f"{options.host_id}-facts",
+            joiner=self.joiner,
+            output=self.output,
+            log=get_logger("facts"),
+            dead_letter=self.announcer.dead_letter,
+            audit=fact_audit,
+        )
+        self.queries = await self._in_thread("queries", lambda: RecordQueries(self.records.path))
+        self._closers.append(("queries", self.queries.close))
+
+    async def _open_receiving(self) -> None:
+        """From the Sparkplug connection to the raw log, behind all that is logged already."""
+        options, raw = self.options, self.raw
         await self._patiently("raw-writes", lambda: raw.read_with(options.leniency, from_position=self.joiner.head + 1))
-        self.queries = await self._in_thread("queries", lambda: RecordQueries(records.path))
-        closers.append(("queries", self.queries.close))
         self.receiver = Receiver(
             self.tree,
             self.session,
@@ -247,28 +283,6 @@ class Host:
             liveness=self.liveness,
             log=self.log,
         )
-        self.facts = FactIntake(
-            options.broker.of_connection(f"{options.host_id}-facts"),
-            self.tree,
-            client_id=f"{options.host_id}-facts",
-            joiner=self.joiner,
-            output=self.output,
-            log=get_logger("facts"),
-            dead_letter=self.announcer.dead_letter,
-            audit=fact_audit,
-        )
-        self.orders = OrderState(
-            self.tree,
-            records.path,
-            show=self.output.show,
-            thread=self._threads["orders"],
-            log=get_logger("orders"),
-            limits=options.orders,
-        )
-        self.status = HostStatus(self)
-        self.api = HostApi(self)
-        self._is_open = True
-        self.announcer.show_all()
 
     async def _close(self) -> None:
         for thread, close in reversed(self._closers):
