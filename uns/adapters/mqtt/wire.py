@@ -239,9 +239,7 @@ class Wire:
                 if _holds_bytes(client.socket()):
                     self._loop.call_soon(self._read_if_open)
         except Exception as error:  # noqa: BLE001 - paho lets socket errors of all kinds through
-            self.corked = False
-            self._listener.ended(f"{type(error).__name__}: {error}")
-            self.cut()
+            self._broke(error)
             return
         self.corked = False
         self._listener.was_read()
@@ -294,6 +292,11 @@ class Wire:
         if fileno > -1:
             self._loop.remove_writer(fileno)
 
+    def _broke(self, error: Exception) -> None:
+        self.corked = False
+        self._listener.ended(f"{type(error).__name__}: {error}")
+        self.cut()
+
     def write(self) -> None:
         """Write until the socket is full or all is out."""
         client = self.paho
@@ -301,9 +304,7 @@ class Wire:
         try:
             client.loop_write()
         except Exception as error:  # noqa: BLE001 - paho lets socket errors of all kinds through
-            self.corked = False
-            self._listener.ended(f"{type(error).__name__}: {error}")
-            self.cut()
+            self._broke(error)
             return
         self.corked = False
         sock = client.socket()
